@@ -1,0 +1,329 @@
+//! Expectations: what the site's rule files demand of a host.
+//!
+//! A rule file is a list of entries; an entry may say for which hosts or zones it is meant, and sets
+//! any keys. The shipped files set every key for every host; the site's own files come after them,
+//! and a later entry wins key by key.
+
+mod layer;
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+
+use serde::{Deserialize, Serialize};
+
+use crate::check::Status;
+use crate::name::{HostName, ZoneName};
+use crate::unit::{Celsius, Hundredths, Percent, Period, Size};
+use crate::yaml::{self, Problem, Problems, Source, Spanned};
+
+pub use layer::{Ceiling, Demand, Floor, Network, Pattern};
+use layer::{Layered, section};
+
+/// The shipped rule files, in their order.
+pub const SHIPPED: [(&str, &str); 5] = [
+    ("shipped/host.yaml", include_str!("../shipped/host.yaml")),
+    ("shipped/agent.yaml", include_str!("../shipped/agent.yaml")),
+    ("shipped/firewall.yaml", include_str!("../shipped/firewall.yaml")),
+    ("shipped/backup.yaml", include_str!("../shipped/backup.yaml")),
+    ("shipped/isolation.yaml", include_str!("../shipped/isolation.yaml")),
+];
+
+/// The most entries that all rule files together may have.
+pub const MAX_ENTRIES: usize = 10_000;
+
+section! {
+    /// Demands on the machine itself.
+    HostWanted / HostPart {
+        /// Part of processor time in use, while the five-minute load shows that it is no short burst.
+        cpu_busy: Ceiling<Percent>,
+        /// Part of main memory that new programs can still get.
+        memory_available: Floor<Percent>,
+        /// Part of the swap space in use.
+        swap_used: Ceiling<Percent>,
+        /// Load average over five minutes for each core.
+        load_per_core: Ceiling<Hundredths>,
+        /// Part of the last minute in which some task waited for a processor.
+        pressure_cpu: Ceiling<Percent>,
+        /// Part of the last minute in which every task waited for memory.
+        pressure_memory: Ceiling<Percent>,
+        /// Part of the last minute in which every task waited for storage.
+        pressure_io: Ceiling<Percent>,
+        /// Part of a file system that is in use.
+        filesystem_space: Ceiling<Percent>,
+        /// A file system with at least this much free is never too full.
+        filesystem_plenty: Size,
+        /// Part of a file system's inodes that is in use.
+        filesystem_inodes: Ceiling<Percent>,
+        /// What a writable sort of file system that is mounted read-only is.
+        filesystem_read_only: Demand,
+        /// Mount points that are not judged.
+        filesystem_ignore: Vec<Pattern>,
+        /// Temperature of a sensor that states no critical value of its own.
+        temperature: Ceiling<Celsius>,
+        /// Sensors that are not judged, as the pages name them.
+        temperature_ignore: Vec<Pattern>,
+        /// What a clock is that nothing keeps.
+        clock_synchronised: Demand,
+        /// What failed units of the service manager are.
+        failed_units: Demand,
+        /// Units that may fail.
+        failed_units_ignore: Vec<Pattern>,
+        /// What a wanted reboot is.
+        reboot_needed: Demand,
+    }
+}
+
+section! {
+    /// Demands on the agent and its connection.
+    AgentWanted / AgentPart {
+        /// A host with no report for this many of its intervals is stale.
+        silent_intervals: NonZeroU32,
+        /// A host with no report for this long is down, if that is longer than the above.
+        silent_down: Period,
+        /// What a probe is that failed or cannot read what is demanded.
+        probe_failed: Demand,
+        /// How far the host's clock may be from the collector's, either way.
+        clock_ahead: Ceiling<Period>,
+        /// Part of the life of the host's certificate that is left.
+        certificate_left: Floor<Percent>,
+        /// How long lost reports stay a finding after the last loss.
+        gaps_kept: Period,
+        /// How long two machines with one identity stay a finding after they were last seen.
+        twin_kept: Period,
+    }
+}
+
+section! {
+    /// Demands on the packet filter.
+    FirewallWanted / FirewallPart {
+        /// What a host without any filter on incoming packets is.
+        active: Demand,
+        /// What a host is that lets in what no rule decides.
+        default_deny: Demand,
+        /// What rules are that Bailey cannot read.
+        readable: Demand,
+        /// What two programs are that both manage the filter.
+        managers: Demand,
+    }
+}
+
+section! {
+    /// Demands on backups.
+    BackupWanted / BackupPart {
+        /// What a host without any backup job is.
+        present: Demand,
+        /// How old the newest copy may be. Twice as old is missing.
+        max_age: Period,
+        /// What a last run that failed is, while the newest copy is still young enough.
+        failed_run: Demand,
+        /// A copy smaller than this part of the median of the ones before is odd.
+        smaller_than: Percent,
+        /// A copy larger than this part of the median of the ones before is odd.
+        larger_than: Percent,
+        /// Jobs and repositories that must exist, with what is demanded of each.
+        jobs: Jobs,
+        /// Jobs and repositories that are retired, by name: not judged, and their findings resolve.
+        ignore: Vec<String>,
+    }
+}
+
+section! {
+    /// What is allowed to a host beyond its zone. A violation cannot be switched off, only declared.
+    IsolationWanted / IsolationPart {
+        /// Further zones in which the host may have addresses, gateways and neighbours.
+        other_zones: Vec<ZoneName>,
+        /// Networks that live inside a host only: container and virtual machine bridges. They count
+        /// as inside only on a bridge or virtual interface without a wire, and never when a
+        /// zone of the policy holds them.
+        internal_networks: Vec<Network>,
+        /// Tunnels, modems, radio and USB interfaces that may exist, and bridges that may join wires.
+        interfaces: Vec<Pattern>,
+    }
+}
+
+section! {
+    /// Everything that is demanded of one host.
+    Expectations / Part {
+        /// The machine itself.
+        host: HostWanted,
+        /// The agent and its connection.
+        agent: AgentWanted,
+        /// The packet filter.
+        firewall: FirewallWanted,
+        /// Backups.
+        backup: BackupWanted,
+        /// Isolation.
+        isolation: IsolationWanted,
+    }
+}
+
+/// What is demanded of one backup job.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JobWanted {
+    /// How old its newest copy may be; the host's `max_age` when absent.
+    #[serde(default)]
+    pub max_age: Option<Period>,
+}
+
+/// Demanded jobs by name. A later layer adds jobs and replaces those it names.
+pub type Jobs = BTreeMap<String, JobWanted>;
+
+/// One entry of a rule file as it is written.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Entry {
+    /// Only for hosts whose name fits one of these.
+    hosts: Option<Vec<Pattern>>,
+    /// Only for hosts of these zones.
+    zones: Option<Vec<ZoneName>>,
+    host: Option<HostPart>,
+    agent: Option<AgentPart>,
+    firewall: Option<FirewallPart>,
+    backup: Option<BackupPart>,
+    isolation: Option<IsolationPart>,
+}
+
+/// A rule file as it is written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    expectations: Vec<Spanned<Entry>>,
+}
+
+impl Entry {
+    fn is_for(&self, host: &HostName, zone: &ZoneName) -> bool {
+        let host_fits =
+            self.hosts.as_ref().is_none_or(|names| names.iter().any(|n| n.fits(host.as_str())));
+        host_fits && self.zones.as_ref().is_none_or(|zones| zones.contains(zone))
+    }
+
+    fn part(&self) -> Part {
+        Part {
+            host: self.host.clone(),
+            agent: self.agent.clone(),
+            firewall: self.firewall.clone(),
+            backup: self.backup.clone(),
+            isolation: self.isolation.clone(),
+        }
+    }
+}
+
+/// All rule files in their order: the shipped ones, then the site's own.
+#[derive(Debug, Clone)]
+pub struct RuleFiles {
+    entries: Vec<Entry>,
+}
+
+impl RuleFiles {
+    /// Only what is shipped.
+    ///
+    /// # Panics
+    /// Never: a test reads the shipped files.
+    #[must_use]
+    pub fn shipped() -> Self {
+        Self::parse(&[]).expect("the shipped rule files are well formed")
+    }
+
+    /// The shipped files and over them the site's own, each as (name, text), in this order; a
+    /// later file wins key by key.
+    ///
+    /// # Errors
+    /// Everything that is wrong in the files.
+    pub fn parse(files: &[(String, String)]) -> Result<Self, Problems> {
+        let own = files.iter().map(|(name, text)| (name.as_str(), text.as_str()));
+        let mut entries = Vec::new();
+        let mut problems = Vec::new();
+        for (file, text) in SHIPPED.into_iter().chain(own) {
+            match read(file, text) {
+                Ok(more) => entries.extend(more),
+                Err(Problems(more)) => problems.extend(more),
+            }
+            if entries.len() > MAX_ENTRIES {
+                problems.push(
+                    Source { file, text }.whole(format!("more than {MAX_ENTRIES} entries in all")),
+                );
+                break;
+            }
+        }
+        if problems.is_empty() {
+            Ok(Self { entries })
+        } else {
+            problems.truncate(yaml::MAX_PROBLEMS);
+            Err(Problems(problems))
+        }
+    }
+
+    /// What is demanded of one host.
+    ///
+    /// # Panics
+    /// Never: the shipped files set every key for every host; a test holds that.
+    #[must_use]
+    pub fn for_host(&self, host: &HostName, zone: &ZoneName) -> Expectations {
+        let mut all = Part::default();
+        for entry in self.entries.iter().filter(|entry| entry.is_for(host, zone)) {
+            Expectations::merge(&mut all, &entry.part());
+        }
+        Expectations::build(&all).expect("the shipped rule files set every key")
+    }
+}
+
+/// Reads one rule file. A file of comments alone demands nothing.
+fn read(file: &str, text: &str) -> Result<Vec<Entry>, Problems> {
+    let is_comment = |line: &str| {
+        let line = line.trim_start_matches('\u{feff}').trim();
+        line.is_empty() || line.starts_with('#')
+    };
+    if text.len() <= yaml::MAX_FILE && text.lines().all(is_comment) {
+        return Ok(Vec::new());
+    }
+    let read: File = yaml::parse(file, text)?;
+    let source = Source { file, text };
+    let problems: Vec<Problem> = read
+        .expectations
+        .iter()
+        .filter_map(|entry| without_effect(&source, entry))
+        .take(yaml::MAX_PROBLEMS)
+        .collect();
+    if problems.is_empty() {
+        Ok(read.expectations.into_iter().map(|entry| entry.value).collect())
+    } else {
+        Err(Problems(problems))
+    }
+}
+
+/// An entry that can never change anything is a mistake.
+fn without_effect(source: &Source<'_>, entry: &Spanned<Entry>) -> Option<Problem> {
+    let Entry { hosts, zones, host, agent, firewall, backup, isolation } = &entry.value;
+    let chooses_none =
+        hosts.as_ref().is_some_and(Vec::is_empty) || zones.as_ref().is_some_and(Vec::is_empty);
+    let demands_nothing = host.is_none()
+        && agent.is_none()
+        && firewall.is_none()
+        && backup.is_none()
+        && isolation.is_none();
+    if chooses_none {
+        Some(
+            source
+                .at(entry, "this entry is for no host at all")
+                .help("name hosts or zones, or remove the empty list"),
+        )
+    } else if demands_nothing {
+        Some(
+            source
+                .at(entry, "this entry demands nothing")
+                .help("add a section: host, agent, firewall, backup or isolation"),
+        )
+    } else {
+        None
+    }
+}
+
+/// What a value is against its limits.
+fn worse_of(warning: bool, critical: bool) -> Status {
+    match (warning, critical) {
+        (_, true) => Status::Critical,
+        (true, false) => Status::Warning,
+        (false, false) => Status::Ok,
+    }
+}

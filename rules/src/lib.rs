@@ -1,0 +1,23 @@
+//! The domain of Bailey: what a fact is, what a site demands, and what follows from both.
+//!
+//! This crate is pure. It performs no I/O, reads no clock, starts no task and draws no random
+//! number: `now` is always an argument. A test in `tests/pure.rs` holds that.
+//!
+//! A fact meets the modules in this order:
+//! [`fact`] (what a probe read) → [`host`] (all that is held of one host) →
+//! [`check`] (facts and expectations to verdicts) → [`finding`] (verdicts over time).
+//! [`policy`] and [`expectation`] are what people write.
+
+pub mod check;
+pub mod digest;
+pub mod expectation;
+pub mod fact;
+pub mod finding;
+pub mod host;
+pub mod name;
+pub mod policy;
+pub mod report;
+pub mod text;
+pub mod time;
+pub mod unit;
+pub mod yaml;
