@@ -1,0 +1,160 @@
+//! The probe `links` in network namespaces of the tests' own, with what the kernel really does.
+
+use std::process::Command;
+use std::time::Duration;
+
+use bailey_agent::probe::links::LinksProbe;
+use bailey_agent::probe::{Probe as _, Roots, Wake};
+use bailey_rules::fact::links::{Forwarding, Interface, LinkKind, Neighbour, Route, Traffic};
+use bailey_rules::fact::{Fact, Named};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+
+/// The kernel's news must be there by then.
+const AT_ONCE: Duration = Duration::from_secs(1);
+
+/// Runs `test` on a thread with a network namespace and a sysfs of its own.
+fn on_a_machine<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'static) {
+    let run = move || {
+        unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS)
+            .expect("these tests run as root: they make network namespaces");
+        let nothing = None::<&str>;
+        mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing)
+            .expect("a private mount namespace");
+        mount(Some("sysfs"), "/sys", Some("sysfs"), MsFlags::empty(), nothing).expect("sysfs");
+        ip("link set lo up");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.expect("a runtime").block_on(test());
+    };
+    std::thread::spawn(run).join().expect("the test holds");
+}
+
+fn ip(line: &str) {
+    let status = Command::new("ip").args(line.split_whitespace()).status().expect("iproute2");
+    assert!(status.success(), "ip {line}");
+}
+
+async fn read(probe: &mut LinksProbe) -> Vec<Fact> {
+    probe.read(Wake::Interval).await.expect("rtnetlink answers")
+}
+
+fn find<'a, T: Named + 'static>(facts: &'a [Fact], subject: &str) -> Option<&'a T> {
+    let fact =
+        facts.iter().find(|fact| fact.key.kind == T::KIND && &*fact.key.subject == subject)?;
+    T::of(fact.reading.known()?)
+}
+
+fn get<'a, T: Named + 'static>(facts: &'a [Fact], subject: &str) -> &'a T {
+    find(facts, subject).unwrap_or_else(|| panic!("no {} {subject} in {facts:#?}", T::KIND))
+}
+
+/// Does `line` and expects news of it at once.
+async fn told_of(probe: &mut LinksProbe, line: &str) -> Vec<Fact> {
+    ip(line);
+    tokio::time::timeout(AT_ONCE, probe.told())
+        .await
+        .unwrap_or_else(|_| panic!("no news of: ip {line}"));
+    read(probe).await
+}
+
+#[test]
+fn interfaces_are_of_the_kind_they_are() {
+    on_a_machine(|| async {
+        ip("link add eth0 type veth peer name far");
+        ip("link add br0 type bridge");
+        ip("link set eth0 master br0");
+        ip("tuntap add dev tun0 mode tun");
+        ip("link add vx0 type vxlan id 7 local 127.0.0.1 dstport 4789");
+        ip("link add mv0 link far type macvlan");
+        ip("link set eth0 up");
+        ip("link set far up");
+        ip("addr add 10.1.0.17/24 dev far");
+        ip("addr add fd00:1::17/64 dev far nodad");
+        let facts = read(&mut LinksProbe::new(&Roots::default())).await;
+        let kind = |name: &str| get::<Interface>(&facts, name).kind;
+        assert_eq!(kind("lo"), LinkKind::Loopback);
+        assert_eq!(kind("eth0"), LinkKind::Virtual);
+        assert_eq!(kind("br0"), LinkKind::Bridge);
+        assert_eq!(kind("tun0"), LinkKind::Tunnel);
+        assert_eq!(kind("vx0"), LinkKind::Tunnel);
+        assert_eq!(kind("mv0"), LinkKind::Virtual);
+        assert_eq!(get::<Interface>(&facts, "eth0").master.as_deref(), Some("br0"));
+        let far = get::<Interface>(&facts, "far");
+        assert!(far.admin_up && far.carrier && far.mac.is_some() && far.mtu == 1500);
+        let addresses: Vec<String> = far.addresses.iter().map(ToString::to_string).collect();
+        assert!(addresses.contains(&"10.1.0.17/24".to_owned()), "{addresses:?}");
+        assert!(addresses.contains(&"fd00:1::17/64".to_owned()), "{addresses:?}");
+        assert!(find::<Traffic>(&facts, "far").is_some());
+    });
+}
+
+#[test]
+fn news_of_an_interface_an_address_and_a_route_comes_at_once_and_not_twice() {
+    on_a_machine(|| async {
+        let mut probe = LinksProbe::new(&Roots::default());
+        read(&mut probe).await;
+        told_of(&mut probe, "link add eth1 type veth peer name far").await;
+        told_of(&mut probe, "link set far up").await;
+        told_of(&mut probe, "link set eth1 up").await;
+        let facts = told_of(&mut probe, "addr add 172.20.0.99/24 dev eth1").await;
+        assert_eq!(get::<Interface>(&facts, "eth1").addresses[0].to_string(), "172.20.0.99/24",);
+        let facts = told_of(&mut probe, "route add default via 172.20.0.1 dev eth1 metric 5").await;
+        let route: &Route = get(&facts, "default via 172.20.0.1 dev eth1 metric 5");
+        assert_eq!(route.destination.to_string(), "0.0.0.0/0");
+        assert!(route.carries && route.metric == 5 && route.table == 254);
+        let facts = told_of(&mut probe, "route add blackhole 10.9.0.0/16").await;
+        assert!(!get::<Route>(&facts, "blackhole 10.9.0.0/16").carries);
+        let facts = told_of(&mut probe, "route del default").await;
+        assert!(find::<Route>(&facts, "default via 172.20.0.1 dev eth1 metric 5").is_none());
+        // Whatever is still on its way is over soon; then there is silence.
+        let quiet = async {
+            while tokio::time::timeout(AT_ONCE, probe.told()).await.is_ok() {
+                read(&mut probe).await;
+            }
+        };
+        tokio::time::timeout(AT_ONCE * 15, quiet).await.expect("an idle machine is silent");
+    });
+}
+
+#[test]
+fn a_neighbour_is_reported_when_it_was_seen_and_once() {
+    on_a_machine(|| async {
+        ip("link add eth0 type veth peer name far");
+        ip("link set eth0 up");
+        ip("addr add 10.1.0.17/24 dev eth0");
+        let mut probe = LinksProbe::new(&Roots::default());
+        read(&mut probe).await;
+        let line = "neigh add 10.1.0.9 lladdr 52:54:00:12:34:56 dev eth0 nud reachable";
+        let facts = told_of(&mut probe, line).await;
+        let seen: &Neighbour = get(&facts, "10.1.0.9 eth0");
+        assert_eq!(seen.mac.expect("a hardware address").to_string(), "52:54:00:12:34:56");
+        ip("neigh add 10.1.0.8 dev eth0 nud failed");
+        let facts = read(&mut probe).await;
+        assert!(find::<Neighbour>(&facts, "10.1.0.8 eth0").is_none(), "it never answered");
+        // The same neighbour in another state is no news.
+        ip("neigh change 10.1.0.9 lladdr 52:54:00:12:34:56 dev eth0 nud stale");
+        assert!(tokio::time::timeout(AT_ONCE, probe.told()).await.is_err());
+        let facts = read(&mut probe).await;
+        assert!(find::<Neighbour>(&facts, "10.1.0.9 eth0").is_some());
+    });
+}
+
+#[test]
+fn forwarding_is_seen_and_told_of() {
+    on_a_machine(|| async {
+        ip("link add eth0 type veth peer name far");
+        let mut probe = LinksProbe::new(&Roots::default());
+        let facts = read(&mut probe).await;
+        assert!(!get::<Forwarding>(&facts, "").ipv4);
+        std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").expect("our own namespace");
+        tokio::time::timeout(AT_ONCE, probe.told()).await.expect("the kernel tells");
+        let facts = read(&mut probe).await;
+        assert!(get::<Forwarding>(&facts, "").ipv4);
+        std::fs::write("/proc/sys/net/ipv6/conf/eth0/forwarding", "1").expect("our own namespace");
+        tokio::time::timeout(AT_ONCE, probe.told()).await.expect("the kernel tells");
+        let facts = read(&mut probe).await;
+        let switches: &Forwarding = get(&facts, "");
+        assert!(!switches.ipv6);
+        assert_eq!(switches.interfaces, ["eth0"]);
+    });
+}
