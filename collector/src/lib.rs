@@ -1,0 +1,35 @@
+//! The collector: agents report to it, it judges what they report, and tells people and programs.
+//!
+//! The parts, in the order in which a fact meets them:
+//! - [`intake`]: TLS, who may speak, sessions; beside it [`enrolment`] and [`ca`], who may come in.
+//! - [`host`]: the order of one host's reports, and what follows from them; [`numbering`], [`skew`].
+//! - [`store`]: the disk. Nothing is acknowledged before it is there.
+//! - [`judging`]: from facts to findings; [`site`] is what is known now, [`journal`] what happened.
+//! - [`alerts`]: findings to Alertmanager; [`web`] and [`metrics`]: everything to people and
+//!   Prometheus.
+//! - [`watch`]: the policy and rule files, read again when they change.
+//!
+//! It never knows the agent: what they share is `wire`.
+
+pub mod alerts;
+pub mod ca;
+pub mod clock;
+mod collector;
+pub mod counters;
+pub mod enrolment;
+mod host;
+pub mod intake;
+pub mod journal;
+pub mod judging;
+pub mod metrics;
+mod numbering;
+mod quota;
+pub mod settings;
+pub mod site;
+mod skew;
+pub mod store;
+mod upkeep;
+pub mod watch;
+pub mod web;
+
+pub use collector::{Addresses, Collector, CollectorHandle, StartError};

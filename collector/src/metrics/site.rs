@@ -1,0 +1,137 @@
+//! The metrics page of the site and of the collector itself.
+
+use std::collections::BTreeMap;
+
+use bailey_rules::check::{CHECKS, State};
+use bailey_rules::finding::Severity;
+
+use super::{Declared, Families, MAX_SUBJECTS, counter, gauge, histogram, host};
+use crate::counters::{Counters, ReportResult};
+use crate::web::shown::{COMPONENTS, Shown};
+
+/// The most series of the site's page; zones are the only label of it that can grow.
+pub const MAX_SERIES: usize = 10_000;
+
+const BUILD_INFO: Declared =
+    gauge("bailey_build_info", "The collector's version; always 1.", &["version"]);
+const CONNECTED: Declared = gauge("bailey_agents_connected", "Agents whose session is open.", &[]);
+const REPORTS: Declared =
+    counter("bailey_reports_total", "Reports by what became of them.", &["result"]);
+const REPORT_DURATION: Declared = histogram(
+    "bailey_report_duration_seconds",
+    "From the arrival of a report to its being on disk.",
+);
+const GAPS: Declared =
+    counter("bailey_report_gaps_total", "Recorded gaps in the order of reports.", &["reason"]);
+const LOST: Declared =
+    counter("bailey_lost_reports_total", "Reports lost in recorded gaps.", &["reason"]);
+const AUTH_FAILURES: Declared =
+    counter("bailey_auth_failures_total", "Peers and people turned away.", &["reason"]);
+const STORE_BYTES: Declared = gauge("bailey_store_bytes", "Size of the store on disk.", &[]);
+const STORE_FREE: Declared =
+    gauge("bailey_store_free_bytes", "Free octets of the file system that the store is on.", &[]);
+const NOTIFICATIONS: Declared =
+    counter("bailey_notifications_total", "Alerts taken by an Alertmanager.", &[]);
+const NOTIFICATIONS_FAILED: Declared = counter(
+    "bailey_notifications_failed_total",
+    "Attempts to reach an Alertmanager that failed.",
+    &[],
+);
+const HOSTS: Declared = gauge("bailey_hosts", "Hosts by zone and state.", &["zone", "state"]);
+const FINDINGS: Declared =
+    gauge("bailey_findings", "Open findings.", &["zone", "component", "severity"]);
+const VIOLATIONS: Declared = counter(
+    "bailey_isolation_violations_total",
+    "Findings against the isolation of the zones since the collector started, by check.",
+    &["kind"],
+);
+const CONFIG_PROBLEMS: Declared = gauge(
+    "bailey_config_problems",
+    "Files that were refused, and other things of the collector that a person must look at.",
+    &[],
+);
+const LEFT_OUT: Declared =
+    gauge("bailey_series_left_out", "Series that the bounds of the metrics pages keep out.", &[]);
+
+/// The page. `refusals` are those of the web side by reason.
+pub(crate) fn families(
+    shown: &Shown,
+    counters: &Counters,
+    refusals: &[(&'static str, u64)],
+) -> Families {
+    let mut out = Families::new(Vec::new(), MAX_SERIES);
+    out.add(&BUILD_INFO, &[env!("CARGO_PKG_VERSION")], 1.0);
+    out.add(&CONNECTED, &[], counters.agents_connected.get() as f64);
+    reports(&mut out, counters);
+    let refused = counters.auth_failures.each().map(|(reason, count)| (reason.as_str(), count));
+    for (reason, count) in refused.chain(refusals.iter().copied()) {
+        out.add(&AUTH_FAILURES, &[reason], count as f64);
+    }
+    out.add(&STORE_BYTES, &[], counters.store_bytes.get() as f64);
+    out.add(&STORE_FREE, &[], counters.store_free_bytes.get() as f64);
+    out.add(&NOTIFICATIONS, &[], counters.notifications.get() as f64);
+    out.add(&NOTIFICATIONS_FAILED, &[], counters.notifications_failed.get() as f64);
+    zones(&mut out, shown);
+    for check in CHECKS.iter().filter(|check| check.component == "isolation") {
+        let count = counters.isolation_violations.of(check.name);
+        out.add(&VIOLATIONS, &[check.name], count as f64);
+    }
+    out.add(&CONFIG_PROBLEMS, &[], shown.problems.len() as f64);
+    let left_out = out.left_out() + left_out_of_hosts(shown);
+    out.add(&LEFT_OUT, &[], left_out as f64);
+    out
+}
+
+fn reports(out: &mut Families, counters: &Counters) {
+    let (mut accepted, mut duplicate, mut refused) = (0, 0, 0);
+    for (result, count) in counters.reports.each() {
+        match result {
+            ReportResult::Accepted => accepted += count,
+            ReportResult::Duplicate => duplicate += count,
+            ReportResult::Malformed | ReportResult::NotStored => refused += count,
+        }
+    }
+    for (result, count) in [("accepted", accepted), ("duplicate", duplicate), ("refused", refused)]
+    {
+        out.add(&REPORTS, &[result], count as f64);
+    }
+    let duration = &counters.report_duration;
+    let (count, sum) = (duration.count(), duration.sum_seconds());
+    out.add_histogram(&REPORT_DURATION, &duration.cumulative(), count, sum);
+    for (reason, count) in counters.gaps.each() {
+        out.add(&GAPS, &[reason.as_str()], count as f64);
+    }
+    for (reason, count) in counters.lost_reports.each() {
+        out.add(&LOST, &[reason.as_str()], count as f64);
+    }
+}
+
+fn zones(out: &mut Families, shown: &Shown) {
+    let mut findings = BTreeMap::new();
+    for finding in &shown.findings {
+        let of = (finding.zone.as_str(), finding.component.as_str(), finding.severity);
+        *findings.entry(of).or_insert(0_u32) += 1;
+    }
+    for zone in shown.zones() {
+        for (state, count) in State::ALL.into_iter().zip(shown.counts(Some(zone.as_str()))) {
+            out.add(&HOSTS, &[zone.as_str(), state.as_str()], count as f64);
+        }
+        for component in COMPONENTS {
+            for severity in [Severity::Warning, Severity::Critical] {
+                let count = findings.get(&(zone.as_str(), component, severity)).copied();
+                let labels = [zone.as_str(), component, severity.as_str()];
+                out.add(&FINDINGS, &labels, f64::from(count.unwrap_or(0)));
+            }
+        }
+    }
+}
+
+/// Only a host with more facts than one metric may have subjects can reach a bound of its page.
+fn left_out_of_hosts(shown: &Shown) -> u64 {
+    shown
+        .hosts
+        .iter()
+        .filter(|host| host.view.facts.len() > MAX_SUBJECTS)
+        .map(|host| host::families(host, std::iter::empty(), shown.now).left_out())
+        .sum()
+}

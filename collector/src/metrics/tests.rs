@@ -1,0 +1,152 @@
+//! The pages as Prometheus reads them.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+use bailey_rules::fact::host::FileSystem;
+use bailey_rules::fact::{Fact, FactKind};
+use bailey_rules::unit::Bytes;
+
+use super::{MAX_SERIES, MAX_SUBJECTS, host, site};
+use crate::counters::Counters;
+use crate::web::fixture::{self, HOSTILE, Machine, NOW};
+use crate::web::shown::Shown;
+
+fn page_of(machine: Machine) -> String {
+    let shown = fixture::shown(vec![machine]);
+    host::families(&shown.hosts[0], shown.findings.iter(), NOW).text().unwrap()
+}
+
+fn site_page(shown: &Shown) -> String {
+    site::families(shown, &Counters::default(), &[("signin", 1)]).text().unwrap()
+}
+
+/// Every series with its value.
+fn series(page: &str) -> BTreeMap<&str, &str> {
+    page.lines()
+        .filter(|line| !line.starts_with('#'))
+        .map(|line| line.rsplit_once(' ').unwrap())
+        .collect()
+}
+
+/// The real judge of the format; says what it dislikes.
+fn promtool(page: &str) -> String {
+    let mut promtool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    promtool.stdin.take().unwrap().write_all(page.as_bytes()).unwrap();
+    let output = promtool.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    if output.status.success() { said.into_owned() } else { format!("{}: {said}", output.status) }
+}
+
+#[test]
+fn promtool_takes_every_page() {
+    let mut machines = fixture::machines();
+    machines.push(fixture::hostile());
+    let shown = fixture::shown(machines);
+    for status in &shown.hosts {
+        let page = host::families(status, shown.findings.iter(), NOW).text().unwrap();
+        assert_eq!(promtool(&page), "", "{}", status.view.name);
+    }
+    assert_eq!(promtool(&site_page(&shown)), "");
+}
+
+#[test]
+fn a_host_page_holds_what_its_facts_say() {
+    let page = page_of(Machine::new("oa-17", "inner", "10.1.7.20"));
+    let states = "bailey_check_state{";
+    let lines = page.lines().filter(|line| !(line.starts_with(states) && line.ends_with(" 0")));
+    insta::assert_snapshot!("host_page", lines.collect::<Vec<_>>().join("\n"));
+}
+
+#[test]
+fn a_site_page_counts_hosts_and_findings() {
+    let page = site_page(&fixture::shown(fixture::machines()));
+    let found = series(&page);
+    assert_eq!(found["bailey_hosts{zone=\"inner\",state=\"critical\"}"], "3");
+    assert_eq!(found["bailey_hosts{zone=\"exchange\",state=\"ok\"}"], "1");
+    let violations =
+        "bailey_findings{zone=\"inner\",component=\"isolation\",severity=\"critical\"}";
+    assert_ne!(found[violations], "0");
+    assert_eq!(found["bailey_auth_failures_total{reason=\"signin\"}"], "1");
+    assert_eq!(found["bailey_series_left_out"], "0");
+}
+
+#[test]
+fn series_of_stale_facts_are_left_out_but_times_and_states_stay() {
+    let fresh = page_of(Machine::new("gis-1", "inner", "10.1.5.8"));
+    let silent = page_of(Machine::new("gis-1", "inner", "10.1.5.8").silent(5400));
+    for gone in [
+        "bailey_cpu_busy_ratio",
+        "bailey_link_up",
+        "bailey_firewall_active",
+        "bailey_backup_size_bytes",
+    ] {
+        assert!(fresh.contains(&format!("\n{gone}{{")), "{gone}");
+        assert!(!silent.contains(&format!("\n{gone}{{")), "{gone}");
+    }
+    for stays in [
+        "bailey_host_state",
+        "bailey_check_state",
+        "bailey_host_last_report_timestamp_seconds",
+        "bailey_backup_last_success_timestamp_seconds",
+        "bailey_certificate_not_after_timestamp_seconds",
+    ] {
+        assert!(silent.contains(&format!("\n{stays}{{")), "{stays}");
+    }
+    let found = series(&silent);
+    assert_eq!(found["bailey_host_connected{host=\"gis-1\",zone=\"inner\"}"], "0");
+    assert_eq!(found["bailey_host_state{host=\"gis-1\",zone=\"inner\",state=\"ok\"}"], "0");
+}
+
+#[test]
+fn what_cannot_be_read_has_no_series() {
+    let mut machine = Machine::new("web-2", "outer", "172.20.0.12");
+    machine.set(Fact::unreadable(FactKind::Ruleset, "nftables", "needs CAP_NET_ADMIN"));
+    let page = page_of(machine);
+    assert!(!page.contains("bailey_firewall_active"));
+    assert!(!page.contains("bailey_firewall_rules"));
+}
+
+#[test]
+fn a_host_cannot_flood_prometheus() {
+    let mut machine = Machine::new("evil-1", "inner", "10.1.6.6");
+    for n in 0..5_000 {
+        machine.set(Fact::known(
+            &format!("/mnt/{n}"),
+            FileSystem {
+                device: "/dev/x".into(),
+                kind: "ext4".into(),
+                total: Bytes(1),
+                available: Bytes(1),
+                inodes: 1,
+                inodes_available: 1,
+                read_only: false,
+            },
+        ));
+    }
+    let shown = fixture::shown(vec![machine]);
+    let page = host::families(&shown.hosts[0], shown.findings.iter(), NOW).text().unwrap();
+    let found = series(&page);
+    assert!(found.len() <= MAX_SERIES, "{}", found.len());
+    let sizes = found.keys().filter(|name| name.starts_with("bailey_filesystem_size_bytes"));
+    assert!(sizes.count() <= MAX_SUBJECTS);
+    let site = site_page(&shown);
+    let left_out: u64 = series(&site)["bailey_series_left_out"].parse().unwrap();
+    assert!(left_out > 4_000, "what is left out is counted: {left_out}");
+}
+
+#[test]
+fn hostile_labels_stay_labels() {
+    let page = page_of(fixture::hostile());
+    assert!(page.contains(&HOSTILE.replace('"', "\\\"")));
+    for line in page.lines().filter(|line| !line.starts_with('#')) {
+        assert!(line.starts_with("bailey_"), "{line}");
+    }
+}

@@ -1,0 +1,492 @@
+//! What is known of the site now: every host with its verdicts, the open findings, the policy and
+//! the rule files in force. Pages, metrics and alerts read it; intake and judging write it.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use arc_swap::ArcSwap;
+use bailey_rules::check::{Judged, State};
+use bailey_rules::expectation::RuleFiles;
+use bailey_rules::finding::Finding;
+use bailey_rules::host::HostView;
+use bailey_rules::name::{FindingId, HostKey, HostName};
+use bailey_rules::policy::Policy;
+use bailey_rules::text::Text;
+use bailey_rules::time::Timestamp;
+use serde::Serialize;
+use tokio::sync::watch;
+
+use crate::clock::SharedClock;
+use crate::counters::Counters;
+use crate::enrolment::{Actor, Identity};
+use crate::host::{Dirty, Host};
+use crate::journal;
+use crate::store::{Store, StoreError};
+
+/// The most events that one query gives.
+pub const MAX_EVENTS: usize = 200;
+
+/// One host and what the checks say of it, at one moment. It never changes; a new judgement makes a
+/// new one.
+#[derive(Debug, Clone)]
+pub struct HostStatus {
+    /// What is known of the host.
+    pub view: Arc<HostView>,
+    /// What the checks say.
+    pub judged: Vec<Judged>,
+    /// The worst of it.
+    pub state: State,
+    /// When it was judged.
+    pub judged_at: Timestamp,
+}
+
+/// Something about the collector itself that a person must look at: a file that was refused, a
+/// store that cannot be written. It goes when its cause goes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ConfigProblem {
+    /// Since when.
+    pub at: Timestamp,
+    /// What is wrong, where, and what to do.
+    pub message: String,
+}
+
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $kind:ident = $word:literal, $en:literal, $zh:literal;)*) => {
+        /// What an event of the journal is about.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum EventKind { $($(#[$doc])* $kind,)* }
+
+        impl EventKind {
+            /// Every kind.
+            pub const ALL: &'static [Self] = &[$(Self::$kind),*];
+
+            /// The word in JSON and in the store.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$kind => $word,)* }
+            }
+
+            /// What it is called on screen.
+            #[must_use]
+            pub fn title(self) -> Text {
+                match self { $(Self::$kind => Text::new($en, $zh),)* }
+            }
+
+            /// The kind behind a word; `None` for one that this version does not know.
+            #[must_use]
+            pub fn from_word(word: &str) -> Option<Self> {
+                match word { $($word => Some(Self::$kind),)* _ => None }
+            }
+        }
+    };
+}
+
+kinds! {
+    /// The collector started.
+    Started = "started", "Collector started", "采集器启动";
+    /// The collector stopped on purpose.
+    Stopped = "stopped", "Collector stopped", "采集器停止";
+    /// An enrolment token was made.
+    TokenMade = "token_made", "Token made", "生成令牌";
+    /// A host was enrolled.
+    Enrolled = "enrolled", "Enrolled", "已注册";
+    /// A machine asks for a name that belongs to another key.
+    Waiting = "waiting", "Waits for approval", "等待批准";
+    /// Its enrolment was approved.
+    Approved = "approved", "Approved", "已批准";
+    /// Its enrolment was refused.
+    Refused = "refused", "Refused", "已拒绝";
+    /// An identity was revoked.
+    Revoked = "revoked", "Revoked", "已吊销";
+    /// A host connected for the first time, or after a silence.
+    Connected = "connected", "Connected", "已连接";
+    /// An agent was stopped on purpose.
+    Goodbye = "goodbye", "Agent stopped", "代理停止";
+    /// Reports were lost.
+    Gap = "gap", "Reports lost", "上报丢失";
+    /// Two machines use one identity.
+    Twin = "twin", "Two machines, one identity", "一个身份两台机器";
+    /// A finding was opened.
+    FindingOpened = "finding_opened", "Finding opened", "发现问题";
+    /// A finding became worse or better, or nothing fresh confirms it any more.
+    FindingChanged = "finding_changed", "Finding changed", "问题变化";
+    /// A finding was resolved.
+    FindingResolved = "finding_resolved", "Finding resolved", "问题解决";
+    /// The policy or the rule files were read again.
+    SettingsReloaded = "settings_reloaded", "Files reloaded", "配置已重新加载";
+    /// A new policy or rule file was refused; the one before stays.
+    SettingsRefused = "settings_refused", "Files refused", "配置被拒绝";
+}
+
+impl Serialize for EventKind {
+    fn serialize<S: serde::Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        out.serialize_str(self.as_str())
+    }
+}
+
+/// One entry of the journal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Event {
+    /// Its number; a later event has a higher one.
+    pub id: i64,
+    /// When it happened.
+    pub at: Timestamp,
+    /// The host it is about, if any.
+    pub host: Option<HostName>,
+    /// What it is about.
+    pub kind: EventKind,
+    /// What happened.
+    pub text: Text,
+    /// Who did it; `None` when it happened by itself.
+    pub actor: Option<Actor>,
+}
+
+/// Which events are wanted: newest first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EventQuery {
+    /// Only of this host.
+    pub host: Option<HostName>,
+    /// Only those before this number: the cursor of the next page.
+    pub before: Option<i64>,
+    /// At most this many, and at most [`MAX_EVENTS`].
+    pub limit: usize,
+}
+
+/// The most resolved findings that wait for an Alertmanager that is away; the oldest go first.
+const MAX_RESOLVED: usize = 10_000;
+
+/// What is in force.
+#[derive(Debug)]
+pub(crate) struct Config {
+    pub(crate) policy: Arc<Policy>,
+    pub(crate) rule_files: Arc<RuleFiles>,
+    /// Grows with every reload, so that what was made from a configuration can be kept.
+    pub(crate) generation: u64,
+}
+
+/// Where a problem comes from: a newer one from the same place takes its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Part {
+    Policy,
+    RuleFiles,
+    Watching,
+    Certificates,
+    Alertmanager(usize),
+}
+
+/// The site. Cheap to clone.
+#[derive(Clone)]
+pub struct Site(Arc<Inner>);
+
+struct Inner {
+    clock: SharedClock,
+    started_at: Timestamp,
+    counters: Arc<Counters>,
+    store: Store,
+    config: ArcSwap<Config>,
+    problems: Mutex<BTreeMap<Part, ConfigProblem>>,
+    hosts: RwLock<Registry>,
+    findings: RwLock<BTreeMap<HostKey, BTreeMap<FindingId, Finding>>>,
+    resolved: Mutex<Resolved>,
+    findings_moved: watch::Sender<u64>,
+    revision: watch::Sender<u64>,
+    dirty: Arc<Dirty>,
+}
+
+#[derive(Default)]
+struct Registry {
+    by_name: BTreeMap<HostName, Arc<Host>>,
+    by_key: HashMap<HostKey, Arc<Host>>,
+}
+
+/// Resolved findings until every Alertmanager has them.
+#[derive(Debug, Default)]
+struct Resolved {
+    waiting: VecDeque<(u64, Finding)>,
+    last: u64,
+    /// The last one that each Alertmanager has.
+    delivered: Vec<u64>,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn reading<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn writing<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Site {
+    /// A site without hosts. `alertmanagers`: how many must hear of a resolved finding.
+    pub(crate) fn new(
+        clock: SharedClock,
+        counters: Arc<Counters>,
+        store: Store,
+        config: Config,
+        alertmanagers: usize,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            started_at: clock.now(),
+            clock,
+            counters,
+            store,
+            config: ArcSwap::from_pointee(config),
+            problems: Mutex::default(),
+            hosts: RwLock::default(),
+            findings: RwLock::default(),
+            resolved: Mutex::new(Resolved {
+                delivered: vec![0; alertmanagers],
+                ..Resolved::default()
+            }),
+            findings_moved: watch::Sender::new(0),
+            revision: watch::Sender::new(0),
+            dirty: Arc::default(),
+        }))
+    }
+
+    /// Moves when anything that is shown has changed, at most ten times a second.
+    #[must_use]
+    pub fn revision(&self) -> watch::Receiver<u64> {
+        self.0.revision.subscribe()
+    }
+
+    /// Every enrolled host, by name.
+    #[must_use]
+    pub fn hosts(&self) -> Vec<Arc<HostStatus>> {
+        reading(&self.0.hosts).by_name.values().map(|host| host.status()).collect()
+    }
+
+    /// One host.
+    #[must_use]
+    pub fn host(&self, name: &HostName) -> Option<Arc<HostStatus>> {
+        reading(&self.0.hosts).by_name.get(name).map(|host| host.status())
+    }
+
+    /// The open findings, worst first, then oldest first.
+    #[must_use]
+    pub fn findings(&self) -> Vec<Finding> {
+        let open = reading(&self.0.findings);
+        let mut all: Vec<Finding> = open.values().flat_map(BTreeMap::values).cloned().collect();
+        drop(open);
+        all.sort_by(|a, b| {
+            b.severity.cmp(&a.severity).then(a.first_at.cmp(&b.first_at)).then(a.id.cmp(&b.id))
+        });
+        all
+    }
+
+    /// The policy in force.
+    #[must_use]
+    pub fn policy(&self) -> Arc<Policy> {
+        Arc::clone(&self.0.config.load().policy)
+    }
+
+    /// The rule files in force.
+    #[must_use]
+    pub fn rule_files(&self) -> Arc<RuleFiles> {
+        Arc::clone(&self.0.config.load().rule_files)
+    }
+
+    /// What a person must look at in the collector itself, newest first.
+    #[must_use]
+    pub fn problems(&self) -> Vec<ConfigProblem> {
+        let mut all: Vec<_> = locked(&self.0.problems).values().cloned().collect();
+        all.extend(self.0.store.problem());
+        all.sort_by_key(|problem| std::cmp::Reverse(problem.at));
+        all
+    }
+
+    /// Events of the journal, newest first.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn events(&self, query: EventQuery) -> Result<Vec<Event>, StoreError> {
+        self.0.store.read("read the journal", move |store| journal::read(store, &query)).await
+    }
+
+    /// What the collector counts.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.0.counters
+    }
+
+    /// When this collector was started.
+    #[must_use]
+    pub fn started_at(&self) -> Timestamp {
+        self.0.started_at
+    }
+
+    /// The time now, by the collector's clock.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.0.clock.now()
+    }
+
+    pub(crate) fn clock(&self) -> &SharedClock {
+        &self.0.clock
+    }
+
+    pub(crate) fn shared_counters(&self) -> &Arc<Counters> {
+        &self.0.counters
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    pub(crate) fn dirty(&self) -> &Arc<Dirty> {
+        &self.0.dirty
+    }
+
+    pub(crate) fn config(&self) -> Arc<Config> {
+        self.0.config.load_full()
+    }
+
+    /// Puts another policy or other rule files in force.
+    pub(crate) fn set_config(&self, policy: Arc<Policy>, rule_files: Arc<RuleFiles>) {
+        let generation = self.config().generation + 1;
+        self.0.config.store(Arc::new(Config { policy, rule_files, generation }));
+        for host in self.held() {
+            host.touch();
+        }
+        self.0.dirty.wake.notify_one();
+    }
+
+    /// Sets or clears the problem of one part.
+    pub(crate) fn set_problem(&self, part: Part, message: Option<String>) {
+        let mut problems = locked(&self.0.problems);
+        match message {
+            Some(message) => {
+                let same = problems.get(&part).filter(|known| known.message == message);
+                let at = same.map_or_else(|| self.now(), |known| known.at);
+                problems.insert(part, ConfigProblem { at, message });
+            }
+            None => {
+                problems.remove(&part);
+            }
+        }
+        drop(problems);
+        self.0.dirty.wake.notify_one();
+    }
+
+    /// What is shown has changed; only the judge calls this, which bounds how often.
+    pub(crate) fn moved(&self) {
+        self.0.revision.send_modify(|revision| *revision += 1);
+    }
+
+    /// Every enrolled host as it is held, by name.
+    pub(crate) fn held(&self) -> Vec<Arc<Host>> {
+        reading(&self.0.hosts).by_name.values().cloned().collect()
+    }
+
+    /// The host with a key, if it is enrolled.
+    pub(crate) fn by_key(&self, key: &HostKey) -> Option<Arc<Host>> {
+        reading(&self.0.hosts).by_key.get(key).cloned()
+    }
+
+    /// The host with a name, if one is enrolled.
+    pub(crate) fn by_name(&self, name: &HostName) -> Option<Arc<Host>> {
+        reading(&self.0.hosts).by_name.get(name).cloned()
+    }
+
+    /// A host as it will be held. It is not of the site before [`Self::add`].
+    pub(crate) fn new_host(&self, no: i64, identity: &Identity) -> Host {
+        Host::new(no, identity, Arc::clone(&self.0.dirty), Arc::clone(&self.0.counters))
+    }
+
+    /// Adds an enrolled host.
+    pub(crate) fn add(&self, host: Host) {
+        let host = Arc::new(host);
+        let mut hosts = writing(&self.0.hosts);
+        hosts.by_key.insert(host.key, Arc::clone(&host));
+        hosts.by_name.insert(host.name.clone(), Arc::clone(&host));
+        drop(hosts);
+        host.touch();
+    }
+
+    /// Takes a revoked host away: its sessions end, its findings are resolved. Gives those.
+    pub(crate) fn remove(&self, key: &HostKey) -> Vec<Finding> {
+        let mut hosts = writing(&self.0.hosts);
+        if let Some(host) = hosts.by_key.remove(key) {
+            if hosts.by_name.get(&host.name).is_some_and(|named| named.key == *key) {
+                hosts.by_name.remove(&host.name);
+            }
+            host.revoked.cancel();
+        }
+        drop(hosts);
+        let now = self.now();
+        let open = writing(&self.0.findings).remove(key).unwrap_or_default();
+        let resolved: Vec<Finding> = open
+            .into_values()
+            .map(|finding| Finding { resolved_at: Some(now), held: false, ..finding })
+            .collect();
+        self.note_resolved(resolved.iter().cloned());
+        self.0.dirty.wake.notify_one();
+        resolved
+    }
+
+    /// The open findings of one host.
+    pub(crate) fn findings_of(&self, key: &HostKey) -> BTreeMap<FindingId, Finding> {
+        reading(&self.0.findings).get(key).cloned().unwrap_or_default()
+    }
+
+    /// Puts the open findings of a host in place of those before. A host that was taken away
+    /// meanwhile gets none.
+    pub(crate) fn set_findings(&self, key: &HostKey, open: BTreeMap<FindingId, Finding>) {
+        let mut findings = writing(&self.0.findings);
+        if open.is_empty() || self.by_key(key).is_none() {
+            findings.remove(key);
+        } else {
+            findings.insert(*key, open);
+        }
+    }
+
+    /// Keeps resolved findings until every Alertmanager has heard of them, and wakes those.
+    pub(crate) fn note_resolved(&self, findings: impl IntoIterator<Item = Finding>) {
+        let mut resolved = locked(&self.0.resolved);
+        for finding in findings {
+            resolved.last += 1;
+            let number = resolved.last;
+            if resolved.delivered.is_empty() {
+                continue;
+            }
+            resolved.waiting.push_back((number, finding));
+            if resolved.waiting.len() > MAX_RESOLVED {
+                resolved.waiting.pop_front();
+                self.0.counters.notifications_dropped.one();
+            }
+        }
+        drop(resolved);
+        self.findings_changed();
+    }
+
+    /// Wakes whoever tells others of findings.
+    pub(crate) fn findings_changed(&self) {
+        self.0.findings_moved.send_modify(|moved| *moved += 1);
+    }
+
+    /// Moves when a finding was opened, changed or resolved.
+    pub(crate) fn findings_moved(&self) -> watch::Receiver<u64> {
+        self.0.findings_moved.subscribe()
+    }
+
+    /// Resolved findings that Alertmanager number `target` has not heard of, with their numbers.
+    pub(crate) fn undelivered(&self, target: usize, most: usize) -> Vec<(u64, Finding)> {
+        let resolved = locked(&self.0.resolved);
+        let after = resolved.delivered.get(target).copied().unwrap_or(u64::MAX);
+        resolved.waiting.iter().filter(|(number, _)| *number > after).take(most).cloned().collect()
+    }
+
+    /// Alertmanager number `target` has heard of everything up to `number`.
+    pub(crate) fn delivered(&self, target: usize, number: u64) {
+        let mut resolved = locked(&self.0.resolved);
+        if let Some(last) = resolved.delivered.get_mut(target) {
+            *last = number.max(*last);
+        }
+        let all = resolved.delivered.iter().copied().min().unwrap_or(u64::MAX);
+        while resolved.waiting.pop_front_if(|(number, _)| *number <= all).is_some() {}
+    }
+}

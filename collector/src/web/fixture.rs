@@ -1,0 +1,659 @@
+//! The reference site in small, judged by the real checks: what the tests of pages and metrics show.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bailey_rules::check::{Given, judge, worst};
+use bailey_rules::digest::FactDigest;
+use bailey_rules::expectation::RuleFiles;
+use bailey_rules::fact::backup::{Job, Repository, Snapshot};
+use bailey_rules::fact::firewall::{DefaultPolicy, Hook, Manager, Ruleset, Table};
+use bailey_rules::fact::host::{
+    self, Agent, Cpu, Disk, FileSystem, Load, Memory, Pressure, Reboot, Temperature, Units,
+};
+use bailey_rules::fact::links::{
+    Duplex, Forwarding, Interface, LinkKind, Mac, Neighbour, Route, Traffic,
+};
+use bailey_rules::fact::{Fact, FactKind, ProbeName};
+use bailey_rules::finding::{Change, Finding, advance};
+use bailey_rules::host::{FactSet, HeldProbe, HostView, Session};
+use bailey_rules::name::HostKey;
+use bailey_rules::policy::Policy;
+use bailey_rules::text::Text;
+use bailey_rules::time::Timestamp;
+use bailey_rules::unit::{Bytes, Permille};
+use time::UtcOffset;
+
+use super::shown::{LocalTime, Shown};
+use crate::ca::Ca;
+use crate::clock::{Clock, SharedClock};
+use crate::counters::Counters;
+use crate::enrolment::{Enrolment, Identity};
+use crate::site::{Config, ConfigProblem, HostStatus, Site};
+use crate::store::Store;
+
+/// 2026-11-23 14:32:07 in Jiaxing.
+pub(crate) const NOW: Timestamp = Timestamp::from_seconds(1_795_415_527);
+
+const GIB: u64 = 1 << 30;
+
+pub(crate) fn local() -> LocalTime {
+    LocalTime(UtcOffset::from_hms(8, 0, 0).unwrap())
+}
+
+pub(crate) fn policy() -> Policy {
+    Policy::parse(
+        "policy.yaml",
+        "site: jiaxing\n\
+         zones:\n\
+         \x20 inner: {name: 内网, networks: [10.1.0.0/16]}\n\
+         \x20 outer: {name: 外网, networks: [172.20.0.0/16]}\n\
+         \x20 exchange: {name: 交换区, networks: [10.250.0.0/24]}\n",
+    )
+    .unwrap()
+}
+
+pub(crate) fn ago(seconds: u64) -> Timestamp {
+    NOW - Duration::from_secs(seconds)
+}
+
+/// A host in the making: as the site demands until something is changed.
+pub(crate) struct Machine {
+    pub(crate) name: String,
+    pub(crate) zone: String,
+    pub(crate) address: String,
+    pub(crate) facts: BTreeMap<(FactKind, String), Fact>,
+    pub(crate) silent_for: u64,
+    pub(crate) failed: Option<(ProbeName, String)>,
+    pub(crate) session: Session,
+}
+
+impl Machine {
+    pub(crate) fn new(name: &str, zone: &str, address: &str) -> Self {
+        let session = Session {
+            enrolled_at: ago(40 * 86_400),
+            last_report_at: Some(ago(4)),
+            interval: Duration::from_secs(15),
+            connected: true,
+            goodbye_at: None,
+            clock_ahead_millis: Some(12),
+            certificate_ends: NOW + Duration::from_hours(17),
+            certificate_began: ago(7 * 3600),
+            acknowledged: None,
+            reports_accepted: 1234,
+            gaps: Vec::new(),
+            lost_reports: 0,
+            last_gap_at: None,
+            twin_seen_at: None,
+            approval_waiting_since: None,
+        };
+        let mut machine = Self {
+            name: name.to_owned(),
+            zone: zone.to_owned(),
+            address: address.to_owned(),
+            facts: BTreeMap::new(),
+            silent_for: 4,
+            failed: None,
+            session,
+        };
+        machine.system();
+        machine.load();
+        machine.links();
+        machine.firewall();
+        machine.backup();
+        machine
+    }
+
+    pub(crate) fn set(&mut self, fact: Fact) {
+        self.facts.insert((fact.key.kind, fact.key.subject.to_string()), fact);
+    }
+
+    pub(crate) fn without(mut self, kind: FactKind) -> Self {
+        self.facts.retain(|(known, _), _| *known != kind);
+        self
+    }
+
+    pub(crate) fn silent(mut self, seconds: u64) -> Self {
+        self.silent_for = seconds;
+        self.session.last_report_at = Some(ago(seconds));
+        self.session.connected = false;
+        self
+    }
+
+    fn system(&mut self) {
+        self.set(Fact::known(
+            "",
+            host::Identity {
+                hostname: self.name.clone(),
+                os: "Debian GNU/Linux 12 (bookworm)".into(),
+                kernel: "6.1.0-31-amd64".into(),
+                machine: "x86_64".into(),
+                booted_at: ago(12 * 86_400),
+                machine_id_hash: "ab".repeat(32),
+                agent_version: "0.1.0".into(),
+            },
+        ));
+        self.set(file_system("/", "/dev/vda1", 98 * GIB, 61 * GIB));
+        self.set(file_system("/var/lib/oracle", "/dev/vdb1", 800 * GIB, 312 * GIB));
+        self.set(Fact::known("", Reboot { needed: false, because: Vec::new() }));
+        self.set(Fact::known("", Units { failed: Vec::new(), failed_count: 0 }));
+    }
+
+    fn load(&mut self) {
+        self.set(Fact::known(
+            "",
+            Cpu { cores: 8, busy: Permille(83), io_wait: Permille(4), steal: Permille(0) },
+        ));
+        self.set(Fact::known(
+            "",
+            Memory {
+                total: Bytes(32 * GIB),
+                available: Bytes(19 * GIB),
+                swap_total: Bytes(4 * GIB),
+                swap_free: Bytes(4 * GIB),
+            },
+        ));
+        self.set(Fact::known("", Load { one: 61, five: 58, fifteen: 44 }));
+        for resource in ["cpu", "io", "memory"] {
+            self.set(Fact::known(
+                resource,
+                Pressure { some: Permille(3), full: Some(Permille(1)) },
+            ));
+        }
+        self.set(Fact::known(
+            "vda",
+            Disk { read: Bytes(210 * GIB), written: Bytes(988 * GIB), busy_millis: 81_022_000 },
+        ));
+        self.set(Fact::known(
+            "coretemp Package id 0",
+            Temperature { millicelsius: 47_000, critical: Some(100_000) },
+        ));
+        self.set(Fact::known(
+            "",
+            host::Clock { synchronised: true, offset_micros: 1000, max_error_micros: 16_384 },
+        ));
+        self.set(Fact::known(
+            "",
+            Agent {
+                resident: Bytes(7 << 20),
+                cpu_millis: 41_200,
+                spool: Bytes(0),
+                problems: Vec::new(),
+            },
+        ));
+    }
+
+    fn links(&mut self) {
+        let gateway = gateway(&self.address);
+        self.set(interface("eth0", &self.address, LinkKind::Ethernet, 11));
+        self.set(interface("lo", "127.0.0.1/8", LinkKind::Loopback, 0));
+        self.set(Fact::known(
+            "eth0",
+            Traffic {
+                received: Bytes(812 * GIB),
+                transmitted: Bytes(95 * GIB),
+                receive_errors: 0,
+                transmit_errors: 0,
+                receive_drops: 17,
+                transmit_drops: 0,
+            },
+        ));
+        self.set(Fact::known(
+            &format!("default via {gateway} dev eth0"),
+            Route {
+                destination: "0.0.0.0/0".parse().unwrap(),
+                gateway: Some(gateway.parse().unwrap()),
+                interface: Some("eth0".into()),
+                metric: 0,
+                table: 254,
+                carries: true,
+            },
+        ));
+        self.set(Fact::known(
+            &format!("{gateway} eth0"),
+            Neighbour {
+                address: gateway.parse().unwrap(),
+                interface: "eth0".into(),
+                mac: Some(Mac([0x52, 0x54, 0, 0, 0, 1])),
+                router: true,
+            },
+        ));
+        self.set(Fact::known("", Forwarding { ipv4: false, ipv6: false, interfaces: Vec::new() }));
+    }
+
+    fn firewall(&mut self) {
+        self.set(ruleset(42));
+        for hook in ["ip forward", "ip input", "ip6 forward", "ip6 input"] {
+            self.set(Fact::known(
+                hook,
+                Hook { default: DefaultPolicy::Drop, by: "inet filter input".into(), chains: 1 },
+            ));
+        }
+        for hook in ["ip output", "ip6 output"] {
+            self.set(Fact::known(
+                hook,
+                Hook { default: DefaultPolicy::Accept, by: String::new(), chains: 1 },
+            ));
+        }
+        self.set(Fact::known("firewalld", Manager { installed: false, active: false }));
+        self.set(Fact::known("ufw", Manager { installed: false, active: false }));
+    }
+
+    fn backup(&mut self) {
+        self.set(job("oracle-fin", true, 7 * 3600));
+        self.set(Fact::known(
+            "vault",
+            Repository {
+                tool: "restic".into(),
+                snapshots: 31,
+                newest: vec![Snapshot {
+                    taken_at: ago(7 * 3600),
+                    size: Some(Bytes(212 * GIB)),
+                    files: Some(1_204_112),
+                }],
+            },
+        ));
+    }
+
+    pub(crate) fn key(&self) -> HostKey {
+        use sha2::{Digest as _, Sha256};
+        HostKey::from_bytes(Sha256::digest(self.name.as_bytes()).into())
+    }
+
+    pub(crate) fn judged(self, policy: &Policy) -> HostStatus {
+        let mut facts = FactSet::default();
+        for probe in ProbeName::ALL {
+            let failed = self.failed.as_ref().filter(|(name, _)| *name == probe);
+            let interval = match probe {
+                ProbeName::Host | ProbeName::Links => 15,
+                ProbeName::System | ProbeName::Firewall | ProbeName::Backup => 60,
+            };
+            facts.restore_probe(
+                probe,
+                HeldProbe {
+                    read_at: ago(self.silent_for),
+                    interval: Duration::from_secs(interval),
+                    failed: failed.map(|(_, why)| why.clone()),
+                },
+            );
+        }
+        for fact in self.facts.values() {
+            facts.restore_fact(fact, FactDigest::EMPTY, ago(3 * 86_400));
+        }
+        let view = HostView {
+            key: self.key(),
+            name: self.name.parse().unwrap(),
+            zone: self.zone.parse().unwrap(),
+            session: self.session,
+            facts,
+        };
+        let wanted = RuleFiles::shipped().for_host(&view.name, &view.zone);
+        let judged = judge(&Given { host: &view, wanted: &wanted, policy, now: NOW });
+        HostStatus { state: worst(&judged), view: Arc::new(view), judged, judged_at: NOW }
+    }
+}
+
+fn gateway(address: &str) -> String {
+    let (network, _) = address.rsplit_once('.').unwrap();
+    format!("{network}.1")
+}
+
+pub(crate) fn file_system(mount: &str, device: &str, total: u64, available: u64) -> Fact {
+    Fact::known(
+        mount,
+        FileSystem {
+            device: device.into(),
+            kind: "ext4".into(),
+            total: Bytes(total),
+            available: Bytes(available),
+            inodes: 6_553_600,
+            inodes_available: 6_100_000,
+            read_only: false,
+        },
+    )
+}
+
+pub(crate) fn interface(name: &str, address: &str, kind: LinkKind, mac: u8) -> Fact {
+    Fact::known(
+        name,
+        Interface {
+            index: 2,
+            kind,
+            driver: "virtio_net".into(),
+            mac: (mac > 0).then_some(Mac([0x52, 0x54, 0, 0x12, 0x34, mac])),
+            admin_up: true,
+            carrier: true,
+            speed_mbits: (mac > 0).then_some(1000),
+            duplex: (mac > 0).then_some(Duplex::Full),
+            mtu: 1500,
+            master: None,
+            addresses: vec![
+                if address.contains('/') { address.to_owned() } else { format!("{address}/24") }
+                    .parse()
+                    .unwrap(),
+            ],
+        },
+    )
+}
+
+pub(crate) fn ruleset(rules: u32) -> Fact {
+    Fact::known(
+        "nftables",
+        Ruleset {
+            tables: vec![Table {
+                family: "inet".into(),
+                name: "filter".into(),
+                chains: 3,
+                rules,
+                sets: 2,
+            }],
+            rules,
+            opaque_rules: 0,
+            digest: "9f2c".repeat(16),
+            packets: 88_120_331,
+            octets: Bytes(61 * GIB),
+            changed_by: Some("nft (4711)".into()),
+        },
+    )
+}
+
+pub(crate) fn job(name: &str, success: bool, age: u64) -> Fact {
+    let newest = ago(age);
+    Fact::known(
+        name,
+        Job {
+            tool: "restic".into(),
+            started_at: newest - Duration::from_mins(14),
+            finished_at: newest,
+            success,
+            size: Some(Bytes(212 * GIB)),
+            files: Some(1_204_112),
+            destination: "vault:/srv/backup".into(),
+            message: String::new(),
+            last_success_at: Some(if success { newest } else { ago(52 * 3600) }),
+            sizes: vec![Bytes(212 * GIB), Bytes(211 * GIB), Bytes(211 * GIB)],
+        },
+    )
+}
+
+/// Machines of both networks with what a real morning brings.
+pub(crate) fn machines() -> Vec<Machine> {
+    let mut oa17 = Machine::new("oa-17", "inner", "10.1.7.20");
+    oa17.set(interface("eth1", "172.20.4.9", LinkKind::Usb, 99));
+    let mut oracle = Machine::new("oracle-fin", "inner", "10.1.3.5");
+    oracle.set(job("oracle-fin", false, 31 * 3600));
+    let repository = Repository {
+        tool: "restic".into(),
+        snapshots: 30,
+        newest: vec![Snapshot {
+            taken_at: ago(52 * 3600),
+            size: Some(Bytes(83 * GIB)),
+            files: Some(840_000),
+        }],
+    };
+    oracle.set(Fact::known("vault", repository));
+    let mut mail = Machine::new("mail-1", "outer", "172.20.0.25");
+    mail.set(file_system("/var/mail", "/dev/vdc1", 400 * GIB, 11 * GIB));
+    let mut web2 = Machine::new("web-2", "outer", "172.20.0.12").without(FactKind::Ruleset);
+    web2.set(Fact::unreadable(FactKind::Ruleset, "nftables", "needs CAP_NET_ADMIN"));
+    for hook in ["ip forward", "ip input", "ip6 forward", "ip6 input", "ip output", "ip6 output"] {
+        web2.set(Fact::unreadable(FactKind::Hook, hook, "needs CAP_NET_ADMIN"));
+    }
+    let mut dns = Machine::new("dns-1", "outer", "172.20.0.53");
+    dns.set(Fact::known(
+        "",
+        Units { failed: vec!["unattended-upgrades.service".into()], failed_count: 1 },
+    ));
+    vec![
+        Machine::new("core-log", "inner", "10.1.0.9"),
+        Machine::new("files-1", "inner", "10.1.2.4"),
+        Machine::new("gis-1", "inner", "10.1.5.8").silent(38),
+        oa17,
+        Machine::new("oa-18", "inner", "10.1.7.21"),
+        oracle,
+        Machine::new("video-1", "inner", "10.1.9.30").silent(5400),
+        dns,
+        mail,
+        Machine::new("web-1", "outer", "172.20.0.11"),
+        web2,
+        Machine::new("ex-front", "exchange", "10.250.0.10"),
+    ]
+}
+
+/// `machines` as a page sees them.
+pub(crate) fn shown(machines: Vec<Machine>) -> Shown {
+    let policy = policy();
+    let mut hosts: Vec<_> =
+        machines.into_iter().map(|machine| Arc::new(machine.judged(&policy))).collect();
+    hosts.sort_by_key(|host| host.view.name.clone());
+    let mut findings: Vec<Finding> = hosts
+        .iter()
+        .flat_map(|host| advance(&BTreeMap::new(), &host.view, &host.judged, ago(370)))
+        .filter_map(|change| match change {
+            Change::Opened(finding) => Some(finding),
+            Change::Changed(_) | Change::Resolved(_) | Change::Touched(_) => None,
+        })
+        .collect();
+    findings.sort_by_key(|f| (std::cmp::Reverse(f.severity), f.first_at, f.id));
+    Shown {
+        hosts,
+        findings,
+        problems: Vec::new(),
+        policy: Arc::new(policy),
+        now: NOW,
+        local: local(),
+    }
+}
+
+pub(crate) fn config_problem() -> ConfigProblem {
+    ConfigProblem {
+        at: ago(130),
+        message: "policy.yaml:14:9: zone \"iner\" is not defined (zones: exchange, inner, outer); \
+                  did you mean \"inner\"?\n  14 |   - {from: iner, to: inner}\n     |            ^"
+            .into(),
+    }
+}
+
+/// A text that would be markup, script, quote or attribute wherever it is not escaped.
+pub(crate) const HOSTILE: &str =
+    "\"'><script>alert(1)</script><img src=x onerror=alert(1)>{{7*7}}&amp;\u{202e}";
+
+/// A host that says [`HOSTILE`] in every text that a host may fill.
+pub(crate) fn hostile() -> Machine {
+    let h = HOSTILE.to_owned();
+    let mut machine = Machine::new("oa-66", "inner", "10.1.7.66");
+    let facts: Vec<Fact> = vec![
+        Fact::known(
+            "",
+            host::Identity {
+                hostname: h.clone(),
+                os: h.clone(),
+                kernel: h.clone(),
+                machine: h.clone(),
+                booted_at: ago(60),
+                machine_id_hash: h.clone(),
+                agent_version: h.clone(),
+            },
+        ),
+        Fact::known(
+            &h,
+            FileSystem {
+                device: h.clone(),
+                kind: h.clone(),
+                total: Bytes(100),
+                available: Bytes(0),
+                inodes: 100,
+                inodes_available: 0,
+                read_only: true,
+            },
+        ),
+        Fact::known("", Reboot { needed: true, because: vec![h.clone()] }),
+        Fact::known("", Units { failed: vec![h.clone()], failed_count: 1 }),
+        Fact::known(&h, Pressure { some: Permille(999), full: None }),
+        Fact::known(
+            "",
+            Agent { resident: Bytes(1), cpu_millis: 1, spool: Bytes(1), problems: vec![h.clone()] },
+        ),
+        Fact::known(&h, Disk { read: Bytes(1), written: Bytes(1), busy_millis: 1 }),
+        Fact::known(&h, Temperature { millicelsius: 200_000, critical: Some(100_000) }),
+        Fact::known(
+            &h,
+            Interface {
+                index: 9,
+                kind: LinkKind::Tunnel,
+                driver: h.clone(),
+                mac: None,
+                admin_up: true,
+                carrier: true,
+                speed_mbits: None,
+                duplex: None,
+                mtu: 1500,
+                master: Some(h.clone()),
+                addresses: vec!["172.20.6.6/16".parse().unwrap()],
+            },
+        ),
+        Fact::known(
+            &h,
+            Traffic {
+                received: Bytes(1),
+                transmitted: Bytes(1),
+                receive_errors: 1,
+                transmit_errors: 1,
+                receive_drops: 1,
+                transmit_drops: 1,
+            },
+        ),
+        Fact::known(
+            &h,
+            Route {
+                destination: "0.0.0.0/0".parse().unwrap(),
+                gateway: Some("172.20.0.1".parse().unwrap()),
+                interface: Some(h.clone()),
+                metric: 0,
+                table: 254,
+                carries: true,
+            },
+        ),
+        Fact::known(
+            &h,
+            Neighbour {
+                address: "172.20.0.1".parse().unwrap(),
+                interface: h.clone(),
+                mac: None,
+                router: true,
+            },
+        ),
+        Fact::known("", Forwarding { ipv4: true, ipv6: true, interfaces: vec![h.clone()] }),
+        Fact::known(
+            &h,
+            Ruleset {
+                tables: vec![Table {
+                    family: h.clone(),
+                    name: h.clone(),
+                    chains: 1,
+                    rules: 0,
+                    sets: 0,
+                }],
+                rules: 0,
+                opaque_rules: 1,
+                digest: h.clone(),
+                packets: 0,
+                octets: Bytes(0),
+                changed_by: Some(h.clone()),
+            },
+        ),
+        Fact::known(&h, Hook { default: DefaultPolicy::Accept, by: h.clone(), chains: 2 }),
+        Fact::known(&h, Manager { installed: true, active: false }),
+        Fact::known(
+            &h,
+            Job {
+                tool: h.clone(),
+                started_at: ago(99),
+                finished_at: ago(98),
+                success: false,
+                size: None,
+                files: None,
+                destination: h.clone(),
+                message: h.clone(),
+                last_success_at: None,
+                sizes: Vec::new(),
+            },
+        ),
+        Fact::known(&h, Repository { tool: h.clone(), snapshots: 0, newest: Vec::new() }),
+        Fact::unreadable(FactKind::Disk, "sr0", &h),
+        Fact::unreadable(FactKind::BackupRepository, "other", &h),
+    ];
+    for fact in facts {
+        machine.set(fact);
+    }
+    machine.failed = Some((ProbeName::Firewall, h));
+    machine
+}
+
+/// One of many neighbours.
+pub(crate) fn neighbour(n: u16) -> Fact {
+    let [high, low] = n.to_be_bytes();
+    Fact::known(
+        &format!("10.1.{high}.{low} eth0"),
+        Neighbour {
+            address: std::net::Ipv4Addr::new(10, 1, high, low).into(),
+            interface: "eth0".into(),
+            mac: Some(Mac([0x52, 0x54, 0, 1, high, low])),
+            router: false,
+        },
+    )
+}
+
+/// What an event says.
+pub(crate) fn event_text() -> Text {
+    Text::new(
+        "Address of another zone on eth1: 172.20.4.9 (outer)",
+        "eth1 出现其他安全域地址：172.20.4.9（outer）",
+    )
+}
+
+/// The clock of a morning that does not pass.
+struct Noon;
+
+impl Clock for Noon {
+    fn now(&self) -> Timestamp {
+        NOW
+    }
+}
+
+/// A site that holds `machines` as they were judged, with its store and CA in `folder`, and nobody
+/// who judges them again.
+pub(crate) fn site(machines: Vec<Machine>, folder: &Path) -> (Site, Enrolment) {
+    let shown = shown(machines);
+    let clock: SharedClock = Arc::new(Noon);
+    let counters = Arc::new(Counters::default());
+    let store = folder.join("collector.db");
+    let store = Store::open(&store, Arc::clone(&clock), Arc::clone(&counters)).unwrap();
+    let rule_files = Arc::new(RuleFiles::shipped());
+    let config = Config { policy: shown.policy, rule_files, generation: 0 };
+    let site = Site::new(clock, counters, store, config, 0);
+    for (no, status) in (1..).zip(shown.hosts) {
+        let view = &status.view;
+        let identity = Identity {
+            host: view.name.clone(),
+            zone: view.zone.clone(),
+            key: view.key,
+            enrolled_at: view.session.enrolled_at,
+            certificate_began: view.session.certificate_began,
+            certificate_ends: view.session.certificate_ends,
+            revoked_at: None,
+            revoked_reason: None,
+        };
+        let host = site.new_host(no, &identity);
+        host.set_status(Arc::clone(&status));
+        site.add(host);
+        let of_host = shown.findings.iter().filter(|finding| finding.host == view.key);
+        let open = of_host.map(|finding| (finding.id, finding.clone())).collect();
+        site.set_findings(&view.key, open);
+    }
+    let ca = Arc::new(Ca::open(folder, NOW).unwrap());
+    let enrolment = Enrolment::new(site.clone(), ca, "127.0.0.1:7710".to_owned());
+    (site, enrolment)
+}

@@ -1,0 +1,243 @@
+//! Every word on the screens, in both languages. A word that lacks a language does not compile.
+//! Sentences about a host come from the checks ([`bailey_rules::text::Text`]) and [`super::reading`].
+
+use axum::http::StatusCode;
+use bailey_rules::text::Lang;
+
+macro_rules! words {
+    ($($name:ident: $en:literal, $zh:literal;)*) => {
+        /// The words of one language.
+        #[derive(Debug)]
+        pub struct Words {
+            $(#[doc = $en] pub $name: &'static str,)*
+        }
+
+        static EN: Words = Words { $($name: $en,)* };
+        static ZH: Words = Words { $($name: $zh,)* };
+
+        /// Every word with its two languages, for the tests.
+        #[cfg(test)]
+        pub(crate) const ALL: &[(&str, &str, &str)] = &[$((stringify!($name), $en, $zh),)*];
+    };
+}
+
+words! {
+    // The frame.
+    product: "Bailey", "Bailey";
+    lang_tag: "en", "zh-CN";
+    other_lang_tag: "zh-CN", "en";
+    other_lang: "中文", "English";
+    skip: "Skip to the content", "跳到正文";
+    pages: "Pages", "页面";
+    hosts: "Hosts", "主机";
+    alerts: "Alerts", "告警";
+    search: "Search", "搜索";
+    search_hint: "Name, IP, MAC, finding ( / )", "名称、IP、MAC、告警（按 / ）";
+    zones: "Zones", "安全域";
+    zone: "Zone", "安全域";
+    all_zones: "All zones", "全部安全域";
+    hosts_by_state: "Hosts by state", "各状态主机数";
+    site_time: "Site time", "本地时间";
+    sign_out: "Sign out", "退出";
+    live: "live", "实时";
+    polled: "refreshed every 15 s", "每 15 秒刷新";
+    screen_stale: "Connection lost. Screen stale for", "连接中断，屏幕数据已过期";
+    config_problem: "Needs attention", "需要处理";
+    more_problems: "more", "项其他问题";
+    keys: "Keys", "快捷键";
+    key_search: "search", "搜索";
+    key_hosts: "hosts", "主机";
+    key_alerts: "alerts", "告警";
+    key_next: "next row", "下一行";
+    key_previous: "previous row", "上一行";
+    key_open: "open the row", "打开所选行";
+    key_help: "this list", "本列表";
+    key_close: "close", "关闭";
+    close: "Close", "关闭";
+
+    // Ages. The number takes the place of #.
+    age_seconds: "# s", "# 秒";
+    age_minutes: "# min", "# 分钟";
+    age_hours: "# h", "# 小时";
+    age_days: "# d", "# 天";
+    left: "# left", "剩 #";
+    over: "# over", "超出 #";
+    never: "never", "从未";
+
+    // Components and columns.
+    state: "State", "状态";
+    host: "Host", "主机";
+    health: "Health", "健康";
+    firewall: "Firewall", "防火墙";
+    backup: "Backup", "备份";
+    isolation: "Isolation", "隔离";
+    agent: "Agent", "代理";
+    last_report: "Last report", "最近上报";
+    version: "Version", "版本";
+    not_judged: "not judged", "未评估";
+
+    // Hosts.
+    shown_of: "Shown: # of ", "显示 #，共 ";
+    filter: "Filter", "筛选";
+    clear_filter: "Clear the filter", "清除筛选";
+    no_match: "No host matches this filter.", "没有符合条件的主机。";
+    show_zone: "Show all hosts of this zone", "显示本安全域全部主机";
+    next_rows: "Next page", "下一页";
+    first_rows: "First page", "第一页";
+    zone_empty: "No host of this zone reports yet.", "本安全域尚无主机上报。";
+    first_title: "No host reports yet", "尚无主机上报";
+    first_why: "Bailey shows a host as soon as its agent has enrolled. Three steps, about two minutes:",
+        "主机上的代理注册后即在此显示。三个步骤，约两分钟：";
+    first_token: "On this collector, make a token for one host:", "在本采集器上为一台主机生成令牌：";
+    first_paste: "On the host, install the agent and paste the printed line:",
+        "在该主机上安装代理，并粘贴打印出的命令：";
+    first_wait: "It appears here within seconds. This page refreshes itself.",
+        "数秒内即显示在此。本页自动刷新。";
+
+    // One host.
+    connected: "connected", "已连接";
+    not_connected: "not connected", "未连接";
+    said_goodbye: "stopped in order", "正常停止";
+    agent_version: "Agent", "代理版本";
+    system: "System", "系统";
+    addresses: "Addresses", "地址";
+    session: "Session", "会话";
+    certificate: "Certificate", "证书";
+    clock_offset: "Clock offset", "时钟偏差";
+    enrolled: "Enrolled", "注册于";
+    lost_reports: "Lost reports", "丢失报告";
+    host_key: "Host key", "主机密钥";
+    unknown: "unknown", "未知";
+    open_findings: "Open findings", "未解决的告警";
+    no_findings: "No open finding.", "没有未解决的告警。";
+    checks: "Checks", "检查";
+    check: "Check", "检查项";
+    subject: "Subject", "对象";
+    why: "Why", "原因";
+    evidence: "Evidence", "依据";
+    evidence_age: "Age of evidence", "依据时效";
+    no_checks: "Nothing was judged yet.", "尚未评估。";
+    facts: "Facts", "事实";
+    fact: "Fact", "事实";
+    value: "Value", "值";
+    since: "Since", "起始时间";
+    age: "Age", "时效";
+    probe: "probe", "探针";
+    read_every: "read every", "读取间隔";
+    not_available: "not available", "无法获取";
+    stale: "stale", "数据过期";
+    probe_failed: "The probe failed", "探针读取失败";
+    no_facts: "This host has reported no facts yet.", "该主机尚未上报任何事实。";
+    show_kind: "Show all", "显示全部";
+    all_facts: "All facts of this host", "该主机全部事实";
+    timeline: "Last 24 hours", "最近 24 小时";
+    no_events: "Nothing happened in the last 24 hours.", "最近 24 小时内无事件。";
+    more_events: "Only the newest events are shown.", "仅显示最新事件。";
+    events_unavailable: "The journal cannot be read now", "暂时无法读取日志";
+    by_whom: "by", "操作者";
+
+    // Alerts.
+    no_alerts: "Nothing is open.", "没有未解决的告警。";
+    no_alerts_why: "Every check of every host that reports is as the site demands. Silence would be a finding.",
+        "所有已上报主机的各项检查均符合要求。主机静默也会产生告警。";
+    no_alerts_match: "No open finding matches this filter.", "没有符合条件的告警。";
+    last_confirmed: "Last confirmed", "最近确认";
+    first_seen: "Since", "发生于";
+    held: "held: no fresh data", "保持：无新数据";
+    held_why: "Nothing fresh confirms or clears it. A finding never closes because data stopped.",
+        "没有新数据确认或排除。告警不会因数据中断而关闭。";
+
+    // Sign-in.
+    signin_title: "Sign in", "登录";
+    signin_needed: "This page is for signed-in people. There is no password: a person with access to the collector makes a link that works once.",
+        "本页仅供已登录人员使用。系统不设密码：由能登录采集器的人员生成一次性链接。";
+    signin_how: "On the collector, run", "在采集器上运行";
+    signin_then: "and open the printed link in this browser within 15 minutes.",
+        "并在 15 分钟内用本浏览器打开打印出的链接。";
+    signin_ready: "This link signs this browser in once. You stay signed in for 8 hours after last use.",
+        "此链接可使本浏览器登录一次。最后一次使用后 8 小时内保持登录。";
+    signin_button: "Sign in here", "在此登录";
+    signin_refused: "This link is used up, expired or was never made.", "该链接已使用、已过期或不存在。";
+    signed_out: "You are signed out.", "您已退出登录。";
+
+    // Errors.
+    error_title: "This cannot be shown", "无法显示";
+    error_not_found: "There is nothing under this address.", "该地址下没有内容。";
+    error_host: "No host of this name is enrolled. It may have been revoked or renamed.",
+        "没有此名称的已注册主机。可能已被吊销或改名。";
+    error_method: "This address does not take this method.", "该地址不支持此请求方法。";
+    error_forbidden: "The form did not come from this page. Go back, reload and try again.",
+        "表单并非来自本页面。请返回，刷新后重试。";
+    error_other: "The request could not be answered.", "请求无法处理。";
+    back_to_hosts: "Back to the hosts", "返回主机列表";
+}
+
+impl Words {
+    /// The words of a language.
+    #[must_use]
+    pub fn of(lang: Lang) -> &'static Self {
+        match lang {
+            Lang::En => &EN,
+            Lang::Zh => &ZH,
+        }
+    }
+
+    /// What a component of the site is called; a component of a later version keeps its own word.
+    #[must_use]
+    pub fn component<'a>(&'a self, component: &'a str) -> &'a str {
+        match component {
+            "host" => self.health,
+            "firewall" => self.firewall,
+            "backup" => self.backup,
+            "isolation" => self.isolation,
+            "agent" => self.agent,
+            other => other,
+        }
+    }
+
+    /// What a page says to a status that is an error.
+    #[must_use]
+    pub fn error_of(&self, status: StatusCode) -> &'static str {
+        match status {
+            StatusCode::NOT_FOUND => self.error_not_found,
+            StatusCode::METHOD_NOT_ALLOWED => self.error_method,
+            StatusCode::FORBIDDEN => self.error_forbidden,
+            _ => self.error_other,
+        }
+    }
+}
+
+/// `pattern` with `number` in the place of `#`.
+#[must_use]
+pub fn filled(pattern: &str, number: impl std::fmt::Display) -> String {
+    pattern.replacen('#', &number.to_string(), 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_word_is_empty_in_either_language() {
+        for (name, en, zh) in ALL {
+            assert!(!en.is_empty() && !zh.is_empty(), "{name}");
+        }
+    }
+
+    #[test]
+    fn both_languages_of_a_word_take_the_same_numbers() {
+        for (name, en, zh) in ALL {
+            assert_eq!(en.matches('#').count(), zh.matches('#').count(), "{name}");
+        }
+    }
+
+    #[test]
+    fn chinese_words_are_chinese() {
+        const SAME: [&str; 4] = ["product", "lang_tag", "other_lang_tag", "other_lang"];
+        for (name, _, zh) in ALL.iter().filter(|(name, ..)| !SAME.contains(name)) {
+            let chinese = zh.chars().any(|c| ('\u{4e00}'..='\u{9fff}').contains(&c));
+            assert!(chinese, "{name}: {zh}");
+            assert!(!zh.contains([',', ';', '!']), "{name}: punctuation of the other script: {zh}");
+        }
+    }
+}
