@@ -1,0 +1,149 @@
+//! The commands. One command is one file; this file lists them and holds what they share.
+
+mod alerts;
+pub mod check;
+mod enroll;
+mod hosts;
+mod signin;
+mod status;
+mod up;
+
+use bailey_rules::name::HostName;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::arguments::{Arguments, Command, Format, Global, HostsCommand};
+use crate::client::{Client, Door};
+use crate::exit::{Done, Failure};
+use crate::screen::Screen;
+
+/// The most pages of a list that are asked for; with 200 rows on each, far more hosts than a
+/// collector takes. A list that goes on keeps its cursor in `next`.
+const MAX_PAGES: usize = 500;
+
+/// Does what the command line says.
+///
+/// # Errors
+/// When it could not be done, with the reason in both languages.
+pub fn run(arguments: Arguments, screen: Screen) -> Result<Done, Failure> {
+    let Arguments { command, global } = arguments;
+    match command {
+        Command::Up(up) => up::run(&up, &global, screen),
+        Command::Status(status) => status::run(&status, &Asking::new(&global, screen)?),
+        Command::Hosts(hosts) => match hosts.command {
+            None => hosts::list::run(hosts.zone.as_ref(), &Asking::new(&global, screen)?),
+            Some(HostsCommand::Show(one)) => {
+                hosts::show::run(&one.host, &Asking::new(&global, screen)?)
+            }
+        },
+        Command::Alerts(alerts) => alerts::run(&alerts, &Asking::new(&global, screen)?),
+        Command::Check(one) => Ok(check::run(&one.host, Asking::new(&global, screen), screen)),
+        Command::Enroll(enroll) => enroll::run(&enroll.command, &Asking::new(&global, screen)?),
+        Command::Signin => signin::run(&Asking::new(&global, screen)?),
+    }
+}
+
+/// What a command needs that asks a running collector.
+pub struct Asking {
+    client: Client,
+    format: Format,
+    screen: Screen,
+    may_ask: bool,
+}
+
+impl Asking {
+    fn new(global: &Global, screen: Screen) -> Result<Self, Failure> {
+        Ok(Self {
+            client: Client::new(Door::of(global)?)?,
+            format: global.output,
+            screen,
+            may_ask: !global.no_input,
+        })
+    }
+
+    /// Asks for every page of a list and joins them: `rows` names the list in the answer. `path`
+    /// has a query already.
+    fn all_pages(&self, path: &str, rows: &str) -> Result<Value, Failure> {
+        let mut answer = self.client.get(path)?;
+        for _ in 1..MAX_PAGES {
+            let Some(after) = answer["next"].as_str() else { break };
+            let mut page = self.client.get(&format!("{path}&after={}", escaped(after)))?;
+            answer["next"] = page["next"].take();
+            if let (Some(all), Some(more)) =
+                (answer[rows].as_array_mut(), page[rows].as_array_mut())
+            {
+                all.append(more);
+            }
+        }
+        Ok(answer)
+    }
+
+    /// The answer as it is asked for: itself, or what `table` makes of it.
+    fn answer<T: DeserializeOwned>(
+        &self,
+        answer: &Value,
+        table: impl FnOnce(&T, Screen) -> String,
+    ) -> Result<Done, Failure> {
+        match self.format {
+            Format::Json => Ok(Done::said(json(answer))),
+            Format::Table => Ok(Done::said(table(&read(answer)?, self.screen))),
+        }
+    }
+}
+
+/// An answer, typed as far as a table needs it.
+fn read<T: DeserializeOwned>(answer: &Value) -> Result<T, Failure> {
+    T::deserialize(answer).map_err(|e| {
+        Failure::error(
+            format!("the collector's answer is not as expected: {e}; is it of another version?"),
+            format!("采集器的应答不符合预期：{e}；版本是否不一致？"),
+        )
+    })
+}
+
+/// An answer for programs.
+fn json(answer: &Value) -> String {
+    format!("{answer:#}\n")
+}
+
+/// The address of a host's answer.
+fn host_path(host: &HostName) -> String {
+    // Host names hold nothing that an address would have to escape.
+    format!("/api/v1/hosts/{host}")
+}
+
+/// As much of a host key as tells two machines apart.
+fn short_key(key: &str) -> String {
+    let shown: String = key.chars().take(16).collect();
+    format!("{shown}…")
+}
+
+/// A cursor in a query (RFC 3986 2.3).
+fn escaped(cursor: &str) -> String {
+    let plain = |c: u8| c.is_ascii_alphanumeric() || b"-._~:".contains(&c);
+    cursor
+        .bytes()
+        .map(|c| if plain(c) { char::from(c).to_string() } else { format!("%{c:02X}") })
+        .collect()
+}
+
+/// How many findings are open.
+#[derive(Debug, Clone, Copy, Deserialize)]
+struct Severities {
+    critical: u64,
+    warning: u64,
+}
+
+impl Severities {
+    /// The numbers that are not zero.
+    fn in_words(self, screen: Screen) -> String {
+        let parts = [(self.critical, "critical", "严重"), (self.warning, "warning", "警告")];
+        let parts: Vec<String> = parts
+            .into_iter()
+            .filter(|(count, ..)| *count > 0)
+            .map(|(count, en, zh)| format!("{count} {}", screen.word(en, zh)))
+            .collect();
+        if parts.is_empty() { "-".to_owned() } else { parts.join(screen.word(", ", "，")) }
+    }
+}

@@ -1,0 +1,4 @@
+//! `bailey hosts`: all of them, or one.
+
+pub(super) mod list;
+pub(super) mod show;

@@ -1,0 +1,143 @@
+//! `bailey hosts show HOST`: its checks, and why they say so.
+
+use std::cmp::Reverse;
+
+use bailey_rules::check::State;
+use bailey_rules::name::HostName;
+use bailey_rules::text::Text;
+use serde::Deserialize;
+
+use super::super::{Asking, host_path, short_key};
+use crate::exit::{Done, Failure};
+use crate::screen::{Cell, Screen, Table};
+
+/// What a table needs of the answer.
+#[derive(Debug, Deserialize)]
+struct Answer {
+    host: String,
+    key: String,
+    zone: String,
+    state: State,
+    session: Session,
+    probes: Vec<Probe>,
+    checks: Vec<Check>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Session {
+    connected: bool,
+    lost_reports: u64,
+}
+
+#[derive(Debug, Deserialize)]
+struct Probe {
+    #[serde(rename = "probe")]
+    name: String,
+    age_seconds: f64,
+    stale: bool,
+    failed: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Check {
+    title: Text,
+    component: String,
+    subject: String,
+    state: State,
+    why: Text,
+}
+
+/// Shows one host.
+pub(in super::super) fn run(host: &HostName, asking: &Asking) -> Result<Done, Failure> {
+    let answer = asking.client.get(&host_path(host))?;
+    asking.answer(&answer, table)
+}
+
+const CHECKS: [(&str, &str); 5] =
+    [("state", "状态"), ("part", "部分"), ("check", "检查"), ("subject", "对象"), ("why", "原因")];
+
+const PROBES: [(&str, &str); 3] = [("probe", "探针"), ("read", "最近读取"), ("", "")];
+
+fn table(answer: &Answer, screen: Screen) -> String {
+    let mut head = Table::indented(0);
+    let mut line = |en, zh, cell: Cell| head.row([screen.word(en, zh).into(), cell]);
+    line("host", "主机", answer.host.as_str().into());
+    line("zone", "安全域", answer.zone.as_str().into());
+    line("state", "状态", screen.state(answer.state));
+    line("key", "密钥", short_key(&answer.key).into());
+    let connected = if answer.session.connected {
+        ("connected", "已连接")
+    } else {
+        ("not connected", "未连接")
+    };
+    line("session", "会话", screen.word(connected.0, connected.1).into());
+    if answer.session.lost_reports > 0 {
+        line("lost reports", "丢失的报告", answer.session.lost_reports.to_string().into());
+    }
+
+    let mut probes = Table::headed(screen.words_of(PROBES));
+    for probe in &answer.probes {
+        let note = match (&probe.failed, probe.stale) {
+            (Some(why), _) => format!("{}: {why}", screen.word("failed", "失败")),
+            (None, true) => screen.word("stale", "数据过期").to_owned(),
+            (None, false) => String::new(),
+        };
+        probes.row([
+            probe.name.as_str().into(),
+            screen.length(probe.age_seconds).into(),
+            note.into(),
+        ]);
+    }
+
+    let mut sorted: Vec<&Check> = answer.checks.iter().collect();
+    sorted.sort_by_key(|check| Reverse(check.state));
+    let mut checks = Table::headed(screen.words_of(CHECKS));
+    for check in sorted {
+        checks.row([
+            screen.state(check.state),
+            screen.component(&check.component).into(),
+            screen.say(&check.title).into(),
+            check.subject.as_str().into(),
+            screen.say(&check.why).into(),
+        ]);
+    }
+    format!("{}\n{}\n{}", head.render(), probes.render(), checks.render())
+}
+
+#[cfg(test)]
+mod tests {
+    use bailey_rules::text::Lang;
+    use serde_json::json;
+
+    use super::super::super::read;
+    use super::*;
+
+    #[test]
+    fn a_host_is_read_in_both_languages_worst_first() {
+        let answer = json!({
+            "schema": 1, "host": "oa-17", "key": "7f".repeat(32), "zone": "inner",
+            "state": "critical", "session": {"connected": true, "lost_reports": 3},
+            "probes": [
+                {"probe": "host", "age_seconds": 4.0, "stale": false, "failed": null},
+                {
+                    "probe": "firewall", "age_seconds": 700.0, "stale": true,
+                    "failed": "nft ended with 1",
+                },
+            ],
+            "checks": [
+                {
+                    "check": "load", "title": {"en": "Load", "zh": "负载"}, "component": "host",
+                    "subject": "", "state": "ok", "why": {"en": "0.2 a core", "zh": "每核 0.2"},
+                },
+                {
+                    "check": "backup_age", "title": {"en": "Backup age", "zh": "备份时间"},
+                    "component": "backup", "subject": "oracle-fin", "state": "critical",
+                    "why": {"en": "80 h old", "zh": "已有 80 小时"},
+                },
+            ],
+        });
+        let typed = read(&answer).unwrap();
+        insta::assert_snapshot!(table(&typed, Screen { lang: Lang::En, colour: false }));
+        insta::assert_snapshot!(table(&typed, Screen { lang: Lang::Zh, colour: false }));
+    }
+}
