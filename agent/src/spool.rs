@@ -85,6 +85,15 @@ pub enum Item {
 }
 
 impl Item {
+    /// The first place that this item stands for.
+    #[must_use]
+    pub const fn first_place(&self) -> Place {
+        match self {
+            Self::Report { place, .. } => *place,
+            Self::Loss(gap) => Place { boot: gap.boot, seq: gap.from },
+        }
+    }
+
     /// The last place that this item stands for; an acknowledgement names it.
     #[must_use]
     pub const fn last_place(&self) -> Place {
@@ -132,6 +141,13 @@ struct Handed {
     notes: usize,
     /// Whether the oldest item in memory is then done with.
     memory: bool,
+}
+
+impl Handed {
+    /// Whether the item is a note.
+    const fn is_note(&self) -> bool {
+        self.point.is_none() && !self.memory
+    }
 }
 
 /// How far the items have been handed out.
@@ -327,10 +343,7 @@ impl Spool {
     /// [`Spool::rewind`].
     pub fn oldest(&mut self) -> Option<Place> {
         let mut cursor = self.cursor;
-        self.step(&mut cursor).map(|(item, _)| match item {
-            Item::Report { place, .. } => place,
-            Item::Loss(gap) => Place { boot: gap.boot, seq: gap.from },
-        })
+        self.step(&mut cursor).map(|(item, _)| item.first_place())
     }
 
     /// Takes up a new session: goes back to the oldest item that the collector does not have.
@@ -349,35 +362,37 @@ impl Spool {
         // The last acknowledgement may have been lost on its way: find that place ahead. Whatever
         // comes before it was handled, for the collector takes nothing out of order.
         let mut cursor = self.cursor;
-        let mut passed = VecDeque::new();
-        let mut found = false;
-        let mut notes = 0;
-        while let Some((_, handed)) = self.step(&mut cursor) {
+        let mut found = theirs.boot == self.state.boot;
+        let passed = loop {
+            let before = cursor;
+            let Some((_, handed)) = self.step(&mut cursor) else { break found.then_some(cursor) };
             let here = handed.last.boot == theirs.boot;
-            if here {
+            if here && handed.last.seq <= theirs.seq {
                 found = true;
-                // Without the item itself, should it be a note.
-                notes = passed
-                    .back()
-                    .map_or(0, |before: &Handed| before.notes)
-                    .max(handed.notes - usize::from(handed.point.is_none() && !handed.memory));
+            } else if here || before.place.is_some_and(|at| at.boot == theirs.boot) {
+                // Past the notes before this item, but not past the item.
+                let notes = cursor.notes - usize::from(handed.is_note());
+                break Some(Cursor { notes, ..before });
             }
-            if found && (!here || handed.last.seq > theirs.seq) {
-                break;
-            }
-            passed.push_back(handed);
-        }
-        if found || theirs.boot == self.state.boot {
-            let notes = if found { notes } else { cursor.notes };
-            passed.push_back(Handed { last: theirs, point: None, notes, memory: false });
-            self.handed = passed;
-            self.settle_first(self.handed.len());
-        } else if ours.is_none_or(|ours| ours.boot == theirs.boot) {
+        };
+        match passed {
+            Some(passed) => self.pass(passed, Some(theirs)),
             // A ledger begun afresh does not know what came before the oldest segment.
-            self.state.acknowledged = Some(theirs);
+            None if ours.is_none_or(|ours| ours.boot == theirs.boot) => {
+                self.state.acknowledged = Some(theirs);
+            }
+            None => {}
         }
         self.rewind();
         Resumed::Continues
+    }
+
+    /// Takes everything before `cursor` as acknowledged.
+    fn pass(&mut self, cursor: Cursor, last: Option<Place>) {
+        self.state.acknowledged = last;
+        self.state.point = cursor.point;
+        self.memory.drain(..cursor.memory);
+        self.forget_notes(cursor.notes);
     }
 
     /// Notes that the collector has everything up to `place`. What that frees is removed by the
@@ -543,7 +558,12 @@ impl Spool {
                 let item = Item::Report { place, payload: record.payload };
                 return Some((item, cursor.handed(Some(cursor.point), false)));
             }
-            let item = self.memory.get(cursor.memory)?.clone();
+            let item = self.memory.get(cursor.memory).cloned();
+            let begins = item.as_ref().map_or_else(|| self.next_place(), Item::first_place);
+            if let Some(hole) = hole_before(cursor, begins) {
+                return Some(self.told_hole(cursor, hole, cursor.point));
+            }
+            let item = item?;
             cursor.memory += 1;
             cursor.place = Some(item.last_place());
             return Some((item, cursor.handed(None, true)));
@@ -569,19 +589,15 @@ impl Spool {
         let mut unsent = 0;
         let mut cursor = self.cursor;
         let old = self.state.boot;
-        let mut before = VecDeque::new();
         while let Some((_, handed)) = self.step(&mut cursor) {
             if handed.last.boot == old {
                 unsent += 1;
             }
-            before.push_back(handed);
         }
-        self.handed = before;
-        self.settle_first(self.handed.len());
+        self.pass(cursor, None);
         self.forget_notes(self.state.notes.len());
         self.state.boot = new_numbering(&self.state.kernel, rng);
         self.state.last = unsent;
-        self.state.acknowledged = None;
         error!(
             old = %old, new = %self.state.boot, unsent,
             "the collector has reports of this host that its spool does not know: \

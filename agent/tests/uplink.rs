@@ -153,7 +153,7 @@ impl v1::uplink_server::Uplink for Service {
     ) -> Result<Response<v1::Certificate>, Status> {
         let leaf = self.ca.host(&request.into_inner().request, (0, 24)).to_vec();
         let ca = self.ca.der.to_vec();
-        Ok(Response::new(v1::Certificate { leaf: leaf.into(), ca: ca.into() }))
+        Ok(Response::new(v1::Certificate { leaf, ca }))
     }
 }
 

@@ -257,8 +257,10 @@ mod tests {
     fn a_value_that_is_refused_is_explained_in_chinese() {
         walk(&Arguments::command(), "bailey", &mut |command, path| {
             for arg in command.get_arguments().filter(|arg| arg.get_action().takes_values()) {
-                let name =
-                    arg.get_value_names().and_then(|names| names.first()).map(|n| n.as_str());
+                let name = arg
+                    .get_value_names()
+                    .and_then(|names| names.first())
+                    .map(clap::builder::Str::as_str);
                 let free = ["DIR", "FILE", "TEXT", "FORMAT", "LANGUAGE"];
                 let name = name.unwrap_or_default();
                 let wanted = format!("<{name}>");

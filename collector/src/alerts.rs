@@ -151,10 +151,10 @@ fn alert(finding: &Finding, links: &Links, now: Timestamp) -> Alert {
     let (host, subject) = (&finding.host_name, &finding.subject);
     let about = if subject.is_empty() { String::new() } else { format!(" {subject}") };
     let page = format!("{}/hosts/{host}", links.page);
-    let runbook = links
-        .runbook
-        .as_ref()
-        .map_or_else(|| page.clone(), |link| link.replace("{alert}", &finding.alert));
+    let runbook = links.runbook.as_ref().map_or_else(
+        || format!("{}/runbook#{}", links.page, finding.alert),
+        |link| link.replace("{alert}", &finding.alert),
+    );
     let evidence: Vec<String> = finding
         .evidence
         .iter()

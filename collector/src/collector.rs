@@ -20,7 +20,7 @@ use crate::alerts::{self, AlertsError, Links, Teller};
 use crate::ca::{Ca, CaError, Names, state_folder};
 use crate::clock::{SharedClock, SystemClock};
 use crate::counters::Counters;
-use crate::enrolment::{Enrolment, enrolled, waited_for};
+use crate::enrolment::{self, Enrolment, enrolled, waited_for};
 use crate::intake::{self, Intake};
 use crate::journal::NewEvent;
 use crate::judging::{Judge, Saver, open_findings, write_down};
@@ -62,9 +62,6 @@ pub enum StartError {
     /// The store.
     #[error(transparent)]
     Store(#[from] OpenError),
-    /// The store, once it was open.
-    #[error(transparent)]
-    Write(#[from] StoreError),
     /// What is stored of one host cannot be read.
     #[error(
         "the stored state of the host {host} cannot be read: {why}. Nothing was changed; start the \
@@ -153,6 +150,7 @@ impl Collector {
         let path = settings.state.join("collector.db");
         let store = Store::open(&path, Arc::clone(&clock), Arc::clone(&counters))?;
         let site = Site::new(clock, counters, store, config, settings.alertmanagers.len());
+        clear_leftovers(&site).await;
         restore(&site)?;
         let saver = Saver::new();
         let mut judge = Judge::new(site.clone(), saver.clone());
@@ -191,9 +189,7 @@ impl Collector {
         let web = web::start(parts).await?;
         let addresses = Addresses { web: web.address, socket, agents };
 
-        upkeep::note_running(&site).await?;
-        write_event(&site, EventKind::Started, Text::new("the collector started", "采集器已启动"))
-            .await?;
+        note_start(&site).await;
         let links =
             Arc::new(Links { page: web.web.page_url(), runbook: settings.runbook_url.clone() });
         let tasks = TaskTracker::new();
@@ -272,6 +268,28 @@ impl CollectorHandle {
         }
         self.site.store().close().await;
         info!("the collector stopped");
+    }
+}
+
+/// A full disk must not keep a collector from starting: what cannot be written here can wait.
+async fn note_start(site: &Site) {
+    let text = Text::new("the collector started", "采集器已启动");
+    let noted = match upkeep::note_running(site).await {
+        Ok(()) => write_event(site, EventKind::Started, text).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = noted {
+        warn!(%error, "the start is not in the journal");
+    }
+}
+
+async fn clear_leftovers(site: &Site) {
+    let now = site.now();
+    let job = move |store: &Transaction<'_>| {
+        enrolment::clear_leftovers(store, now).map_err(StoreError::failed("clear leftovers away"))
+    };
+    if let Err(error) = site.store().write("clear leftovers away", job).await {
+        warn!(%error, "leftovers of revoked hosts stay for now");
     }
 }
 

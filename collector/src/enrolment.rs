@@ -4,7 +4,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bailey_rules::finding::Finding;
 use bailey_rules::name::{HostKey, HostName, ZoneName};
 use bailey_rules::text::Text;
 use bailey_rules::time::Timestamp;
@@ -13,13 +12,14 @@ use rand::RngCore as _;
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params};
 use serde::Serialize;
+use tracing::warn;
 
 use crate::ca::{Ca, CaError, HOST_LIFE, Issued, Request};
 use crate::counters::AuthFailure;
 use crate::host::Host;
 use crate::journal::NewEvent;
 use crate::judging::write_finding;
-use crate::site::{EventKind, Site};
+use crate::site::{EventKind, Removed, Site};
 use crate::store::{StoreError, forget_log};
 
 /// The shortest and the longest time that a token may be good for.
@@ -410,12 +410,13 @@ impl Enrolment {
                 .ok_or(EnrolmentError::NothingWaits(host))
         };
         let gone = move |(before, no, identity): &(Option<HostKey>, i64, Identity)| {
-            let resolved = before.map(|key| site.remove(&key)).unwrap_or_default();
+            let removed = before.and_then(|key| site.remove(&key));
             site.add(site.new_host(*no, identity));
-            resolved
+            removed
         };
-        let (_, resolved) = self.site().store().write_then("approve", job, gone).await?;
-        self.resolve(resolved).await
+        let (_, removed) = self.site().store().write_then("approve", job, gone).await?;
+        self.clear_away(removed).await;
+        Ok(())
     }
 
     /// Turns the waiting machine away.
@@ -474,19 +475,25 @@ impl Enrolment {
             revoked.map_err(StoreError::failed("revoke"))?.ok_or(EnrolmentError::NotEnrolled(host))
         };
         let gone = move |key: &HostKey| site.remove(key);
-        let (_, resolved) = self.site().store().write_then("revoke", job, gone).await?;
-        self.resolve(resolved).await
+        let (_, removed) = self.site().store().write_then("revoke", job, gone).await?;
+        self.clear_away(removed).await;
+        Ok(())
     }
 
-    /// Writes down that the findings of a host that is gone are resolved.
-    async fn resolve(&self, findings: Vec<Finding>) -> Result<(), EnrolmentError> {
-        let job = move |store: &Transaction<'_>| -> Result<(), EnrolmentError> {
-            for finding in &findings {
-                write_finding(store, finding).map_err(StoreError::failed("resolve findings"))?;
-            }
-            Ok(())
+    /// Writes down that the findings of a host that is gone are resolved, and forgets what of it
+    /// was on its way to the disk meanwhile. When that fails, the next start does it.
+    async fn clear_away(&self, removed: Option<Removed>) {
+        let Some(Removed { no, resolved }) = removed else { return };
+        let job = move |store: &Transaction<'_>| {
+            resolved
+                .iter()
+                .try_for_each(|finding| write_finding(store, finding))
+                .and_then(|()| forget_log(store, no))
+                .map_err(StoreError::failed("clear away a host"))
         };
-        self.site().store().write("resolve findings", job).await
+        if let Err(error) = self.site().store().write("clear away a host", job).await {
+            warn!(%error, "what is left of a revoked host is cleared away at the next start");
+        }
     }
 
     /// A machine that shows a token asks to be enrolled. `source`: where from, for people.
@@ -527,6 +534,15 @@ impl Enrolment {
             }
             Decided::Waits { .. } => Answer::Waiting,
         })
+    }
+
+    /// A new certificate for an enrolled host whose certificate ended while it was off. The
+    /// request is signed with the key, and the certificate is of no use to anybody else; a key that
+    /// was revoked gets none.
+    pub(crate) async fn restore(&self, request: Request) -> Result<Answer, Refusal> {
+        let host = self.site().by_key(&request.host_key).ok_or(Refusal::UnknownToken)?;
+        let issued = self.renew(&host, request).await?;
+        Ok(Answer::Enrolled { issued, host: host.name.clone(), zone: host.zone.clone() })
     }
 
     /// A new certificate for the key of an enrolled host.
@@ -628,9 +644,25 @@ pub(crate) fn waited_for(store: &Connection) -> rusqlite::Result<Vec<(HostName, 
         .collect()
 }
 
-/// Takes away refused machines that are long gone, and whatever is left of hosts that are no more.
+/// Takes away refused machines that are long gone.
 pub(crate) fn retain(store: &Transaction<'_>, now: Timestamp) -> rusqlite::Result<usize> {
     store.execute("DELETE FROM waiting WHERE refused_at < ?", [(now - REFUSED_KEPT).as_millis()])
+}
+
+/// Clears away what a fall between a revocation and its end left behind.
+pub(crate) fn clear_leftovers(store: &Transaction<'_>, now: Timestamp) -> rusqlite::Result<()> {
+    let revoked: Vec<i64> = store
+        .prepare("SELECT no FROM identity WHERE revoked_at IS NOT NULL")?
+        .query_map([], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    revoked.into_iter().try_for_each(|no| forget_log(store, no))?;
+    store
+        .execute(
+            "UPDATE finding SET resolved_at = ? WHERE resolved_at IS NULL AND host NOT IN
+             (SELECT key FROM identity WHERE revoked_at IS NULL)",
+            [now.as_millis()],
+        )
+        .map(drop)
 }
 
 fn live_by(

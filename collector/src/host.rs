@@ -1030,3 +1030,60 @@ mod saved {
         pub(super) last: u64,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_seconds(1_790_000_000);
+
+    fn host() -> Arc<Host> {
+        let identity = Identity {
+            host: "oa-17".parse().unwrap(),
+            zone: "inner".parse().unwrap(),
+            key: HostKey::from_bytes([7; 32]),
+            enrolled_at: NOW,
+            certificate_began: NOW,
+            certificate_ends: NOW,
+            revoked_at: None,
+            revoked_reason: None,
+        };
+        Arc::new(Host::new(1, &identity, Arc::default(), Arc::default()))
+    }
+
+    #[test]
+    fn a_host_that_flaps_cannot_fill_the_journal() {
+        let host = host();
+        let event = || host.event(NOW, EventKind::Gap, Text::new("lost", "丢失"));
+        let written = (0..1_000).filter(|_| event().is_some()).count();
+        assert_eq!(written, EVENT_BURST as usize);
+        assert_eq!(host.counters.events_left_out.get(), 1_000 - u64::from(EVENT_BURST));
+    }
+
+    #[test]
+    fn a_host_cannot_begin_sessions_without_end() {
+        let host = host();
+        let begun = (0..1_000).filter(|_| host.begin([1; 32], NOW, false).is_some()).count();
+        assert!(begun <= 61, "{begun}");
+    }
+
+    #[test]
+    fn the_later_session_ends_the_one_before_and_its_end_changes_nothing() {
+        let host = host();
+        let first = host.begin([1; 32], NOW, false).unwrap();
+        let second = host.begin([1; 32], NOW, false).unwrap();
+        assert!(first.replaced.is_cancelled() && !second.replaced.is_cancelled());
+        host.end(first.session);
+        assert!(host.view().session.connected);
+        host.end(second.session);
+        assert!(!host.view().session.connected);
+    }
+
+    #[test]
+    fn a_damaged_snapshot_is_refused_with_a_reason() {
+        let host = host();
+        assert!(host.restore(1, &[0xff; 40], false).is_err());
+        let cut = saved::Host { foreign: vec![1, 2], ..saved::Host::default() };
+        assert_eq!(host.restore(1, &cut.encode_to_vec(), false).unwrap_err(), "a digest is cut");
+    }
+}

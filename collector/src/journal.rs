@@ -115,3 +115,95 @@ pub(crate) fn retain(transaction: &Transaction<'_>, now: Timestamp) -> rusqlite:
     )?;
     Ok(gone)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::store::{Store, StoreError};
+
+    async fn store(folder: &tempfile::TempDir) -> Store {
+        let path = folder.path().join("collector.db");
+        Store::open(&path, Arc::new(SystemClock), Arc::default()).unwrap()
+    }
+
+    fn event(at: Timestamp, host: &str) -> NewEvent {
+        NewEvent {
+            at,
+            host: Some(host.parse().unwrap()),
+            kind: EventKind::Gap,
+            text: Text::new("3 reports were lost", "丢失 3 条上报"),
+            actor: None,
+        }
+    }
+
+    async fn write(store: &Store, events: Vec<NewEvent>) {
+        let job = move |store: &Transaction<'_>| {
+            events.iter().try_for_each(|event| event.insert(store)).map_err(StoreError::failed("x"))
+        };
+        store.write("x", job).await.unwrap();
+    }
+
+    async fn count(store: &Store) -> usize {
+        let query = EventQuery { limit: MAX_EVENTS, ..EventQuery::default() };
+        store.read("x", move |store| read(store, &query)).await.unwrap().len()
+    }
+
+    const NOW: Timestamp = Timestamp::from_seconds(1_790_000_000);
+
+    #[tokio::test]
+    async fn events_go_when_they_are_too_old_and_not_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(&folder).await;
+        let old = NOW - RETENTION;
+        write(&store, vec![event(old - Duration::from_secs(1), "oa-17"), event(old, "oa-17")])
+            .await;
+        let job = |store: &Transaction<'_>| retain(store, NOW).map_err(StoreError::failed("x"));
+        assert_eq!(store.write("x", job).await.unwrap(), 1);
+        assert_eq!(count(&store).await, 1);
+    }
+
+    #[tokio::test]
+    async fn events_are_read_in_pages_newest_first_and_by_host() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(&folder).await;
+        let events = (0..30).map(|n| event(NOW, if n % 3 == 0 { "oa-17" } else { "oa-18" }));
+        write(&store, events.collect()).await;
+        let mut query = EventQuery { limit: 7, ..EventQuery::default() };
+        let mut seen = Vec::new();
+        loop {
+            let asked = query.clone();
+            let page = store.read("x", move |store| read(store, &asked)).await.unwrap();
+            let Some(last) = page.last() else { break };
+            query.before = Some(last.id);
+            seen.extend(page.iter().map(|event| event.id));
+        }
+        assert_eq!(seen.len(), 30);
+        assert!(seen.is_sorted_by(|a, b| a > b));
+        let host = Some("oa-17".parse().unwrap());
+        let query = EventQuery { host, before: None, limit: 10_000 };
+        let of_host = store.read("x", move |store| read(store, &query)).await.unwrap();
+        assert_eq!(of_host.len(), 10);
+        assert_eq!(of_host[0].text.zh, "丢失 3 条上报");
+    }
+
+    #[tokio::test]
+    async fn what_a_failed_job_did_is_undone_and_the_others_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(&folder).await;
+        let bad = store.write("x", |store: &Transaction<'_>| {
+            event(NOW, "oa-17").insert(store).map_err(StoreError::failed("x"))?;
+            Err::<(), _>(StoreError::Failed { what: "x", why: "of my own".into() })
+        });
+        let good = write(&store, vec![event(NOW, "oa-18")]);
+        let (bad, ()) = tokio::join!(bad, good);
+        assert_eq!(bad.unwrap_err().to_string(), "cannot x in the store: of my own");
+        assert_eq!(count(&store).await, 1);
+        let panicked = store.write::<(), StoreError, _>("x", |_| panic!("a fault of ours")).await;
+        assert!(panicked.is_err());
+        write(&store, vec![event(NOW, "oa-19")]).await;
+        assert_eq!(count(&store).await, 2);
+    }
+}

@@ -365,8 +365,11 @@ pub(crate) async fn write_down(
     host: &Host,
     snapshot: Snapshot,
 ) -> Result<(), StoreError> {
-    let no = host.no;
+    let (no, revoked) = (host.no, host.revoked.clone());
     let job = move |store: &Transaction<'_>| {
+        if revoked.is_cancelled() {
+            return Ok(());
+        }
         write_snapshot(store, no, snapshot.upto, &snapshot.body)
             .map_err(StoreError::failed("write a snapshot"))
     };

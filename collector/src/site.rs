@@ -174,6 +174,15 @@ pub(crate) enum Part {
     Alertmanager(usize),
 }
 
+/// A host that was taken away.
+#[derive(Debug)]
+pub(crate) struct Removed {
+    /// Its number in the store.
+    pub(crate) no: i64,
+    /// Its findings, resolved with it.
+    pub(crate) resolved: Vec<Finding>,
+}
+
 /// The site. Cheap to clone.
 #[derive(Clone)]
 pub struct Site(Arc<Inner>);
@@ -407,15 +416,14 @@ impl Site {
         host.touch();
     }
 
-    /// Takes a revoked host away: its sessions end, its findings are resolved. Gives those.
-    pub(crate) fn remove(&self, key: &HostKey) -> Vec<Finding> {
+    /// Takes a revoked host away: its sessions end, its findings are resolved.
+    pub(crate) fn remove(&self, key: &HostKey) -> Option<Removed> {
         let mut hosts = writing(&self.0.hosts);
-        if let Some(host) = hosts.by_key.remove(key) {
-            if hosts.by_name.get(&host.name).is_some_and(|named| named.key == *key) {
-                hosts.by_name.remove(&host.name);
-            }
-            host.revoked.cancel();
+        let host = hosts.by_key.remove(key)?;
+        if hosts.by_name.get(&host.name).is_some_and(|named| named.key == *key) {
+            hosts.by_name.remove(&host.name);
         }
+        host.revoked.cancel();
         drop(hosts);
         let now = self.now();
         let open = writing(&self.0.findings).remove(key).unwrap_or_default();
@@ -425,7 +433,7 @@ impl Site {
             .collect();
         self.note_resolved(resolved.iter().cloned());
         self.0.dirty.wake.notify_one();
-        resolved
+        Some(Removed { no: host.no, resolved })
     }
 
     /// The open findings of one host.

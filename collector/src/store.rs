@@ -43,6 +43,9 @@ const ROOM_UNIT: usize = 1024;
 /// The WAL is copied into the file when it has this many pages: 32 MiB.
 const CHECKPOINT_PAGES: u32 = 8 * 1024;
 
+/// A WAL that had to grow beyond this is cut back to it once it can be, in octets.
+const MAX_WAL: i64 = 64 * 1024 * 1024;
+
 /// How long a reader waits for the writer before it gives up.
 const BUSY: Duration = Duration::from_secs(5);
 
@@ -485,6 +488,7 @@ fn open(path: &Path) -> Result<Connection, OpenError> {
         connection.pragma_update(None, "journal_mode", "wal")?;
         connection.pragma_update(None, "synchronous", "full")?;
         connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+        connection.pragma_update(None, "journal_size_limit", MAX_WAL)?;
         connection.pragma_update(None, "cache_size", -32 * 1024)?;
         connection.pragma_update(None, "trusted_schema", false)?;
         if empty {
@@ -623,7 +627,7 @@ impl Writer {
             return Err(error);
         }
         for (index, (row, _)) in rows.iter().enumerate() {
-            if row.host.epoch() == row.epoch {
+            if row.host.epoch() == row.epoch && !row.host.revoked.is_cancelled() {
                 insert(&transaction, row)?;
             } else {
                 dropped.push(index);

@@ -33,6 +33,7 @@ async fn a_token_lets_one_machine_in_under_its_name() {
     assert_eq!(host.view.key, machine.key.host_key());
     assert_eq!(host.view.zone.as_str(), "inner");
     machine.connect().await;
+    lab.event("enrolled").await;
     assert_eq!(lab.events("enrolled").await.len(), 1);
 }
 
@@ -160,8 +161,11 @@ async fn a_reimaged_machine_waits_and_an_approval_revokes_the_one_before() {
         !site.findings().iter().any(|f| f.alert == "BaileyApprovalWaiting")
     })
     .await;
+    lab.event("waiting").await;
     assert_eq!(lab.events("waiting").await.len(), 1);
+    lab.event("approved").await;
     assert_eq!(lab.events("approved").await.len(), 1);
+    lab.event("revoked").await;
     assert_eq!(lab.events("revoked").await.len(), 1);
 }
 
@@ -177,6 +181,7 @@ async fn a_refused_machine_stays_out_and_the_host_goes_on() {
     before.connect().await;
     let again = lab.collector.enrolment().refuse(&name("oa-17"), by()).await;
     assert!(matches!(again, Err(EnrolmentError::NothingWaits(_))));
+    lab.event("refused").await;
     assert_eq!(lab.events("refused").await.len(), 1);
 }
 
@@ -378,4 +383,60 @@ async fn a_token_carries_the_pin_of_this_collector_and_no_other() {
     let name = rustls::pki_types::ServerName::try_from(tls::COLLECTOR_NAME).unwrap();
     assert!(connector.connect(name, stream).await.is_err());
     assert_ne!(Timestamp::EPOCH, one.collector.site().started_at());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_left_of_a_revoked_host_but_its_name_in_the_list() {
+    let lab = Lab::start().await;
+    let machine = lab.enrolled("oa-17").await;
+    let mut link = machine.connect().await;
+    let mut facts = Facts::new(1);
+    // Nearly no memory left: a finding.
+    link.report(facts.complete([memory(1)])).await;
+    link.acknowledged(facts.place()).await.unwrap();
+    let site = lab.collector.site();
+    until("the finding", || !site.findings().is_empty()).await;
+    for value in 2..200 {
+        link.report(facts.changed([memory(value)])).await;
+    }
+    lab.collector.enrolment().revoke(&name("oa-17"), "", by()).await.unwrap();
+    link.end().await;
+    let folder = lab.folder;
+    lab.collector.shutdown().await;
+    let store = rusqlite::Connection::open(folder.path().join("collector.db")).unwrap();
+    let count = |sql: &str| store.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+    assert_eq!(count("SELECT count(*) FROM report"), 0);
+    assert_eq!(count("SELECT count(*) FROM snapshot"), 0);
+    assert_eq!(count("SELECT count(*) FROM finding WHERE resolved_at IS NULL"), 0);
+    assert_eq!(count("SELECT count(*) FROM identity"), 1);
+}
+
+/// What a machine asks whose certificate has ended: no token, only its key.
+async fn restored(
+    lab: &Lab,
+    key: &AgentKey,
+) -> Result<Option<v1::enrol_reply::Answer>, tonic::Status> {
+    let door = lab.token("door", "inner").await;
+    let request = v1::EnrolRequest { secret: Vec::new(), request: key.request().unwrap() };
+    let mut client = v1::enrolment_client::EnrolmentClient::new(stranger(&door).await);
+    client.enrol(request).await.map(|reply| reply.into_inner().answer)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_that_was_off_when_its_certificate_ended_gets_another_until_it_is_revoked() {
+    let lab = Lab::start().await;
+    let machine = lab.enrolled("oa-17").await;
+    lab.clock.forward(Duration::from_hours(72));
+    let answer = restored(&lab, &machine.key).await.unwrap();
+    let Some(v1::enrol_reply::Answer::Enrolled(enrolled)) = answer else { panic!("{answer:?}") };
+    assert_eq!((enrolled.host.as_str(), enrolled.zone.as_str()), ("oa-17", "inner"));
+    let about = Certificate::read(&enrolled.certificate.unwrap().leaf).unwrap();
+    assert_eq!(about.key, machine.key.host_key());
+    assert!(about.not_after > lab.collector.site().now());
+
+    let nobody = restored(&lab, &AgentKey::generate().unwrap()).await.unwrap_err();
+    assert_eq!(nobody.code(), Code::PermissionDenied);
+    lab.collector.enrolment().revoke(&name("oa-17"), "stolen", by()).await.unwrap();
+    let revoked = restored(&lab, &machine.key).await.unwrap_err();
+    assert_eq!(revoked.code(), Code::PermissionDenied);
 }

@@ -230,6 +230,7 @@ async fn a_changed_policy_is_judged_at_once_and_a_wrong_one_keeps_the_one_before
     std::fs::write(&fresh, &more).unwrap();
     std::fs::rename(&fresh, &policy).unwrap();
     until("the new policy", || site.policy().hosts.len() == 2).await;
+    lab.event("settings_reloaded").await;
     assert_eq!(lab.events("settings_reloaded").await.len(), 1);
 
     std::fs::write(&policy, "site: jiaxing\nzoness: {}\n").unwrap();

@@ -58,13 +58,16 @@ impl v1::enrolment_server::Enrolment for Service {
             ));
         }
         let v1::EnrolRequest { secret, request } = request.into_inner();
-        let Ok(secret) = <[u8; 32]>::try_from(secret) else {
-            return Err(self.refuse(&Refusal::UnknownToken));
-        };
         let request = ca::Request::read(&request).map_err(|e| self.refuse(&e.into()))?;
         let enrolment = &self.shared.enrolment;
-        let source = self.peer.ip().to_canonical().to_string();
-        let answer = enrolment.enrol(secret, request, source).await;
+        let answer = if secret.is_empty() {
+            enrolment.restore(request).await
+        } else if let Ok(secret) = <[u8; 32]>::try_from(secret) {
+            let source = self.peer.ip().to_canonical().to_string();
+            enrolment.enrol(secret, request, source).await
+        } else {
+            Err(Refusal::UnknownToken)
+        };
         let answer = match answer.map_err(|refusal| self.refuse(&refusal))? {
             Answer::Waiting => v1::enrol_reply::Answer::Waiting(v1::Waiting {
                 ask_again_seconds: u32::try_from(ASK_AGAIN.as_secs()).unwrap_or(u32::MAX),

@@ -31,6 +31,7 @@ words! {
     pages: "Pages", "页面";
     hosts: "Hosts", "主机";
     alerts: "Alerts", "告警";
+    runbook: "Runbook", "处置手册";
     search: "Search", "搜索";
     search_hint: "Name, IP, MAC, finding ( / )", "名称、IP、MAC、告警（按 / ）";
     zones: "Zones", "安全域";

@@ -126,6 +126,15 @@ impl Lab {
         counters.auth_failures.each().find(|(word, _)| word.as_str() == reason).unwrap().1
     }
 
+    /// Waits for an event: it is written a moment after what it tells of is shown.
+    pub async fn event(&self, kind: &str) {
+        let began = std::time::Instant::now();
+        while self.events(kind).await.is_empty() {
+            assert!(began.elapsed() < LIMIT, "no event {kind}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     pub async fn events(&self, kind: &str) -> Vec<String> {
         let query = bailey_collector::site::EventQuery { limit: 200, ..Default::default() };
         let events = self.collector.site().events(query).await.unwrap();

@@ -20,7 +20,7 @@ use crate::exit::Failure;
 use crate::this_host;
 
 /// How long the token for this machine is good: it is used at once.
-const TOKEN_LIFE: Duration = Duration::from_secs(60);
+const TOKEN_LIFE: Duration = Duration::from_mins(1);
 
 /// The agent's folder in the state folder.
 const FOLDER: &str = "agent";
@@ -53,12 +53,7 @@ pub(super) async fn start(
     let address = dialled(collector.addresses().agents).to_string();
     settings.collector = Some(address.clone());
     let (host, zone) = match standing(collector, &folder).await? {
-        Standing::In { host, zone, ended: false } => (host, zone),
-        Standing::In { host, zone, ended: true } => {
-            // Off for longer than a certificate lives: a token for the same key gives a new one.
-            enrol(collector, &folder, &host, &zone, &address).await?;
-            (host, zone)
-        }
+        Standing::In(host, zone) => (host, zone),
         Standing::Revoked(host, zone) => {
             let folder = folder.path().display();
             let why = Text::new(
@@ -90,8 +85,8 @@ pub(super) async fn start(
 
 /// How this machine stands with the collector.
 enum Standing {
-    /// It is enrolled here; its certificate may have ended.
-    In { host: HostName, zone: ZoneName, ended: bool },
+    /// It is enrolled here.
+    In(HostName, ZoneName),
     /// It was, and was thrown out.
     Revoked(HostName, ZoneName),
     /// The collector does not know its key, or it has none.
@@ -102,10 +97,7 @@ async fn standing(collector: &CollectorHandle, folder: &StateFolder) -> Result<S
     if !folder.is_enrolled() {
         return Ok(Standing::Unknown);
     }
-    let credentials = folder.credentials().map_err(|e| failed(&e))?;
-    let key = credentials.key.host_key();
-    let ends = credentials.facts().map_err(|e| failed(&e))?.not_after;
-    let ended = ends <= collector.site().now();
+    let key = folder.credentials().map_err(|e| failed(&e))?.key.host_key();
     let identities = collector.enrolment().identities().await.map_err(|e| failed(&e))?;
     let of_key = |revoked: bool| {
         identities
@@ -114,7 +106,7 @@ async fn standing(collector: &CollectorHandle, folder: &StateFolder) -> Result<S
             .map(|identity| (identity.host.clone(), identity.zone.clone()))
     };
     Ok(match (of_key(false), of_key(true)) {
-        (Some((host, zone)), _) => Standing::In { host, zone, ended },
+        (Some((host, zone)), _) => Standing::In(host, zone),
         (None, Some((host, zone))) => Standing::Revoked(host, zone),
         (None, None) => Standing::Unknown,
     })
