@@ -124,7 +124,7 @@ mod tests {
     use crate::clock::SystemClock;
     use crate::store::{Store, StoreError};
 
-    async fn store(folder: &tempfile::TempDir) -> Store {
+    fn store(folder: &tempfile::TempDir) -> Store {
         let path = folder.path().join("collector.db");
         Store::open(&path, Arc::new(SystemClock), Arc::default()).unwrap()
     }
@@ -156,7 +156,7 @@ mod tests {
     #[tokio::test]
     async fn events_go_when_they_are_too_old_and_not_before() {
         let folder = tempfile::tempdir().unwrap();
-        let store = store(&folder).await;
+        let store = store(&folder);
         let old = NOW - RETENTION;
         write(&store, vec![event(old - Duration::from_secs(1), "oa-17"), event(old, "oa-17")])
             .await;
@@ -168,7 +168,7 @@ mod tests {
     #[tokio::test]
     async fn events_are_read_in_pages_newest_first_and_by_host() {
         let folder = tempfile::tempdir().unwrap();
-        let store = store(&folder).await;
+        let store = store(&folder);
         let events = (0..30).map(|n| event(NOW, if n % 3 == 0 { "oa-17" } else { "oa-18" }));
         write(&store, events.collect()).await;
         let mut query = EventQuery { limit: 7, ..EventQuery::default() };
@@ -192,7 +192,7 @@ mod tests {
     #[tokio::test]
     async fn what_a_failed_job_did_is_undone_and_the_others_stay() {
         let folder = tempfile::tempdir().unwrap();
-        let store = store(&folder).await;
+        let store = store(&folder);
         let bad = store.write("x", |store: &Transaction<'_>| {
             event(NOW, "oa-17").insert(store).map_err(StoreError::failed("x"))?;
             Err::<(), _>(StoreError::Failed { what: "x", why: "of my own".into() })

@@ -1,5 +1,6 @@
 //! The programs that Bailey works with, started for real: Prometheus and Alertmanager.
 
+use std::fmt::Write as _;
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -90,8 +91,12 @@ impl Prometheus {
 
     /// The answer to an instant query: the list of samples.
     pub fn query(&self, machine: &Machine, promql: &str) -> anyhow::Result<Vec<Value>> {
-        let encoded: String = promql.bytes().map(|byte| format!("%{byte:02x}")).collect();
-        let answer = get_json(machine, &format!("{}/api/v1/query?query={encoded}", self.url))?;
+        let mut url = format!("{}/api/v1/query?query=", self.url);
+        for byte in promql.bytes() {
+            // Writing to a String cannot fail.
+            let _ = write!(url, "%{byte:02x}");
+        }
+        let answer = get_json(machine, &url)?;
         answer["data"]["result"]
             .as_array()
             .cloned()

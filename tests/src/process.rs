@@ -22,12 +22,10 @@ const STOP_LIMIT: Duration = Duration::from_secs(15);
 #[must_use]
 pub fn bailey(program: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a running test knows its own path");
-    let found = test
-        .ancestors()
+    test.ancestors()
         .map(|folder| folder.join(program))
         .find(|path| path.is_file())
-        .unwrap_or_else(|| panic!("{program} is not built; run cargo build --workspace"));
-    found
+        .unwrap_or_else(|| panic!("{program} is not built; run cargo build --workspace"))
 }
 
 /// A program that runs until this value is dropped.

@@ -321,7 +321,7 @@ fn reports_arrive_once_each_when_the_link_is_cut_and_both_sides_are_killed() -> 
     site.centre.ip("link set to-inner up");
 
     // The last route shows that everything before it came too, in order.
-    until("the backlog to arrive", Duration::from_secs(60), || {
+    until("the backlog to arrive", Duration::from_mins(1), || {
         let host = site.host("oa-17")?;
         let facts = host["facts"].as_array().context("facts")?;
         let seen = facts

@@ -12,7 +12,7 @@ use bailey_tests::wait::until;
 use fantoccini::Locator;
 use serde_json::Value;
 
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_mins(1);
 const WALL: (u32, u32) = (1920, 1080);
 const LAPTOP: (u32, u32) = (1366, 768);
 

@@ -172,10 +172,7 @@ async fn enrol(client: &reqwest::Client, number: usize) -> anyhow::Result<Kept> 
     let channel = channel(token.address.parse()?, Ipv4Addr::from(source), config).await?;
     let key = AgentKey::generate()?;
     let reply = v1::enrolment_client::EnrolmentClient::new(channel)
-        .enrol(v1::EnrolRequest {
-            secret: token.secret.to_vec().into(),
-            request: key.request()?.into(),
-        })
+        .enrol(v1::EnrolRequest { secret: token.secret.to_vec(), request: key.request()? })
         .await?
         .into_inner();
     let Some(v1::enrol_reply::Answer::Enrolled(enrolled)) = reply.answer else {
@@ -185,8 +182,8 @@ async fn enrol(client: &reqwest::Client, number: usize) -> anyhow::Result<Kept> 
     Ok(Kept {
         address: token.address,
         key: key.pkcs8_der().to_vec(),
-        leaf: certificate.leaf.to_vec(),
-        ca: certificate.ca.to_vec(),
+        leaf: certificate.leaf,
+        ca: certificate.ca,
     })
 }
 
@@ -247,7 +244,7 @@ fn report(place: Place, facts: &(Vec<v1::FactEntry>, FactDigest), at: Timestamp)
             ProbeRun {
                 probe: ProbeName::Backup,
                 read_at: at,
-                interval: Duration::from_secs(60),
+                interval: Duration::from_mins(1),
                 failed: None,
             },
         ],
@@ -298,18 +295,18 @@ async fn session(
     send.send(from_agent(v1::from_agent::Message::Hello(hello))).await?;
     let boot = BootId::from_bytes(u128::try_from(number)?.wrapping_add(1 << 64).to_be_bytes());
     let variants = [facts(1), facts(2)];
-    let mut sent = 0;
+    let mut brought = 0;
     let mut done = 0;
     let mut told = false;
     loop {
-        while told && sent - done < window as u64 && !stop.load(Ordering::Relaxed) {
-            sent += 1;
-            let place = Place { boot, seq: sent };
-            let facts = &variants[usize::try_from(sent % 2)?];
+        while told && brought - done < window as u64 && !stop.load(Ordering::Relaxed) {
+            brought += 1;
+            let place = Place { boot, seq: brought };
+            let facts = &variants[usize::try_from(brought % 2)?];
             let message = v1::from_agent::Message::Report(report(place, facts, now()));
             send.send(from_agent(message)).await?;
         }
-        if stop.load(Ordering::Relaxed) && sent == done {
+        if stop.load(Ordering::Relaxed) && brought == done {
             return Ok(());
         }
         let answer = answers.message().await?.context("the collector hung up")?;
@@ -322,7 +319,7 @@ async fn session(
             }
             Some(v1::from_collector::Message::Acknowledged(ack)) => {
                 let seq = ack.place.context("a place")?.seq;
-                ensure!(seq <= sent, "acknowledged what was never sent");
+                ensure!(seq <= brought, "acknowledged what was never brought");
                 acknowledged.fetch_add(seq - done, Ordering::Relaxed);
                 done = seq;
             }
