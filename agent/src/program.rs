@@ -1,6 +1,6 @@
 //! The command line of `bailey-agent`.
 
-use std::io::Read as _;
+use std::io::{IsTerminal as _, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -9,6 +9,9 @@ use bailey_rules::text::{Lang, Text};
 use bailey_wire::token::{MAX_TOKEN, Token};
 use clap::{Parser, Subcommand, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::Agent;
 use crate::enroll::{Outcome, enroll};
@@ -126,10 +129,18 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
         .build()?)
 }
 
+/// Says on standard error what happens: as much as `BAILEY_LOG` asks for, else what is of note.
+fn tell_what_happens() {
+    let wanted = std::env::var("BAILEY_LOG").ok().and_then(|wanted| wanted.parse().ok());
+    let filter = wanted.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO));
+    let lines = tracing_subscriber::fmt::layer()
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
+    tracing_subscriber::registry().with(lines).with(filter).init();
+}
+
 fn run(places: &Places) -> anyhow::Result<ExitCode> {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tell_what_happens();
     let settings = settings(places)?;
     runtime()?.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;

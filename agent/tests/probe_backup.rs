@@ -204,10 +204,10 @@ async fn nothing_is_believed_that_anybody_could_have_written() {
     site.put("both.yaml", status("both", 2, true, 5));
     site.put("both.json", status("both", 3, true, 5));
 
-    let began = Instant::now();
     let drop_folder = site.drop_folder();
-    let facts = site.read().await;
-    assert!(began.elapsed() < Duration::from_secs(2), "a pipe holds nobody up");
+    let facts = tokio::time::timeout(Duration::from_mins(1), site.read())
+        .await
+        .expect("a pipe holds nobody up");
     for (name, wanted) in [
         ("open", "is writable by everyone"),
         ("owned", "is owned by user 12345"),

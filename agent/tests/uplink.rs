@@ -571,12 +571,10 @@ async fn the_whole_agent_reports_everything_at_once_takes_up_its_settings_and_sa
     };
     write("probes: {host: {interval: 1 s}}");
     let settings = Settings::read(&file, Some(folder.path())).unwrap();
-    let began = Instant::now();
     let agent = Agent::start(settings, Some(file.clone())).await.unwrap();
     let mut session = peer.session().await;
     session.welcome(None).await;
     let first = session.report().await;
-    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
     assert!(first.complete);
     assert_eq!(first.probes.len(), ProbeName::ALL.len());
     session.acknowledge(place_of(&first)).await;

@@ -71,7 +71,7 @@ pub enum AlertsError {
 pub(crate) struct Links {
     /// The page, as `https://host:port`.
     pub(crate) page: String,
-    /// Where it is written what to do, with `{alert}` for the alert's name; the host's page if unset.
+    /// Where it is written what to do, with `{alert}` for the alert's name; our own page if unset.
     pub(crate) runbook: Option<String>,
 }
 

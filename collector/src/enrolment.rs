@@ -484,10 +484,12 @@ impl Enrolment {
     /// was on its way to the disk meanwhile. When that fails, the next start does it.
     async fn clear_away(&self, removed: Option<Removed>) {
         let Some(Removed { no, resolved }) = removed else { return };
+        let now = self.site().now();
         let job = move |store: &Transaction<'_>| {
             resolved
                 .iter()
                 .try_for_each(|finding| write_finding(store, finding))
+                .and_then(|()| resolve_of_nobody(store, now))
                 .and_then(|()| forget_log(store, no))
                 .map_err(StoreError::failed("clear away a host"))
         };
@@ -656,6 +658,11 @@ pub(crate) fn clear_leftovers(store: &Transaction<'_>, now: Timestamp) -> rusqli
         .query_map([], |row| row.get(0))?
         .collect::<Result<_, _>>()?;
     revoked.into_iter().try_for_each(|no| forget_log(store, no))?;
+    resolve_of_nobody(store, now)
+}
+
+/// Resolves the open findings of hosts that are enrolled no more.
+fn resolve_of_nobody(store: &Transaction<'_>, now: Timestamp) -> rusqlite::Result<()> {
     store
         .execute(
             "UPDATE finding SET resolved_at = ? WHERE resolved_at IS NULL AND host NOT IN

@@ -7,7 +7,6 @@
 mod enrol;
 mod uplink;
 
-use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -40,7 +39,7 @@ use tracing::{debug, warn};
 use crate::counters::{AuthFailure, Counter, Counters};
 use crate::enrolment::Enrolment;
 use crate::host::Host;
-use crate::quota::{BySource, Rate, network_of};
+use crate::quota::{BySource, Place, Places, Rate};
 use crate::site::Site;
 
 /// The most connections of enrolled hosts at once: every agent that a collector is made for, and those
@@ -109,7 +108,7 @@ struct Shared {
     tls: Arc<ArcSwap<ServerConfig>>,
     known: Arc<Semaphore>,
     strangers: Arc<Semaphore>,
-    by_address: PerAddress,
+    by_address: Places,
     enrolments: Mutex<BySource>,
     stop: CancellationToken,
 }
@@ -151,7 +150,7 @@ impl Intake {
             tls,
             known: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
             strangers: Arc::new(Semaphore::new(MAX_STRANGERS)),
-            by_address: PerAddress::default(),
+            by_address: Places::new(MAX_STRANGERS_AN_ADDRESS),
             enrolments: Mutex::new(BySource::new(Rate {
                 a_second: a_minute / 60.0,
                 burst: a_minute,
@@ -203,7 +202,7 @@ impl Intake {
 }
 
 /// The place of a connection that has not shown who it is.
-type Stranger = (OwnedSemaphorePermit, Share);
+type Stranger = (OwnedSemaphorePermit, Place);
 
 impl Shared {
     async fn serve(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr, stranger: Stranger) {
@@ -460,57 +459,9 @@ impl Drop for Level<'_> {
     }
 }
 
-/// How many strangers each address has.
-#[derive(Debug, Default, Clone)]
-struct PerAddress(Arc<Mutex<HashMap<IpAddr, usize>>>);
-
-impl PerAddress {
-    /// A place for one more stranger of `address`; `None` when it has enough.
-    fn take(&self, address: IpAddr) -> Option<Share> {
-        let address = network_of(address);
-        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = held.entry(address).or_default();
-        if *count >= MAX_STRANGERS_AN_ADDRESS && !address.is_loopback() {
-            return None;
-        }
-        *count += 1;
-        Some(Share { of: self.clone(), address })
-    }
-}
-
-#[derive(Debug)]
-struct Share {
-    of: PerAddress,
-    address: IpAddr,
-}
-
-impl Drop for Share {
-    fn drop(&mut self) {
-        let mut held = self.of.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = held.get_mut(&self.address) {
-            *count -= 1;
-            if *count == 0 {
-                held.remove(&self.address);
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn one_address_cannot_take_every_place_of_strangers() {
-        let places = PerAddress::default();
-        let greedy: IpAddr = "10.1.0.9".parse().unwrap();
-        let mut held: Vec<_> =
-            (0..MAX_STRANGERS_AN_ADDRESS).map(|_| places.take(greedy).unwrap()).collect();
-        assert!(places.take(greedy).is_none());
-        assert!(places.take("10.1.0.10".parse().unwrap()).is_some());
-        held.pop();
-        assert!(places.take(greedy).is_some());
-    }
 
     #[test]
     fn a_peer_that_only_looks_is_no_failure_and_one_that_talks_nonsense_is() {

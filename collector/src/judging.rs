@@ -378,13 +378,16 @@ pub(crate) async fn write_down(
     Ok(())
 }
 
-/// Puts a finding as it is now into the store.
+/// Puts a finding as it is now into the store. An open one of a host that was revoked meanwhile is
+/// left out: nothing would ever resolve it.
 pub(crate) fn write_finding(store: &Transaction<'_>, finding: &Finding) -> rusqlite::Result<()> {
     let body = serde_json::to_string(finding)
         .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
     store
         .prepare_cached(
-            "INSERT INTO finding (id, first_at, host, resolved_at, body) VALUES (?, ?, ?, ?, ?)
+            "INSERT INTO finding (id, first_at, host, resolved_at, body) SELECT ?1, ?2, ?3, ?4, ?5
+             WHERE ?4 IS NOT NULL
+                OR EXISTS (SELECT 1 FROM identity WHERE key = ?3 AND revoked_at IS NULL)
              ON CONFLICT (id, first_at) DO UPDATE
              SET resolved_at = excluded.resolved_at, body = excluded.body",
         )?

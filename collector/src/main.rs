@@ -1,5 +1,6 @@
 //! `bailey-collector`: settings, parts, run, drain.
 
+use std::io::IsTerminal as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -10,7 +11,9 @@ use bailey_collector::settings::{DialAddress, Endpoint, Given, Settings, local_o
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::error;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// Takes the reports of Bailey's agents, judges them, and tells people, Prometheus and Alertmanager.
 #[derive(Debug, Parser)]
@@ -59,9 +62,18 @@ impl Arguments {
     }
 }
 
+/// Says on standard error what happens: as much as `BAILEY_LOG` asks for, else what is of note.
+fn tell_what_happens() {
+    let wanted = std::env::var("BAILEY_LOG").ok().and_then(|wanted| wanted.parse().ok());
+    let filter = wanted.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO));
+    let lines = tracing_subscriber::fmt::layer()
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
+    tracing_subscriber::registry().with(lines).with(filter).init();
+}
+
 fn main() -> ExitCode {
-    let filter = EnvFilter::try_from_env("BAILEY_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tell_what_happens();
     match Arguments::parse().settings().and_then(run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

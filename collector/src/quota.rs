@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// A bucket that refills steadily.
@@ -102,6 +103,54 @@ pub(crate) fn network_of(source: IpAddr) -> IpAddr {
     }
 }
 
+/// How many places each source holds now. This machine's own addresses are not bounded.
+#[derive(Debug, Clone)]
+pub(crate) struct Places(Arc<PlacesHeld>);
+
+#[derive(Debug)]
+struct PlacesHeld {
+    most: usize,
+    taken: Mutex<HashMap<IpAddr, usize>>,
+}
+
+impl Places {
+    /// At most `most` places for one source.
+    pub(crate) fn new(most: usize) -> Self {
+        Self(Arc::new(PlacesHeld { most, taken: Mutex::default() }))
+    }
+
+    /// One more place for `source`; `None` when it has enough.
+    pub(crate) fn take(&self, source: IpAddr) -> Option<Place> {
+        let source = network_of(source);
+        let mut taken = self.0.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = taken.entry(source).or_default();
+        if *count >= self.0.most && !source.is_loopback() {
+            return None;
+        }
+        *count += 1;
+        Some(Place { of: self.clone(), source })
+    }
+}
+
+/// One place, free again when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Place {
+    of: Places,
+    source: IpAddr,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut taken = self.of.0.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = taken.get_mut(&self.source) {
+            *count -= 1;
+            if *count == 0 {
+                taken.remove(&self.source);
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -155,5 +204,30 @@ mod tests {
         let late = "10.200.0.1".parse().unwrap();
         assert!(!sources.take(late, now));
         assert!(sources.take(late, now + Duration::from_mins(1)));
+    }
+
+    #[test]
+    fn one_source_cannot_take_every_place() {
+        let places = Places::new(3);
+        let greedy: IpAddr = "10.1.0.9".parse().unwrap();
+        let mut held: Vec<_> = (0..3).map(|_| places.take(greedy).unwrap()).collect();
+        assert!(places.take(greedy).is_none());
+        assert!(places.take("10.1.0.10".parse().unwrap()).is_some());
+        held.pop();
+        assert!(places.take(greedy).is_some());
+    }
+
+    #[test]
+    fn the_count_of_a_source_goes_when_its_places_go() {
+        let places = Places::new(3);
+        drop(places.take("10.1.0.9".parse().unwrap()));
+        assert!(places.0.taken.lock().unwrap().is_empty());
+    }
+
+    #[test]
+    fn this_machine_itself_is_not_bounded() {
+        let places = Places::new(1);
+        let held: Vec<_> = (0..10).map(|_| places.take("127.0.0.1".parse().unwrap())).collect();
+        assert!(held.iter().all(Option::is_some));
     }
 }

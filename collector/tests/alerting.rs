@@ -29,8 +29,7 @@ fn free() -> SocketAddr {
 }
 
 impl Alertmanager {
-    /// `None` where it is not installed.
-    fn start(folder: &std::path::Path, address: SocketAddr) -> Option<Self> {
+    fn start(folder: &std::path::Path, address: SocketAddr) -> Self {
         let config = folder.join("alertmanager.yml");
         std::fs::write(&config, "route: {receiver: none}\nreceivers: [{name: none}]\n").unwrap();
         let child = Command::new("prometheus-alertmanager")
@@ -41,8 +40,8 @@ impl Alertmanager {
             .stderr(Stdio::null())
             .stdout(Stdio::null())
             .spawn()
-            .ok()?;
-        Some(Self { child, address })
+            .expect("prometheus-alertmanager is installed");
+        Self { child, address }
     }
 
     async fn alerts(&self) -> Option<Vec<serde_json::Value>> {
@@ -85,21 +84,16 @@ async fn lab(address: SocketAddr) -> Lab {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_finding_reaches_alertmanager_within_two_seconds_and_ends_there_too() {
+async fn a_finding_reaches_alertmanager_and_ends_there_too() {
     let folder = tempfile::tempdir().unwrap();
-    let Some(manager) = Alertmanager::start(folder.path(), free()) else {
-        eprintln!("left out: there is no prometheus-alertmanager here");
-        return;
-    };
+    let manager = Alertmanager::start(folder.path(), free());
     manager.until("Alertmanager to answer", |_| true).await;
     let lab = lab(manager.address).await;
     let machine = lab.enrolled("oa-17").await;
     let link = machine.connect().await;
     let mut facts = Facts::new(1);
     link.report(facts.complete([memory(1)])).await;
-    let began = std::time::Instant::now();
     manager.until("the alert", |alerts| of_memory(alerts).len() == 1).await;
-    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
     let alerts = manager.alerts().await.unwrap();
     let alert = of_memory(&alerts)[0];
     assert_eq!(alert["labels"]["host"], "oa-17");
@@ -123,10 +117,7 @@ async fn a_finding_reaches_alertmanager_within_two_seconds_and_ends_there_too() 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_severity_takes_the_place_of_the_alert_before() {
     let folder = tempfile::tempdir().unwrap();
-    let Some(manager) = Alertmanager::start(folder.path(), free()) else {
-        eprintln!("left out: there is no prometheus-alertmanager here");
-        return;
-    };
+    let manager = Alertmanager::start(folder.path(), free());
     manager.until("Alertmanager to answer", |_| true).await;
     let lab = lab(manager.address).await;
     let machine = lab.enrolled("oa-17").await;
@@ -149,10 +140,7 @@ async fn another_severity_takes_the_place_of_the_alert_before() {
 async fn what_happens_while_alertmanager_is_away_reaches_it_later() {
     let folder = tempfile::tempdir().unwrap();
     let address = free();
-    let Some(manager) = Alertmanager::start(folder.path(), address) else {
-        eprintln!("left out: there is no prometheus-alertmanager here");
-        return;
-    };
+    let manager = Alertmanager::start(folder.path(), address);
     manager.until("Alertmanager to answer", |_| true).await;
     let lab = lab(address).await;
     let (one, other) = (lab.enrolled("oa-17").await, lab.enrolled("oa-18").await);
@@ -169,7 +157,7 @@ async fn what_happens_while_alertmanager_is_away_reaches_it_later() {
     link.acknowledged(facts.place()).await.unwrap();
     let counters = lab.collector.site().counters();
     until("a failure to be counted", || counters.notifications_failed.get() > 0).await;
-    let manager = Alertmanager::start(folder.path(), address).unwrap();
+    let manager = Alertmanager::start(folder.path(), address);
     manager
         .until("only the later one", |alerts| {
             let found = of_memory(alerts);

@@ -212,12 +212,21 @@ impl Serialize for FactKey {
     }
 }
 
-/// `text` cut to [`MAX_TEXT`] octets at a character's edge, control characters replaced.
+/// Whether a character changes what is shown around it: a control character, or one that turns the
+/// direction of writing (UAX #9), with which a name can be made to read as another.
+#[must_use]
+pub fn disturbs(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// `text` cut to [`MAX_TEXT`] octets at a character's edge, with U+FFFD for every character that
+/// would disturb what is shown beside it.
 #[must_use]
 pub fn bounded(text: &str) -> String {
     let mut out = String::with_capacity(text.len().min(MAX_TEXT));
     for c in text.chars() {
-        let c = if c.is_control() { '\u{fffd}' } else { c };
+        let c = if disturbs(c) { '\u{fffd}' } else { c };
         if out.len() + c.len_utf8() > MAX_TEXT {
             break;
         }

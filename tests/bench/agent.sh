@@ -91,7 +91,7 @@ for _ in $(seq "$cycles"); do
 done
 
 row() { printf '%-34s %14s %14s %9s\n' "$@"; }
-ratio() { awk -v a="$1" -v b="$2" 'BEGIN {printf "%.1fx", a > 0 ? b / a : 0}'; }
+ratio() { awk -v a="$1" -v b="$2" 'BEGIN {printf "%.1fx", (a > 0 ? b / a : 0)}'; }
 compare() { row "$1" "$2" "$3" "$(ratio "$2" "$3")"; }
 row "per cycle of $interval s, median of $cycles" bailey-agent node_exporter ratio
 compare "resident memory, KiB" "$(resident_kib "$agent")" "$(resident_kib "$exporter")"

@@ -29,7 +29,7 @@ echo "plain TLS 1.3 messages of 2048 octets, one answer each:"
 for count in "${counts[@]}"; do
     state=$folder/$count
     mkdir -p "$state"
-    printf 'site: bench\nzones:\n  inner: {networks: [127.0.0.0/8]}\n' >"$state/policy.yaml"
+    printf 'site: bench\nzones:\n  inner: {networks: [10.0.0.0/8]}\n' >"$state/policy.yaml"
     "$bin/bailey-collector" --state "$state" --web 127.0.0.1:0 --agents 127.0.0.1:7790 2>"$folder/log" &
     collector=$!
     for _ in $(seq 100); do [ -S "$state/bailey.sock" ] && break; sleep 0.1; done

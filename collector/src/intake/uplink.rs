@@ -189,8 +189,14 @@ impl Session {
                 hello.protocol
             ))));
         }
-        let machine = <[u8; 32]>::try_from(hello.machine)
-            .map_err(|_| wrong("hello.machine is not 32 octets"))?;
+        // A machine that has nothing to be told apart by says nothing.
+        let machine = match hello.machine.len() {
+            0 => None,
+            _ => Some(
+                <[u8; 32]>::try_from(hello.machine)
+                    .map_err(|_| wrong("hello.machine is not 32 octets"))?,
+            ),
+        };
         let site = &self.shared.site;
         let now = site.now();
         let starting = site.started_at().age(now) < STARTING;

@@ -1,13 +1,12 @@
 //! The two doors: HTTPS for people and Prometheus, a Unix socket for the command line. Every
 //! connection has a handshake limit, a header limit and a place in a bounded number.
 
-use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -26,6 +25,7 @@ use tracing::{debug, info, warn};
 
 use super::access::Peer;
 use super::{Web, WebError, router};
+use crate::quota::Places;
 
 /// The most HTTPS connections at once. Beyond it a new one is closed at once.
 pub const MAX_CONNECTIONS: usize = 1024;
@@ -112,7 +112,7 @@ pub(super) async fn serve_https(
     tasks: TaskTracker,
 ) {
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let per_address = PerAddress::default();
+    let per_address = Places::new(MAX_CONNECTIONS_AN_ADDRESS);
     let app = router(web.clone());
     let shutdown = web.shutdown().clone();
     loop {
@@ -288,62 +288,9 @@ async fn serve<S>(
     }
 }
 
-/// How many connections each address holds.
-#[derive(Default, Clone)]
-struct PerAddress(Arc<Mutex<HashMap<IpAddr, usize>>>);
-
-impl PerAddress {
-    /// A place for one more connection of `address`; `None` when it has enough.
-    fn take(&self, address: IpAddr) -> Option<Share> {
-        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = held.entry(address).or_default();
-        if *count >= MAX_CONNECTIONS_AN_ADDRESS && !address.is_loopback() {
-            return None;
-        }
-        *count += 1;
-        Some(Share { of: self.clone(), address })
-    }
-}
-
-struct Share {
-    of: PerAddress,
-    address: IpAddr,
-}
-
-impl Drop for Share {
-    fn drop(&mut self) {
-        let mut held = self.of.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = held.get_mut(&self.address) {
-            *count -= 1;
-            if *count == 0 {
-                held.remove(&self.address);
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn one_address_cannot_take_every_place() {
-        let per_address = PerAddress::default();
-        let greedy: IpAddr = "10.1.0.9".parse().unwrap();
-        let mut shares: Vec<_> =
-            (0..MAX_CONNECTIONS_AN_ADDRESS).map(|_| per_address.take(greedy).unwrap()).collect();
-        assert!(per_address.take(greedy).is_none());
-        assert!(per_address.take("10.1.0.10".parse().unwrap()).is_some());
-        shares.pop();
-        assert!(per_address.take(greedy).is_some());
-    }
-
-    #[test]
-    fn the_count_of_an_address_goes_when_its_connections_go() {
-        let per_address = PerAddress::default();
-        drop(per_address.take("10.1.0.9".parse().unwrap()));
-        assert!(per_address.0.lock().unwrap().is_empty());
-    }
 
     const SHORT: Duration = Duration::from_millis(20);
     const LONG: Duration = Duration::from_mins(1);

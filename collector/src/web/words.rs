@@ -88,10 +88,10 @@ words! {
     zone_empty: "No host of this zone reports yet.", "本安全域尚无主机上报。";
     first_title: "No host reports yet", "尚无主机上报";
     first_why: "Bailey shows a host as soon as its agent has enrolled. Three steps, about two minutes:",
-        "主机上的代理注册后即在此显示。三个步骤，约两分钟：";
+        "主机上的代理程序注册后即在此显示。三个步骤，约两分钟：";
     first_token: "On this collector, make a token for one host:", "在本采集器上为一台主机生成令牌：";
     first_paste: "On the host, install the agent and paste the printed line:",
-        "在该主机上安装代理，并粘贴打印出的命令：";
+        "在该主机上安装代理程序，并粘贴打印出的命令：";
     first_wait: "It appears here within seconds. This page refreshes itself.",
         "数秒内即显示在此。本页自动刷新。";
 

@@ -392,8 +392,7 @@ async fn reports(keys: &Path, time: Duration, pid: u32) -> anyhow::Result<()> {
 /// A server and clients on plain TLS: what this machine can do at most.
 async fn plain(connections: usize, time: Duration) -> anyhow::Result<()> {
     let key = rcgen::KeyPair::generate()?;
-    let mut parameters = rcgen::CertificateParams::new(vec![tls::COLLECTOR_NAME.to_owned()])?;
-    parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let parameters = rcgen::CertificateParams::new(vec![tls::COLLECTOR_NAME.to_owned()])?;
     let certificate = parameters.self_signed(&key)?;
     let provider = tls::provider();
     let server = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
@@ -469,6 +468,7 @@ async fn plain(connections: usize, time: Duration) -> anyhow::Result<()> {
     say(&format!(
         "{rate:.0} messages/s of {OCTETS} octets on {connections} connections, nothing kept"
     ));
+    ensure!(clients.try_join_next().is_none(), "a connection ended before its time");
     clients.shutdown().await;
     serving.abort();
     Ok(())

@@ -1,6 +1,6 @@
 //! What is refused, and how it is named.
 
-use bailey_rules::fact::{MAX_TEXT, bounded};
+use bailey_rules::fact::{MAX_TEXT, bounded, disturbs};
 use bailey_rules::time::Timestamp;
 use bailey_rules::unit::{Bytes, Permille};
 
@@ -100,14 +100,14 @@ impl<T> Within<T> for Result<T, ConvertError> {
     }
 }
 
-/// A text as it came: refused beyond [`MAX_TEXT`] octets or with control characters, which no
-/// agent sends, because [`said`] takes them out.
+/// A text as it came: refused beyond [`MAX_TEXT`] octets or with characters that disturb what is
+/// shown beside it, which no agent sends, because [`said`] takes them out.
 pub(super) fn text(field: &str, value: String) -> Result<String, ConvertError> {
     if value.len() > MAX_TEXT {
         let octets = value.len();
         return Err(ConvertError::new(field, Problem::TooLong { octets }));
     }
-    if value.chars().any(char::is_control) {
+    if value.chars().any(disturbs) {
         return Err(ConvertError::new(field, Problem::ControlCharacter));
     }
     Ok(value)
