@@ -22,6 +22,10 @@ use crate::spool::inspect;
 /// How often an agent that is not enrolled looks whether it is.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
+/// How long a thread waits for more work: longer than the probes' intervals, since making one anew
+/// costs as much as a round does.
+const THREADS_KEPT: Duration = Duration::from_secs(90);
+
 /// Watches this host for Bailey. 为 Bailey 监测本机。
 #[derive(Debug, Parser)]
 #[command(name = "bailey-agent", version)]
@@ -125,6 +129,7 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     Ok(tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(8)
+        .thread_keep_alive(THREADS_KEPT)
         .thread_stack_size(512 * 1024)
         .build()?)
 }

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # What watching a host costs: Bailey's agent beside prometheus-node-exporter, both in the same
 # network namespace, over the same wire, at the same interval, in the same run.
-# Needs root, and `cargo build --release --workspace` before. Prints medians over the cycles.
+# Needs root, and before `cargo build --release --workspace` and, for the agent as it is installed,
+# `cargo build --profile small -p bailey-agent`. Prints medians over the cycles.
 #
 #   tests/bench/agent.sh [CYCLES]     default 9 cycles of 15 s after one minute of warming up
 set -euo pipefail
@@ -11,6 +12,7 @@ interval=15
 warm_up=75
 repository=$(cd "$(dirname "$0")/../.." && pwd)
 bin=$repository/target/release
+agent_bin=$repository/target/small/bailey-agent
 host=bailey-bench-$$-host
 centre=bailey-bench-$$-centre
 folder=$(mktemp -d)
@@ -49,9 +51,9 @@ for _ in $(seq 100); do [ -S "$folder/collector/bailey.sock" ] && break; sleep 0
 "$bin/bailey" --state "$folder/collector" -o json enroll token --host bench --zone inner |
     sed -n 's/.*"token": *"\([^"]*\)".*/\1/p' >"$folder/token"
 printf 'backup:\n  drop_directory: %s\n' "$folder/backup" >"$folder/agent.yaml"
-ip netns exec "$host" "$bin/bailey-agent" enroll --token-file "$folder/token" \
+ip netns exec "$host" "$agent_bin" enroll --token-file "$folder/token" \
     --state "$folder/agent" --settings "$folder/agent.yaml" >/dev/null
-ip netns exec "$host" "$bin/bailey-agent" run --state "$folder/agent" \
+ip netns exec "$host" "$agent_bin" run --state "$folder/agent" \
     --settings "$folder/agent.yaml" 2>"$folder/agent.log" &
 agent=$!
 pids+=("$agent")
