@@ -1,6 +1,6 @@
 //! The collector as a whole: its parts put together, and taken apart in order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -26,7 +26,7 @@ use crate::journal::NewEvent;
 use crate::judging::{Judge, Saver, open_findings, write_down};
 use crate::settings::{Endpoint, Settings};
 use crate::site::{EventKind, Site};
-use crate::store::{self, OpenError, Store, StoreError};
+use crate::store::{self, Kept, OpenError, Store, StoreError};
 use crate::upkeep::{self, Certificates, CertificatesError};
 use crate::watch::{Files, FilesError, Watch};
 use crate::web::{self, WebError, WebHandle, WebParts};
@@ -147,8 +147,12 @@ impl Collector {
         )?;
         let ca = Arc::new(Ca::open(&settings.state, clock.now())?);
         let counters = Arc::new(Counters::default());
-        let path = settings.state.join("collector.db");
-        let store = Store::open(&path, Arc::clone(&clock), Arc::clone(&counters))?;
+        // In a folder of its own: what is written there all the time must not wake the watch of the
+        // files beside it.
+        let folder = settings.state.join("store");
+        state_folder(&folder)?;
+        let store =
+            Store::open(&folder.join("collector.db"), Arc::clone(&clock), Arc::clone(&counters))?;
         let site = Site::new(clock, counters, store, config, settings.alertmanagers.len());
         clear_leftovers(&site).await;
         restore(&site)?;
@@ -340,13 +344,26 @@ fn restore(site: &Site) -> Result<(), StartError> {
             .optional()
     })?;
     let everything = version.is_some_and(|version| version != env!("CARGO_PKG_VERSION"));
+    let mut hosts = HashMap::new();
     for (no, identity) in store.read_at_start(enrolled)? {
         let host = site.new_host(no, &identity);
         if let Some((upto, body)) = store.read_at_start(|c| store::read_snapshot(c, no))? {
             host.restore(upto, &body, everything)
                 .map_err(|why| StartError::Host { host: identity.host.to_string(), why })?;
         }
-        store.read_at_start(|c| store::read_log(c, no, |logged| host.replay(logged)))?;
+        hosts.insert(no, Arc::new(host));
+    }
+    let mut kept = Vec::new();
+    store.read_at_start(|connection| {
+        store::read_log(connection, |id, no, logged| {
+            if let Some(host) = hosts.get(&no) {
+                kept.push(Kept { id, host: Arc::clone(host), n: logged.n });
+                host.replay(logged);
+            }
+        })
+    })?;
+    store.kept(kept);
+    for host in hosts.into_values() {
         host.restored();
         site.add(host);
     }

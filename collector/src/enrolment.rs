@@ -20,7 +20,7 @@ use crate::host::Host;
 use crate::journal::NewEvent;
 use crate::judging::write_finding;
 use crate::site::{EventKind, Removed, Site};
-use crate::store::{StoreError, forget_log};
+use crate::store::{StoreError, forget_snapshot};
 
 /// The shortest and the longest time that a token may be good for.
 pub const TOKEN_LIFE: std::ops::RangeInclusive<Duration> =
@@ -490,7 +490,7 @@ impl Enrolment {
                 .iter()
                 .try_for_each(|finding| write_finding(store, finding))
                 .and_then(|()| resolve_of_nobody(store, now))
-                .and_then(|()| forget_log(store, no))
+                .and_then(|()| forget_snapshot(store, no))
                 .map_err(StoreError::failed("clear away a host"))
         };
         if let Err(error) = self.site().store().write("clear away a host", job).await {
@@ -657,7 +657,7 @@ pub(crate) fn clear_leftovers(store: &Transaction<'_>, now: Timestamp) -> rusqli
         .prepare("SELECT no FROM identity WHERE revoked_at IS NOT NULL")?
         .query_map([], |row| row.get(0))?
         .collect::<Result<_, _>>()?;
-    revoked.into_iter().try_for_each(|no| forget_log(store, no))?;
+    revoked.into_iter().try_for_each(|no| forget_snapshot(store, no))?;
     resolve_of_nobody(store, now)
 }
 
@@ -738,7 +738,7 @@ fn revoke(
         "UPDATE identity SET revoked_at = ?, revoked_reason = ? WHERE no = ?",
         params![now.as_millis(), reason, no],
     )?;
-    forget_log(store, no)?;
+    forget_snapshot(store, no)?;
     let (en, zh) = match reason {
         "" => (String::new(), String::new()),
         reason => (format!(": {reason}"), format!("：{reason}")),

@@ -96,6 +96,8 @@ pub(crate) struct Host {
     pub(crate) wake: Notify,
     epoch: AtomicU64,
     dirty: AtomicBool,
+    /// The last row of the log that is in a snapshot on disk.
+    snapshot_n: AtomicU64,
     queue: Arc<Dirty>,
     counters: Arc<Counters>,
     status: ArcSwap<HostStatus>,
@@ -283,6 +285,7 @@ impl Host {
             wake: Notify::new(),
             epoch: AtomicU64::new(0),
             dirty: AtomicBool::new(false),
+            snapshot_n: AtomicU64::new(0),
             queue,
             counters,
             status: ArcSwap::from_pointee(status),
@@ -578,9 +581,23 @@ impl Host {
         self.held().log_rows += SNAPSHOT_ROWS;
     }
 
-    /// The snapshot is on disk.
-    pub(crate) fn snapshot_written(&self) {
+    /// The snapshot up to the row `upto` is on disk.
+    pub(crate) fn snapshot_written(&self, upto: u64) {
+        self.snapshot_n.fetch_max(upto, Ordering::AcqRel);
         self.counters.snapshots.one();
+    }
+
+    /// Whether the host can be built again without the row `n` of its log.
+    pub(crate) fn needs_no_row(&self, n: u64) -> bool {
+        n <= self.snapshot_n.load(Ordering::Acquire) || self.revoked.is_cancelled()
+    }
+
+    /// Makes a snapshot due, whatever its log.
+    pub(crate) fn ask_for_snapshot(self: &Arc<Self>) {
+        let mut held = self.held();
+        held.log_rows = held.log_rows.max(SNAPSHOT_ROWS);
+        drop(held);
+        self.touch();
     }
 
     /// An event of this host, unless it has had too many.
@@ -598,14 +615,18 @@ impl Host {
         held.stored_n = upto;
         held.next_n = upto + 1;
         held.wants_everything |= everything;
+        self.snapshot_n.store(upto, Ordering::Release);
         Ok(())
     }
 
-    /// Applies a row of the log again, after a restart. A row that cannot be understood any more is
+    /// Applies a row of the log again, after a restart, unless it is in the snapshot. A row that cannot be understood any more is
     /// left out; what it said comes again with the next complete report.
     pub(crate) fn replay(&self, logged: Logged) {
         let mut held = self.held();
         let n = logged.n;
+        if n <= held.settled_n {
+            return;
+        }
         let octets = logged.body.len();
         let what = match logged.kind {
             LogKind::Report => v1::Report::decode(logged.body)

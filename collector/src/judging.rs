@@ -365,16 +365,16 @@ pub(crate) async fn write_down(
     host: &Host,
     snapshot: Snapshot,
 ) -> Result<(), StoreError> {
-    let (no, revoked) = (host.no, host.revoked.clone());
+    let (no, upto, revoked) = (host.no, snapshot.upto, host.revoked.clone());
     let job = move |store: &Transaction<'_>| {
         if revoked.is_cancelled() {
             return Ok(());
         }
-        write_snapshot(store, no, snapshot.upto, &snapshot.body)
+        write_snapshot(store, no, upto, &snapshot.body)
             .map_err(StoreError::failed("write a snapshot"))
     };
     store.write("write a snapshot", job).await?;
-    host.snapshot_written();
+    host.snapshot_written(upto);
     Ok(())
 }
 

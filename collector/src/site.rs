@@ -407,8 +407,8 @@ impl Site {
     }
 
     /// Adds an enrolled host.
-    pub(crate) fn add(&self, host: Host) {
-        let host = Arc::new(host);
+    pub(crate) fn add(&self, host: impl Into<Arc<Host>>) {
+        let host = host.into();
         let mut hosts = writing(&self.0.hosts);
         hosts.by_key.insert(host.key, Arc::clone(&host));
         hosts.by_name.insert(host.name.clone(), Arc::clone(&host));

@@ -4,10 +4,14 @@
 //! looks is committed together, so that the cost of reaching the disk is shared by many reports, and
 //! nobody is told that something is stored before that commit has returned.
 //!
+//! Reports are appended to one log in the order in which they come, whatever their host, so that a
+//! commit writes few pages. Now and then a host's whole state is kept as a snapshot; the log is cut
+//! up to the oldest row that is in no snapshot.
+//!
 //! A write that fails (a full disk) is never acknowledged and nothing is deleted to make room; the
 //! next write is tried as if nothing had happened.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -58,9 +62,16 @@ const SCHEMA: i32 = 1;
 /// Files up to this size are checked as a whole at start; larger ones as they are read.
 const CHECKED_AT_START: u64 = 64 * 1024 * 1024;
 
-/// Bits of a log row's number that count the rows of one host; the bits above name the host. So the
-/// log of a host lies together and goes in one piece.
-const LOG_BITS: u32 = 40;
+/// The log is cut when at least this many of its oldest rows are no longer needed.
+const CUT_AT: usize = 512;
+
+/// A log longer than this is kept long by hosts that have gone quiet: they are asked for a snapshot.
+const LONG_LOG: usize = 32 * 1024;
+
+/// The most of the oldest rows whose hosts are asked at once, and how often.
+const ASKED_AT_ONCE: usize = 1024;
+/// See [`ASKED_AT_ONCE`].
+const ASKED_EVERY: Duration = Duration::from_millis(100);
 
 const TABLES: &str = "
     CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
@@ -96,6 +107,8 @@ const TABLES: &str = "
     ) STRICT, WITHOUT ROWID;
     CREATE TABLE report (
         id INTEGER PRIMARY KEY,
+        host INTEGER NOT NULL,
+        n INTEGER NOT NULL,
         kind INTEGER NOT NULL,
         boot BLOB NOT NULL,
         seq INTEGER NOT NULL,
@@ -253,6 +266,15 @@ pub(crate) struct LogRow {
     pub(crate) arrived: Instant,
 }
 
+/// A row of the log that is on disk.
+pub(crate) struct Kept {
+    /// Its number in the whole log.
+    pub(crate) id: i64,
+    pub(crate) host: Arc<Host>,
+    /// Its number among the rows of its host.
+    pub(crate) n: u64,
+}
+
 /// Room for one write, taken before anything is decided about it, and free again once it is over.
 pub(crate) struct Room(#[expect(dead_code, reason = "held")] OwnedSemaphorePermit);
 
@@ -269,6 +291,7 @@ struct Outcome {
 enum Write {
     Log(Box<LogRow>, Room),
     Job(Job, Room),
+    Kept(Vec<Kept>),
     Close(oneshot::Sender<()>),
 }
 
@@ -303,9 +326,21 @@ impl Store {
     ) -> Result<Self, OpenError> {
         let connection = open(path)?;
         let reader = read_only(path)?;
+        let next_id = connection
+            .query_row("SELECT ifnull(max(id), 0) + 1 FROM report", [], |row| row.get(0))
+            .map_err(|error| judged(path, &error))?;
         let (writes, waiting) = mpsc::channel(ROOM + 1);
         let problem = Arc::new(Mutex::new(None));
-        let thread = Writer { connection, clock, counters, problem: Arc::clone(&problem) };
+        let thread = Writer {
+            connection,
+            clock,
+            counters,
+            problem: Arc::clone(&problem),
+            next_id,
+            log: VecDeque::new(),
+            unneeded: 0,
+            asked_at: Instant::now(),
+        };
         std::thread::Builder::new()
             .name("store".into())
             .spawn(move || thread.run(waiting))
@@ -422,6 +457,12 @@ impl Store {
         query(&locked(&self.0.reader)).map_err(|error| judged(&self.0.path, &error))
     }
 
+    /// Tells the writer at start which rows of the log are needed still, in their order.
+    pub(crate) fn kept(&self, rows: Vec<Kept>) {
+        // A writer that has ended cuts nothing.
+        let _ = self.0.writes.try_send(Write::Kept(rows));
+    }
+
     /// Writes what still waits, and closes the file. Later writes are refused.
     pub(crate) async fn close(&self) {
         let (tell, told) = oneshot::channel();
@@ -526,6 +567,14 @@ struct Writer {
     clock: SharedClock,
     counters: Arc<Counters>,
     problem: Arc<Mutex<Option<ConfigProblem>>>,
+    /// The number of the next row of the log.
+    next_id: i64,
+    /// The rows of the log, but for those at its beginning that no host needs any more.
+    log: VecDeque<Kept>,
+    /// How many rows before those are still on disk.
+    unneeded: usize,
+    /// When hosts were last asked for snapshots to shorten the log.
+    asked_at: Instant,
 }
 
 impl Writer {
@@ -541,6 +590,7 @@ impl Writer {
                 match write {
                     Write::Log(row, room) => rows.push((row, room)),
                     Write::Job(job, room) => jobs.push((job, room)),
+                    Write::Kept(kept) => self.log.extend(kept),
                     Write::Close(tell) => {
                         waiting.close();
                         closing = Some(tell);
@@ -548,8 +598,10 @@ impl Writer {
                 }
             }
             self.commit(&rows, jobs);
+            self.look_at_the_log();
         }
         let end = || -> rusqlite::Result<()> {
+            cut_log(&self.connection, self.first_needed())?;
             self.connection
                 .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
                 .optional()
@@ -564,6 +616,27 @@ impl Writer {
         }
     }
 
+    /// Counts what at the beginning of the log is in a snapshot by now. A log that stays long all the
+    /// same is kept so by hosts that send little: those are asked for a snapshot.
+    fn look_at_the_log(&mut self) {
+        while self.log.pop_front_if(|row| row.host.needs_no_row(row.n)).is_some() {
+            self.unneeded += 1;
+        }
+        if self.log.len() > LONG_LOG && self.asked_at.elapsed() >= ASKED_EVERY {
+            self.asked_at = Instant::now();
+            for row in self.log.iter().take(ASKED_AT_ONCE) {
+                if !row.host.needs_no_row(row.n) {
+                    row.host.ask_for_snapshot();
+                }
+            }
+        }
+    }
+
+    /// The oldest row of the log that a host needs to be built again after a restart.
+    fn first_needed(&self) -> i64 {
+        self.log.front().map_or(self.next_id, |row| row.id)
+    }
+
     fn commit(&mut self, rows: &[(Box<LogRow>, Room)], jobs: Vec<(Job, Room)>) {
         if rows.is_empty() && jobs.is_empty() {
             return;
@@ -576,17 +649,24 @@ impl Writer {
         self.counters.store_commits.one();
         self.counters.store_commit_duration.note(began.elapsed(), 1);
         match &result {
-            Ok(()) => self.stored(rows, &dropped),
+            Ok(cut) => {
+                if *cut {
+                    self.unneeded = 0;
+                }
+                self.stored(rows, &dropped);
+            }
             Err(error) => self.not_stored(rows, error),
         }
-        let told =
-            result.map_err(|error| StoreError::Failed { what: "write", why: error.to_string() });
+        let told = result
+            .map(drop)
+            .map_err(|error| StoreError::Failed { what: "write", why: error.to_string() });
         for tell in tells {
             tell(told.clone());
         }
     }
 
-    /// One transaction. A job that fails is undone alone; a row that fails undoes everything.
+    /// One transaction. A job that fails is undone alone; a row that fails undoes everything. Gives
+    /// whether the log was cut.
     fn transact(
         &mut self,
         rows: &[(Box<LogRow>, Room)],
@@ -594,7 +674,8 @@ impl Writer {
         tells: &mut Vec<Tell>,
         rooms: &mut Vec<Room>,
         dropped: &mut Vec<usize>,
-    ) -> rusqlite::Result<()> {
+    ) -> rusqlite::Result<bool> {
+        let first_needed = (self.unneeded >= CUT_AT).then(|| self.first_needed());
         let began = self.connection.transaction_with_behavior(TransactionBehavior::Immediate);
         let transaction = match began {
             Ok(transaction) => transaction,
@@ -626,17 +707,22 @@ impl Writer {
         if let Some(error) = failed {
             return Err(error);
         }
+        let mut id = self.next_id;
         for (index, (row, _)) in rows.iter().enumerate() {
             if row.host.epoch() == row.epoch && !row.host.revoked.is_cancelled() {
-                insert(&transaction, row)?;
+                insert(&transaction, id, row)?;
+                id += 1;
             } else {
                 dropped.push(index);
             }
         }
-        transaction.commit()
+        if let Some(first_needed) = first_needed {
+            cut_log(&transaction, first_needed)?;
+        }
+        transaction.commit().map(|()| first_needed.is_some())
     }
 
-    fn stored(&self, rows: &[(Box<LogRow>, Room)], dropped: &[usize]) {
+    fn stored(&mut self, rows: &[(Box<LogRow>, Room)], dropped: &[usize]) {
         let mut last: HashMap<HostKey, (&Arc<Host>, u64)> = HashMap::new();
         let now = Instant::now();
         for (index, (row, _)) in rows.iter().enumerate() {
@@ -645,6 +731,9 @@ impl Writer {
                 continue;
             }
             self.counters.report_duration.note(now.duration_since(row.arrived), 1);
+            let host = Arc::clone(&row.host);
+            self.log.push_back(Kept { id: self.next_id, host, n: row.logged.n });
+            self.next_id += 1;
             last.insert(row.host.key, (&row.host, row.logged.n));
         }
         for (host, n) in last.into_values() {
@@ -687,16 +776,18 @@ fn rolled_back() -> rusqlite::Error {
     )
 }
 
-fn log_id(host: i64, n: u64) -> i64 {
-    debug_assert!(n < 1 << LOG_BITS);
-    (host << LOG_BITS) | i64::try_from(n).unwrap_or(i64::MAX)
+/// Takes away the rows of the log before `first_needed`.
+fn cut_log(connection: &Connection, first_needed: i64) -> rusqlite::Result<()> {
+    connection.prepare_cached("DELETE FROM report WHERE id < ?")?.execute([first_needed]).map(drop)
 }
 
-fn insert(transaction: &Transaction<'_>, row: &LogRow) -> rusqlite::Result<()> {
+fn insert(transaction: &Transaction<'_>, id: i64, row: &LogRow) -> rusqlite::Result<()> {
     let logged = &row.logged;
-    transaction.prepare_cached("INSERT INTO report VALUES (?, ?, ?, ?, ?, ?, ?)")?.execute(
+    transaction.prepare_cached("INSERT INTO report VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)")?.execute(
         params![
-            log_id(row.host.no, logged.n),
+            id,
+            row.host.no,
+            i64::try_from(logged.n).unwrap_or(i64::MAX),
             logged.kind.number(),
             logged.place.boot.as_bytes(),
             i64::try_from(logged.place.seq).unwrap_or(i64::MAX),
@@ -725,8 +816,8 @@ fn insert(transaction: &Transaction<'_>, row: &LogRow) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Puts a host's whole state in place of its log up to the row `upto`. A snapshot that comes after
-/// a newer one changes nothing.
+/// Keeps a host's whole state, with which its rows of the log up to `upto` are needed no more. A
+/// snapshot that comes after a newer one changes nothing.
 pub(crate) fn write_snapshot(
     transaction: &Transaction<'_>,
     host: i64,
@@ -739,21 +830,13 @@ pub(crate) fn write_snapshot(
              ON CONFLICT (host) DO UPDATE SET upto = excluded.upto, body = excluded.body
              WHERE excluded.upto > snapshot.upto",
         )?
-        .execute(params![host, i64::try_from(upto).unwrap_or(i64::MAX), body])?;
-    transaction
-        .prepare_cached("DELETE FROM report WHERE id BETWEEN ? AND ?")?
-        .execute(params![log_id(host, 0), log_id(host, upto)])?;
-    Ok(())
+        .execute(params![host, i64::try_from(upto).unwrap_or(i64::MAX), body])
+        .map(drop)
 }
 
-/// Forgets the state and log of a host that is no more.
-pub(crate) fn forget_log(transaction: &Transaction<'_>, host: i64) -> rusqlite::Result<()> {
-    transaction.execute("DELETE FROM snapshot WHERE host = ?", [host])?;
-    transaction.execute(
-        "DELETE FROM report WHERE id BETWEEN ? AND ?",
-        [log_id(host, 0), log_id(host + 1, 0) - 1],
-    )?;
-    Ok(())
+/// Forgets the state of a host that is no more. Its rows of the log go when the log is cut.
+pub(crate) fn forget_snapshot(transaction: &Transaction<'_>, host: i64) -> rusqlite::Result<()> {
+    transaction.execute("DELETE FROM snapshot WHERE host = ?", [host]).map(drop)
 }
 
 /// The snapshot of a host: the last row that it holds, and its body.
@@ -769,33 +852,35 @@ pub(crate) fn read_snapshot(
         .optional()
 }
 
-/// Every row of a host's log, in its order. Rows that this version cannot know are left out.
+/// Every row of the log in its order: its number, its host's number, and what it is. Rows that this
+/// version cannot know are left out.
 pub(crate) fn read_log(
     connection: &Connection,
-    host: i64,
-    mut each: impl FnMut(Logged),
+    mut each: impl FnMut(i64, i64, Logged),
 ) -> rusqlite::Result<()> {
-    let mut statement = connection.prepare_cached(
-        "SELECT id, kind, boot, seq, received_at, clock_offset, body FROM report
-         WHERE id BETWEEN ? AND ? ORDER BY id",
+    let mut statement = connection.prepare(
+        "SELECT id, host, n, kind, boot, seq, received_at, clock_offset, body FROM report
+         ORDER BY id",
     )?;
-    let mut rows = statement.query([log_id(host, 0), log_id(host + 1, 0) - 1])?;
+    let mut rows = statement.query([])?;
+    let count = |number: i64| u64::try_from(number).unwrap_or(0);
     while let Some(row) = rows.next()? {
-        let n = row.get::<_, i64>(0)? - log_id(host, 0);
-        let kind = LogKind::from_number(row.get(1)?);
-        let boot = BootId::try_from(&row.get::<_, Vec<u8>>(2)?[..]);
+        let (id, host, n) = (row.get(0)?, row.get(1)?, count(row.get(2)?));
+        let kind = LogKind::from_number(row.get(3)?);
+        let boot = BootId::try_from(&row.get::<_, Vec<u8>>(4)?[..]);
         let (Some(kind), Ok(boot)) = (kind, boot) else {
             warn!(host, n, "a row of the log is of a kind that this version does not know");
             continue;
         };
-        each(Logged {
-            n: u64::try_from(n).unwrap_or(0),
+        let logged = Logged {
+            n,
             kind,
-            place: Place { boot, seq: u64::try_from(row.get::<_, i64>(3)?).unwrap_or(0) },
-            received_at: Timestamp::from_millis(row.get(4)?),
-            offset_millis: row.get(5)?,
-            body: row.get::<_, Vec<u8>>(6)?.into(),
-        });
+            place: Place { boot, seq: count(row.get(5)?) },
+            received_at: Timestamp::from_millis(row.get(6)?),
+            offset_millis: row.get(7)?,
+            body: row.get::<_, Vec<u8>>(8)?.into(),
+        };
+        each(id, host, logged);
     }
     Ok(())
 }

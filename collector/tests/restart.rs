@@ -152,7 +152,7 @@ async fn an_orderly_stop_acknowledges_what_was_sent_and_leaves_no_log() {
     let folder = lab.folder;
     lab.collector.shutdown().await;
     link.end().await;
-    let store = rusqlite::Connection::open(folder.path().join("collector.db")).unwrap();
+    let store = rusqlite::Connection::open(folder.path().join("store/collector.db")).unwrap();
     let count = |sql: &str| store.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
     assert_eq!(count("SELECT count(*) FROM report"), 0);
     assert_eq!(count("SELECT count(*) FROM snapshot"), 1);
@@ -173,7 +173,7 @@ async fn two_collectors_never_share_a_state_folder() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_store_is_refused_with_what_to_do_and_left_as_it_is() {
     let folder = support::state();
-    let path = folder.path().join("collector.db");
+    let path = folder.path().join("store/collector.db");
     Collector::start(settings(folder.path())).await.unwrap().shutdown().await;
     let mut octets = std::fs::read(&path).unwrap();
     for octet in octets.iter_mut().skip(4096).step_by(7) {
@@ -196,7 +196,7 @@ async fn a_damaged_store_is_refused_with_what_to_do_and_left_as_it_is() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_newer_or_foreign_store_is_refused() {
     let folder = support::state();
-    let path = folder.path().join("collector.db");
+    let path = folder.path().join("store/collector.db");
     Collector::start(settings(folder.path())).await.unwrap().shutdown().await;
     let store = rusqlite::Connection::open(&path).unwrap();
     store.pragma_update(None, "user_version", 99).unwrap();
