@@ -21,7 +21,6 @@ trap finish EXIT
 ulimit -n "$(ulimit -Hn)"
 
 resident_kib() { awk '/^VmRSS/ {print $2}' /proc/"$collector"/status; }
-cpu_ms() { awk '{sub(/^.*\) /, ""); print ($12 + $13) * 10}' /proc/"$collector"/stat; }
 
 echo "plain TLS 1.3 messages of 2048 octets, one answer each:"
 "$bin/bailey-load" plain --connections 100 --seconds 10
@@ -36,10 +35,8 @@ for count in "${counts[@]}"; do
     empty=$(resident_kib)
     "$bin/bailey-load" provision --state "$state" --agents "$count" --keys "$folder/keys-$count"
     echo "collector with $count agents:"
-    before=$(cpu_ms)
     "$bin/bailey-load" reports --keys "$folder/keys-$count" --seconds 15 --pid "$collector"
     echo "  resident: $empty KiB empty, $(resident_kib) KiB after"
-    echo "  processor: $(($(cpu_ms) - before)) ms in all"
     kill "$collector"; wait "$collector" 2>/dev/null || true
     collector=
 done
