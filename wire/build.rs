@@ -3,8 +3,12 @@
 use std::path::PathBuf;
 
 /// Every file of the protocol; adding one is adding it here.
-const FILES: [&str; 3] =
-    ["bailey/v1/fact.proto", "bailey/v1/report.proto", "bailey/v1/session.proto"];
+const FILES: [&str; 4] = [
+    "bailey/v1/fact.proto",
+    "bailey/v1/order.proto",
+    "bailey/v1/report.proto",
+    "bailey/v1/session.proto",
+];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");

@@ -4,11 +4,14 @@
 //! (what changed, as a report) → [`spool`] (on disk until the collector has it) → [`uplink`] (the
 //! one connection). [`enroll`] and [`folder`] are how the host is known at all.
 //!
-//! The agent takes one order, how often to read, and runs nothing that it is sent.
+//! The agent takes one order, how often to read, and runs nothing that it is sent. Rules for the
+//! kernel are put there by [`enforce`], which is a process of its own and takes them from nobody
+//! but the holder of the security role's key.
 
 pub mod assemble;
 pub mod channel;
 pub mod clock;
+pub mod enforce;
 pub mod enroll;
 mod ffi;
 pub mod folder;

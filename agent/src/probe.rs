@@ -8,7 +8,7 @@ pub mod backup;
 pub mod firewall;
 pub mod host;
 pub mod links;
-mod program;
+pub(crate) mod program;
 pub mod system;
 
 use std::path::PathBuf;

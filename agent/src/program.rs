@@ -5,7 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use bailey_rules::name::HostKey;
 use bailey_rules::text::{Lang, Text};
+use bailey_rules::time::{Timestamp, spoken};
+use bailey_wire::identity::host_key_of;
+use bailey_wire::order::{MAX_KEY_FILE, MAX_SIGNED, OrderDigest, SignedOrder};
 use bailey_wire::token::{MAX_TOKEN, Token};
 use clap::{Parser, Subcommand, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
@@ -14,8 +18,12 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::Agent;
+use crate::enforce;
+use crate::enforce::socket::{Answer, Request, Status, ask};
+use crate::enforce::state::{Ended, OrderName};
 use crate::enroll::{Outcome, enroll};
 use crate::folder::StateFolder;
+use crate::probe::Roots;
 use crate::settings::{DEFAULT_STATE, Settings};
 use crate::spool::inspect;
 
@@ -71,10 +79,68 @@ enum Command {
     },
     /// Shows what waits in the spool of an agent that is stopped. 显示已停止的代理程序的待发队列。
     Spool(Places),
+    /// Puts ordered rulesets into the kernel until it is stopped. 将签名下发的规则集写入内核，直到被停止。
+    Enforce {
+        /// Where the enforcer keeps its state. 状态目录。
+        #[arg(long, value_name = "DIR", default_value = enforce::DEFAULT_STATE)]
+        state: PathBuf,
+        #[command(flatten)]
+        socket: Socket,
+        /// The agent's state folder: its owner may speak to the enforcer. 代理程序的状态目录，其属主可与执行程序通信。
+        #[arg(long, value_name = "DIR")]
+        agent: Option<PathBuf>,
+        /// Loads the confirmed ruleset and ends. 仅加载已确认的规则集后退出。
+        #[arg(long)]
+        boot: bool,
+    },
+    /// Makes the enforcer follow the orders of this public key; only root, only once.
+    /// 令执行程序只听从此公钥签名的命令；仅限 root，且仅一次。
+    Pin {
+        /// The security role's public key, PEM. 安全管理员公钥文件（PEM）。
+        #[arg(value_name = "FILE")]
+        key: PathBuf,
+        /// This host's key; read from its certificate when not given. 本机标识，默认取自本机证书。
+        #[arg(long, value_name = "HEX")]
+        host: Option<HostKey>,
+        #[command(flatten)]
+        places: Places,
+        #[command(flatten)]
+        socket: Socket,
+    },
+    /// Gives the enforcer a signed order from a file, such as on removable media.
+    /// 将文件（如移动介质）中的签名命令交给执行程序。
+    Apply {
+        /// The signed order. 签名命令文件。
+        #[arg(value_name = "FILE")]
+        order: PathBuf,
+        #[command(flatten)]
+        socket: Socket,
+    },
+    /// Confirms the ruleset that waits for it. 确认等待确认的规则集。
+    Confirm {
+        /// Its number. 命令序号。
+        version: u64,
+        /// Its digest, as `apply` showed it. 命令摘要，见 `apply` 的输出。
+        digest: OrderDigest,
+        #[command(flatten)]
+        socket: Socket,
+    },
+    /// Shows what is enforced. 显示当前执行状态。
+    Enforced {
+        #[command(flatten)]
+        socket: Socket,
+    },
 }
 
-/// Runs the program and gives its exit code: 0, 1 for an error, 2 for wrong usage, 5 when a person
-/// must approve the enrolment.
+#[derive(Debug, clap::Args)]
+struct Socket {
+    /// The enforcer's socket. 执行程序的套接字。
+    #[arg(long, value_name = "PATH", default_value = enforce::DEFAULT_SOCKET)]
+    socket: PathBuf,
+}
+
+/// Runs the program and gives its exit code: 0, 1 for an error, 2 for wrong usage, 3 when the
+/// enforcer refused, 5 when a person must approve the enrolment.
 #[must_use]
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -89,6 +155,22 @@ pub fn main() -> ExitCode {
             enroll_host(&places, token_file.as_deref(), wait, lang)
         }
         Command::Spool(places) => show_spool(&places, lang),
+        Command::Enforce { state, socket, agent, boot } => {
+            let (folder, socket) = (state, socket.socket);
+            enforce_rules(
+                &enforce::Settings { folder, socket, agent, roots: Roots::default() },
+                boot,
+            )
+        }
+        Command::Pin { key, host, places, socket } => {
+            pin(&key, host, &places, &socket.socket, lang)
+        }
+        Command::Apply { order, socket } => apply(&order, &socket.socket, lang),
+        Command::Confirm { version, digest, socket } => {
+            let order = OrderName { version, digest };
+            asked(&socket.socket, &Request::Confirm(order), &[], lang)
+        }
+        Command::Enforced { socket } => asked(&socket.socket, &Request::Status, &[], lang),
     };
     match result {
         Ok(code) => code,
@@ -237,6 +319,168 @@ fn enroll_host(
             }
         }
     })
+}
+
+fn enforce_rules(settings: &enforce::Settings, boot: bool) -> anyhow::Result<ExitCode> {
+    tell_what_happens();
+    runtime()?.block_on(async {
+        if boot {
+            enforce::boot(settings).await?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let stop = async {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        };
+        enforce::run(settings, stop).await?;
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+/// The whole file, which may have at most `most` octets.
+fn octets_of(file: &Path, most: usize) -> anyhow::Result<Vec<u8>> {
+    let failed = |error: std::io::Error| anyhow::anyhow!("{}: {error}", file.display());
+    let mut octets = Vec::new();
+    let bound = u64::try_from(most).unwrap_or(u64::MAX).saturating_add(1);
+    std::fs::File::open(file)
+        .and_then(|opened| opened.take(bound).read_to_end(&mut octets))
+        .map_err(failed)?;
+    if octets.len() > most {
+        anyhow::bail!("{}: more than {most} octets", file.display());
+    }
+    Ok(octets)
+}
+
+fn pin(
+    key: &Path,
+    host: Option<HostKey>,
+    places: &Places,
+    socket: &Path,
+    lang: Lang,
+) -> anyhow::Result<ExitCode> {
+    let key = String::from_utf8(octets_of(key, MAX_KEY_FILE)?)
+        .map_err(|_| anyhow::anyhow!("{}: not a PEM file", key.display()))?;
+    let host = match host {
+        Some(host) => host,
+        None => {
+            let folder = StateFolder::open(&settings(places)?.state)?;
+            host_key_of(&folder.credentials()?.certificate)?
+        }
+    };
+    asked(socket, &Request::Pin { key, host }, &[], lang)
+}
+
+fn apply(order: &Path, socket: &Path, lang: Lang) -> anyhow::Result<ExitCode> {
+    // The beginning of the file, which says what it is, comes on top.
+    let octets = octets_of(order, MAX_SIGNED + 64)?;
+    let signed = SignedOrder::from_file(&octets)
+        .map_err(|error| anyhow::anyhow!("{}: {error}", order.display()))?;
+    let body = signed.to_bytes();
+    asked(socket, &Request::Apply { octets: body.len() }, &body, lang)
+}
+
+/// Asks the enforcer and shows how things stand, or why it refused.
+fn asked(socket: &Path, request: &Request, body: &[u8], lang: Lang) -> anyhow::Result<ExitCode> {
+    match runtime()?.block_on(ask(socket, request, body))? {
+        Answer::Done(status) => {
+            for line in enforced(&status) {
+                say(&line, lang);
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Answer::Refused { error: _, why } => {
+            let text = Text::new(format!("refused: {why}"), format!("已拒绝：{why}"));
+            complain(text.in_lang(lang));
+            Ok(ExitCode::from(3))
+        }
+    }
+}
+
+/// How things stand with the enforcer, for a person.
+fn enforced(status: &Status) -> Vec<Text> {
+    let mut lines = Vec::new();
+    let mut line = |en: String, zh: String| lines.push(Text::new(en, zh));
+    match &status.key {
+        Some(key) => {
+            line(format!("orders of key {key} are followed"), format!("听从密钥 {key} 的命令"));
+        }
+        None => line("no key is pinned".into(), "尚未绑定公钥".into()),
+    }
+    match &status.in_force {
+        Some(OrderName { version, digest }) => line(
+            format!("in force: order {version} {digest}"),
+            format!("生效：命令 {version} {digest}"),
+        ),
+        None => line("in force: nothing of ours".into(), "生效：无".into()),
+    }
+    if let (Some(pending), Some(left)) = (&status.pending, status.reverts_in_millis) {
+        let OrderName { version, digest } = pending.order;
+        let left = spoken(Duration::from_millis(left));
+        let (en, zh) = (left.in_lang(Lang::En), left.in_lang(Lang::Zh));
+        line(
+            format!("reverts in {en} unless: bailey-agent confirm {version} {digest}"),
+            format!("{zh}后回退，除非执行：bailey-agent confirm {version} {digest}"),
+        );
+    }
+    if let Some(quarantine) = &status.quarantine {
+        let until = Timestamp::from_millis(quarantine.until_millis);
+        let reason = &quarantine.reason;
+        line(format!("in quarantine until {until}: {reason}"), format!("隔离至 {until}：{reason}"));
+    }
+    if let Some(last) = &status.last {
+        let at = Timestamp::from_millis(last.at_millis);
+        let what = ended(last.what);
+        let version = last.version;
+        line(
+            format!("{at}: order {version} {}", what.in_lang(Lang::En)),
+            format!("{at}：命令 {version} {}", what.in_lang(Lang::Zh)),
+        );
+    }
+    if let Some(drift) = &status.drift {
+        let at = Timestamp::from_millis(drift.since_millis);
+        let by = drift.by.as_deref();
+        let (en, zh) = match drift.ended {
+            Some(_) => ("was changed, which is over", "曾被改动，现已恢复"),
+            None => ("is changed", "被改动"),
+        };
+        line(
+            format!("{at}: the table {en}, by {}", by.unwrap_or("somebody unknown")),
+            format!("{at}：规则表{zh}，改动者：{}", by.unwrap_or("未知")),
+        );
+        for (sign, changed) in [("+", &drift.added), ("-", &drift.removed)] {
+            for text in changed {
+                line(format!("  {sign} {text}"), format!("  {sign} {text}"));
+            }
+        }
+        if drift.more > 0 {
+            line(format!("  and {} lines more", drift.more), format!("  另有 {} 行", drift.more));
+        }
+    }
+    if let Some(problem) = &status.problem {
+        line(format!("problem: {problem}"), format!("问题：{problem}"));
+    }
+    lines
+}
+
+fn ended(what: Ended) -> Text {
+    match what {
+        Ended::Confirmed => Text::new("was confirmed", "已确认"),
+        Ended::NotConfirmed => {
+            Text::new("was not confirmed in time and reverted", "未及时确认，已回退")
+        }
+        Ended::Rebooted => {
+            Text::new("was not confirmed before the boot and reverted", "重启前未确认，已回退")
+        }
+        Ended::RefusedByKernel => Text::new("was refused by the kernel", "被内核拒绝"),
+        Ended::Superseded => Text::new("gave way to a newer one", "被更新的命令取代"),
+        Ended::Quarantined => Text::new("gave way to a quarantine", "因隔离而中止"),
+        Ended::QuarantineOver => Text::new("reached the end of its quarantine", "隔离到期"),
+        Ended::Released => Text::new("was released from quarantine", "隔离已解除"),
+    }
 }
 
 fn show_spool(places: &Places, lang: Lang) -> anyhow::Result<ExitCode> {

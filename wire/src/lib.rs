@@ -6,10 +6,12 @@
 //!   checked here, and nothing past this module sees a message.
 //! - [`tls`]: every TLS configuration there is.
 //! - [`identity`]: keys, certificates and signatures.
+//! - [`order`]: what the security role orders a host to enforce, signed.
 //! - [`token`]: the line with which a host is enrolled.
 
 pub mod convert;
 pub mod identity;
+pub mod order;
 pub mod tls;
 pub mod token;
 

@@ -18,7 +18,7 @@ mod chain;
 mod iptables;
 mod managers;
 mod nftables;
-mod watch;
+pub(crate) mod watch;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -284,7 +284,14 @@ impl FirewallProbe {
     }
 
     async fn output(&self, program: &Path, arguments: &[&str]) -> Told<Vec<u8>> {
-        let run = Run { program, arguments, environment: &[], limit: LIMIT, most: MAX_LISTING };
+        let run = Run {
+            program,
+            arguments,
+            environment: &[],
+            input: None,
+            limit: LIMIT,
+            most: MAX_LISTING,
+        };
         let ended = run.until_end().await.map_err(|error| error.to_string())?;
         if ended.success {
             return Ok(ended.output);

@@ -1,7 +1,8 @@
-//! Programs that probes run: found in fixed folders, with an environment of their own, bounded in
+//! Programs that probes and the enforcer run: found in fixed folders, with an environment of their own, bounded in
 //! time and output, and gone with everything they started when the reading ends.
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -13,13 +14,13 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::Command;
 
 /// Where programs of the system are looked for. Never the `PATH` of whoever started the agent.
-pub(super) const SYSTEM_FOLDERS: [&str; 4] = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"];
+pub(crate) const SYSTEM_FOLDERS: [&str; 4] = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"];
 
 /// What a program said on its standard error: so much of it is kept, in octets.
 const MAX_COMPLAINT: usize = 4 * 1024;
 
 /// The file of the program `name` in the first of `folders` that has one that can be executed.
-pub(super) fn find(name: &str, folders: &[PathBuf]) -> Option<PathBuf> {
+pub(crate) fn find(name: &str, folders: &[PathBuf]) -> Option<PathBuf> {
     folders.iter().map(|folder| folder.join(name)).find(|path| {
         let executable =
             |about: std::fs::Metadata| about.is_file() && about.permissions().mode() & 0o111 != 0;
@@ -29,13 +30,16 @@ pub(super) fn find(name: &str, folders: &[PathBuf]) -> Option<PathBuf> {
 
 /// What to run, and within which bounds.
 #[derive(Debug)]
-pub(super) struct Run<'a> {
+pub(crate) struct Run<'a> {
     /// The file, from the root on.
     pub program: &'a Path,
     /// Its arguments. They show in the list of processes: never a secret.
     pub arguments: &'a [&'a str],
     /// Its whole environment besides `PATH` and `LC_ALL`.
     pub environment: &'a [(OsString, OsString)],
+    /// What it reads on its standard input; nothing when there is none. A file and not a pipe, so
+    /// that the program reads all of it even if this process is killed meanwhile.
+    pub input: Option<File>,
     /// The longest it may take.
     pub limit: Duration,
     /// The most it may write, in octets.
@@ -44,7 +48,7 @@ pub(super) struct Run<'a> {
 
 /// What a program that ended has left.
 #[derive(Debug)]
-pub(super) struct Ended {
+pub(crate) struct Ended {
     /// Whether it ended with the code 0.
     pub success: bool,
     /// What it wrote on its standard output.
@@ -55,7 +59,7 @@ pub(super) struct Ended {
 
 impl Ended {
     /// The first line of the complaint that says something, for a person.
-    pub(super) fn first_complaint(&self) -> &str {
+    pub(crate) fn first_complaint(&self) -> &str {
         let mut lines = self.complaint.lines().map(str::trim);
         lines.find(|line| !line.is_empty()).unwrap_or("it did not say why")
     }
@@ -63,7 +67,7 @@ impl Ended {
 
 /// Why a program gave no result.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum RunError {
+pub(crate) enum RunError {
     /// It could not be started, or what it wrote could not be read.
     #[error("cannot run {program}: {source}")]
     NotRun {
@@ -92,8 +96,8 @@ pub(super) enum RunError {
 
 impl Run<'_> {
     /// Runs it to its end. Dropping the future ends the program and all that it started.
-    pub(super) async fn until_end(self) -> Result<Ended, RunError> {
-        let Self { program, limit, most, .. } = self;
+    pub(crate) async fn until_end(self) -> Result<Ended, RunError> {
+        let Self { program, limit, most, input, .. } = self;
         let not_run = |source| RunError::NotRun { program: program.to_owned(), source };
         let mut child = Command::new(program)
             .args(self.arguments)
@@ -102,7 +106,7 @@ impl Run<'_> {
             .env("LC_ALL", "C")
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .current_dir("/")
-            .stdin(Stdio::null())
+            .stdin(input.map_or_else(Stdio::null, Stdio::from))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0)

@@ -143,7 +143,14 @@ impl Reader {
             Some(nice) => (nice.as_path(), niced.as_slice()),
             None => (tool.as_path(), arguments),
         };
-        let run = Run { program, arguments, environment: &all, limit: LIMIT, most: MAX_OUTPUT };
+        let run = Run {
+            program,
+            arguments,
+            environment: &all,
+            input: None,
+            limit: LIMIT,
+            most: MAX_OUTPUT,
+        };
         run.until_end().await.map_err(|error| error.to_string())
     }
 }

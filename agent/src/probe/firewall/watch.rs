@@ -35,7 +35,7 @@ const PATIENCE: Duration = Duration::from_millis(400);
 
 /// Why the kernel does not say.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Silence {
+pub(crate) enum Silence {
     /// The agent lacks the right to ask.
     #[error("needs CAP_NET_ADMIN")]
     Refused,
@@ -65,7 +65,7 @@ impl From<io::Error> for Silence {
 }
 
 /// The number of the ruleset in force. It moves with every change and only then.
-pub(super) fn generation() -> Result<u32, Silence> {
+pub(crate) fn generation() -> Result<u32, Silence> {
     let request = NfTablesMessage::GetGen(GenMessage { attributes: Vec::new() });
     for answer in ask(request, NLM_F_REQUEST)? {
         if let NfTablesMessage::NewGen(message) = answer.1 {
@@ -81,7 +81,7 @@ pub(super) fn generation() -> Result<u32, Silence> {
 
 /// The tables in force by family and name, and whether they are dormant: kept, but not entered.
 /// nft(8) 1.0.6 does not write this into its JSON.
-pub(super) fn tables() -> Result<BTreeMap<(String, String), bool>, Silence> {
+pub(crate) fn tables() -> Result<BTreeMap<(String, String), bool>, Silence> {
     let request = NfTablesMessage::GetTable(TableMessage { attributes: Vec::new() });
     let mut tables = BTreeMap::new();
     for (family, answer) in ask(request, NLM_F_REQUEST | NLM_F_DUMP)? {
@@ -177,7 +177,7 @@ fn messages(mut datagram: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 /// A change of the rules that the kernel told of.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Change {
+pub(crate) struct Change {
     /// The generation that it began.
     pub generation: u32,
     /// The process that made it, such as `nft (pid 4711)`.
@@ -185,7 +185,7 @@ pub(super) struct Change {
 }
 
 /// Listens for changes.
-pub(super) struct Watch {
+pub(crate) struct Watch {
     socket: TokioSocket,
     datagram: Vec<u8>,
     last: Option<Change>,
@@ -201,7 +201,7 @@ impl std::fmt::Debug for Watch {
 
 impl Watch {
     /// Begins to listen. Needs `CAP_NET_ADMIN`.
-    pub(super) fn begin() -> io::Result<Self> {
+    pub(crate) fn begin() -> io::Result<Self> {
         let mut socket = TokioSocket::new(NETLINK_NETFILTER)?;
         socket.socket_mut().bind_auto()?;
         socket.socket_ref().add_membership(GROUP_NFTABLES)?;
@@ -209,12 +209,12 @@ impl Watch {
     }
 
     /// The change that began `generation`, if the kernel told of it.
-    pub(super) fn change(&self, generation: u32) -> Option<&Change> {
+    pub(crate) fn change(&self, generation: u32) -> Option<&Change> {
         self.last.as_ref().filter(|change| change.generation == generation)
     }
 
     /// Takes note of everything told up to now; [`Watch::changed`] then waits for the next.
-    pub(super) fn catch_up(&mut self) -> io::Result<()> {
+    pub(crate) fn catch_up(&mut self) -> io::Result<()> {
         for _ in 0..MAX_DATAGRAMS {
             match self.socket.socket_ref().recv_from(&mut &mut self.datagram[..], 0) {
                 Ok((size, from)) => self.take(size, from),
@@ -228,7 +228,7 @@ impl Watch {
 
     /// Completes when the rules have changed and the change seems to be over, and not before
     /// `earliest`. May be dropped and called again at any time.
-    pub(super) async fn changed(&mut self, earliest: Instant) -> io::Result<()> {
+    pub(crate) async fn changed(&mut self, earliest: Instant) -> io::Result<()> {
         loop {
             let over = self.waiting.map(|(first, last)| (first + PATIENCE).min(last + REST));
             let received = match over.map(|over| over.max(earliest)) {
