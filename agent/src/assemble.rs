@@ -228,7 +228,7 @@ mod tests {
         let wire = assembler.report(place(seq), at(seconds)).expect("there is news");
         let decoded = report_from_wire(wire).expect("it is well formed");
         collector
-            .apply(&decoded.report, &decoded.shares, 0, at(seconds))
+            .apply(decoded.report, &decoded.shares, 0, at(seconds))
             .expect("the digests agree");
     }
 
@@ -292,7 +292,7 @@ mod tests {
                 assert!(wire.encoded_len() <= MAX_REPORT, "{} octets", wire.encoded_len());
                 let decoded = report_from_wire(wire).expect("well formed");
                 collector
-                    .apply(&decoded.report, &decoded.shares, 0, at(seconds))
+                    .apply(decoded.report, &decoded.shares, 0, at(seconds))
                     .expect("the digests agree after each part");
                 parts += 1;
             }
@@ -337,7 +337,7 @@ mod tests {
                 prop_assert_eq!(collector.len(), facts.len());
                 for fact in &facts {
                     let held = collector.get(fact.key.kind, &fact.key.subject);
-                    prop_assert_eq!(held.map(|held| &held.reading), Some(&fact.reading));
+                    prop_assert_eq!(held.map(|held| &*held.reading), Some(&fact.reading));
                 }
             }
         }

@@ -788,7 +788,7 @@ impl Held {
                 counters.reports.of(ReportResult::Accepted).one();
                 counters.report_bytes.many(octets as u64);
                 self.note_gaps(hole, received_at);
-                self.hold(&decoded, offset_millis, received_at, counters);
+                self.hold(*decoded, offset_millis, received_at, counters);
                 let held = Arc::make_mut(&mut self.view);
                 let interval = held.facts.probes().map(|(_, probe)| probe.interval);
                 let interval = interval.filter(|interval| !interval.is_zero()).min();
@@ -831,17 +831,17 @@ impl Held {
 
     fn hold(
         &mut self,
-        decoded: &Decoded,
+        decoded: Decoded,
         offset_millis: i64,
         received_at: Timestamp,
         counters: &Counters,
     ) {
         let Decoded { report, shares, unknown_facts } = decoded;
         let facts = &mut Arc::make_mut(&mut self.view).facts;
-        let applied = facts.apply(report, shares, offset_millis, received_at);
-        let mut difference = report.digest;
+        let (complete, mut difference) = (report.complete, report.digest);
+        let applied = facts.apply(report, &shares, offset_millis, received_at);
         difference.remove(facts.digest());
-        if report.complete {
+        if complete {
             // What still differs now is what we have no word or no room for.
             self.foreign = difference;
             self.wants_everything = false;
@@ -851,7 +851,7 @@ impl Held {
         match applied {
             Ok(()) => self.foreign = FactDigest::EMPTY,
             // Facts without a word here came or went: the difference may be theirs.
-            Err(ApplyError::DigestDiffers) if *unknown_facts > 0 => self.foreign = difference,
+            Err(ApplyError::DigestDiffers) if unknown_facts > 0 => self.foreign = difference,
             Err(ApplyError::DigestDiffers) if difference == self.foreign => {}
             Err(ApplyError::DigestDiffers | ApplyError::TooManyFacts) => {
                 if !self.wants_everything {
@@ -926,7 +926,7 @@ impl Held {
             let reading = convert::reading_from_bytes(kind, &fact.reading).map_err(said)?;
             let since = Timestamp::from_millis(fact.since);
             let restored = Fact { key: FactKey::new(kind, &fact.subject), reading };
-            facts.restore_fact(&restored, digest(&fact.share)?, since);
+            facts.restore_fact(restored, digest(&fact.share)?, since);
         }
         for probe in saved.probes {
             let Some(name) = convert::probe_from_wire(probe.name) else { continue };

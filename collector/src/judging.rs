@@ -2,7 +2,7 @@
 //! least each [`JUDGED_EVERY`], and what follows becomes findings, events and alerts.
 //!
 //! This is off the way of the reports: it looks at what is held and may fall behind it, and it never
-//! takes more than half of the time of one core.
+//! takes more than a quarter of the time of one core.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -33,6 +33,9 @@ const TICK: Duration = Duration::from_millis(100);
 
 /// The shortest pause between two passes: what arrives together is judged together.
 const PAUSE: Duration = Duration::from_millis(20);
+
+/// How much longer than a pass the pause after it is.
+const REST: u32 = 3;
 
 /// The pages are told of a change at most this often.
 const REVISION: Duration = Duration::from_millis(100);
@@ -101,7 +104,7 @@ impl Judge {
             let took = began.elapsed();
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(took.max(PAUSE)) => {}
+                () = tokio::time::sleep((took * REST).max(PAUSE)) => {}
             }
         }
     }

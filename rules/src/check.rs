@@ -261,7 +261,7 @@ impl<'a> Given<'a> {
     /// The verdict that a fact is not known, and why.
     fn untold(&self, kind: FactKind, subject: &str) -> Verdict {
         let key = FactKey::new(kind, subject);
-        let held = self.facts().get(kind, subject).map(|held| &held.reading);
+        let held = self.facts().get(kind, subject).map(|held| &*held.reading);
         let (why, value) = match (held, self.facts().probe(kind.probe())) {
             (Some(Reading::Unreadable { why }), _) => (
                 Text::new(format!("{key} cannot be read: {why}"), format!("无法读取 {key}：{why}")),

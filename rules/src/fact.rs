@@ -5,6 +5,8 @@ pub mod firewall;
 pub mod host;
 pub mod links;
 
+use std::sync::Arc;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -185,7 +187,7 @@ pub struct FactKey {
     /// The kind.
     pub kind: FactKind,
     /// What it is about, as the kind defines it; at most [`MAX_TEXT`] octets.
-    pub subject: Box<str>,
+    pub subject: Arc<str>,
 }
 
 impl FactKey {

@@ -1,6 +1,8 @@
 //! All that is held of one host: its facts, how fresh they are, and what its session tells.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -14,8 +16,8 @@ use crate::time::Timestamp;
 /// A fact as it is held, with the digest share of its encoding.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct HeldFact {
-    /// What was read.
-    pub reading: Reading<FactValue>,
+    /// What was read. Shared with every copy of the set: sets are copied while they are judged.
+    pub reading: Arc<Reading<FactValue>>,
     /// When this value was first read, by the collector's clock.
     pub since: Timestamp,
     /// Its part in the digest.
@@ -76,7 +78,7 @@ impl FactSet {
     /// the bound were left out.
     pub fn apply(
         &mut self,
-        report: &Report,
+        report: Report,
         shares: &[FactDigest],
         offset_millis: i64,
         received_at: Timestamp,
@@ -101,7 +103,7 @@ impl FactSet {
                 self.digest.remove(old.share);
             }
         }
-        for (fact, share) in report.changed.iter().zip(shares) {
+        for (fact, share) in report.changed.into_iter().zip(shares) {
             if self.facts.len() >= MAX_FACTS && !self.facts.contains_key(&fact.key) {
                 too_many = true;
                 continue;
@@ -124,20 +126,26 @@ impl FactSet {
         );
     }
 
-    fn hold(&mut self, fact: &Fact, share: FactDigest, since: Timestamp) {
-        let since = match self.facts.get(&fact.key) {
-            Some(old) if old.reading == fact.reading => old.since,
-            _ => since,
-        };
-        let held = HeldFact { reading: fact.reading.clone(), since, share };
-        if let Some(old) = self.facts.insert(fact.key.clone(), held) {
-            self.digest.remove(old.share);
+    fn hold(&mut self, fact: Fact, share: FactDigest, since: Timestamp) {
+        let Fact { key, reading } = fact;
+        match self.facts.entry(key) {
+            Entry::Occupied(mut held) => {
+                let held = held.get_mut();
+                self.digest.remove(held.share);
+                held.share = share;
+                if *held.reading != reading {
+                    *held = HeldFact { reading: Arc::new(reading), since, share };
+                }
+            }
+            Entry::Vacant(place) => {
+                place.insert(HeldFact { reading: Arc::new(reading), since, share });
+            }
         }
         self.digest.add(share);
     }
 
     /// Puts back a fact that was saved, after a restart.
-    pub fn restore_fact(&mut self, fact: &Fact, share: FactDigest, since: Timestamp) {
+    pub fn restore_fact(&mut self, fact: Fact, share: FactDigest, since: Timestamp) {
         self.hold(fact, share, since);
     }
 

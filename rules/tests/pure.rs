@@ -11,12 +11,16 @@ use std::path::{Path, PathBuf};
 const ALLOWED: [&str; 6] = ["ipnet", "serde", "serde_yaml", "sha2", "thiserror", "time"];
 
 /// What no source of the crate names.
-const BANNED: [&str; 22] = [
+const BANNED: [&str; 26] = [
     "std::fs",
     "std::process",
     "std::thread",
     "std::env",
-    "std::sync",
+    "Mutex",
+    "RwLock",
+    "Atomic",
+    "OnceLock",
+    "mpsc",
     "std::os",
     "TcpStream",
     "TcpListener",

@@ -55,8 +55,11 @@ pub fn encode_fact(fact: &Fact) -> (v1::FactEntry, FactDigest) {
     let key = FactKey::new(fact.key.kind, &fact.key.subject);
     let reading = reading_to_bytes(&fact.reading);
     let share = FactDigest::share(&key, &reading);
-    let entry =
-        v1::FactEntry { kind: kind_to_wire(key.kind).into(), subject: key.subject.into(), reading };
+    let entry = v1::FactEntry {
+        kind: kind_to_wire(key.kind).into(),
+        subject: key.subject.as_ref().into(),
+        reading,
+    };
     (entry, share)
 }
 

@@ -280,7 +280,7 @@ impl Machine {
             );
         }
         for fact in self.facts.values() {
-            facts.restore_fact(fact, FactDigest::EMPTY, ago(3 * 86_400));
+            facts.restore_fact(fact.clone(), FactDigest::EMPTY, ago(3 * 86_400));
         }
         let view = HostView {
             key: self.key(),

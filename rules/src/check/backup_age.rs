@@ -53,10 +53,11 @@ fn look(given: &Given<'_>, name: &str) -> Verdict {
     let job_key = FactKey::new(FactKind::BackupJob, name);
     let repository_key = FactKey::new(FactKind::BackupRepository, name);
     let job = given.facts().get(job_key.kind, name).map(|_| given.ask::<Job>(name));
-    let repository = given.facts().get(repository_key.kind, name).map(|held| match &held.reading {
-        Reading::Known(_) => given.ask::<Repository>(name),
-        Reading::Unreadable { .. } => Err(given.untold(repository_key.kind, name)),
-    });
+    let repository =
+        given.facts().get(repository_key.kind, name).map(|held| match &*held.reading {
+            Reading::Known(_) => given.ask::<Repository>(name),
+            Reading::Unreadable { .. } => Err(given.untold(repository_key.kind, name)),
+        });
     let by_job = |job: &Job| age(given, name, &job_key, job.last_success_at);
     match (repository, job) {
         (Some(Ok(repository)), _) => {

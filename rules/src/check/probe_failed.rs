@@ -106,7 +106,7 @@ fn look(given: &Given<'_>, probe: ProbeName, broken: Status) -> (Status, Text, S
         );
         return (broken, why, format!("read {} ago", age.en));
     }
-    let unreadable = given.host.facts.iter().find_map(|(key, fact)| match &fact.reading {
+    let unreadable = given.host.facts.iter().find_map(|(key, fact)| match &*fact.reading {
         Reading::Unreadable { why } if key.kind.probe() == probe && is_needed(key.kind) => {
             Some((key, why))
         }

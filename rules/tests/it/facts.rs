@@ -39,11 +39,11 @@ fn report(complete: bool, changed: Vec<Fact>, removed: Vec<FactKey>, digest: Fac
 
 fn apply(set: &mut FactSet, report: &Report) -> Result<(), ApplyError> {
     let shares: Vec<FactDigest> = report.changed.iter().map(share).collect();
-    set.apply(report, &shares, 0, NOW)
+    set.apply(report.clone(), &shares, 0, NOW)
 }
 
 fn held(set: &FactSet) -> BTreeMap<FactKey, Reading<bailey_rules::fact::FactValue>> {
-    set.iter().map(|(key, held)| (key.clone(), held.reading.clone())).collect()
+    set.iter().map(|(key, held)| (key.clone(), (*held.reading).clone())).collect()
 }
 
 fn any_fact() -> impl Strategy<Value = Fact> {
@@ -106,7 +106,7 @@ fn a_value_that_stands_still_keeps_the_time_since_when() {
     apply(&mut set, &first).unwrap();
     let mut second = first.clone();
     second.taken_at = NOW + HOUR;
-    set.apply(&second, &[share(&fact)], 0, NOW + HOUR).unwrap();
+    set.apply(second, &[share(&fact)], 0, NOW + HOUR).unwrap();
     assert_eq!(set.get(FactKind::Load, "").unwrap().since, NOW);
 }
 
@@ -120,6 +120,6 @@ fn a_clock_that_is_ahead_makes_no_fact_younger_than_its_arrival() {
         interval: Duration::from_secs(15),
         failed: None,
     });
-    set.apply(&told, &[], 0, NOW).unwrap();
+    set.apply(told, &[], 0, NOW).unwrap();
     assert_eq!(set.probe(ProbeName::Links).unwrap().read_at, NOW);
 }

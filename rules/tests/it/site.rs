@@ -111,7 +111,7 @@ impl Site {
         let mut facts = FactSet::default();
         for (key, reading) in &self.facts {
             let fact = Fact { key: key.clone(), reading: reading.clone() };
-            facts.restore_fact(&fact, FactDigest::share(key, b"any"), NOW - HOUR);
+            facts.restore_fact(fact, FactDigest::share(key, b"any"), NOW - HOUR);
         }
         for (name, held) in &self.probes {
             facts.restore_probe(*name, held.clone());

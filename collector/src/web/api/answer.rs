@@ -293,7 +293,7 @@ impl HostAnswer {
             FactRow {
                 fact: key.kind.as_str(),
                 subject: key.subject.to_string(),
-                reading: held.reading.clone(),
+                reading: (*held.reading).clone(),
                 since: held.since,
                 read_at: probe.map(|probe| probe.read_at),
                 age_seconds: probe.map(|probe| age_seconds(probe.read_at, now)),

@@ -431,7 +431,7 @@ fn fact_rows(
     facts
         .iter()
         .map(|(subject, held)| {
-            let (value, why_not) = match &held.reading {
+            let (value, why_not) = match &*held.reading {
                 Reading::Known(value) => {
                     let words = reading::in_words(value, shown.now, shown.local);
                     (words.in_lang(choice.lang).to_owned(), None)
