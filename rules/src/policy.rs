@@ -1,25 +1,40 @@
 //! The policy file: the site's zones and hosts, and what may pass between them.
 //!
-//! Zones and hosts are checked and used. Services, exchange points, flows and invariants have their
-//! shape and their references checked.
+//! A policy that was read holds together: every name is defined and used, no zones overlap, and
+//! nothing that may pass contradicts an invariant.
 
+mod addresses;
+mod judged;
+mod permit;
+mod service;
 mod written;
 
-use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use ipnet::IpNet;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::name::{HostName, SiteName, ZoneName};
 use crate::yaml::Problems;
 
-pub use written::{ExchangePoint, Flow, Invariant, Party, Ports, Service};
+pub use addresses::{AddressRange, Addresses};
+pub use permit::{Opening, Origin, Permit};
+pub use service::{Carried, IcmpType, Icmpv6Type, NotIcmpType, NotPorts, Ports, Service};
+
+/// The commented example that is shipped: the whole of a city's administration centre.
+pub const REFERENCE: &str = include_str!("../shipped/policy/reference.yaml");
 
 /// The most zones that a site may have.
 pub const MAX_ZONES: usize = 256;
 /// The most networks that all zones together may have.
 pub const MAX_NETWORKS: usize = 10_000;
+
+/// The most services, and the most groups, exchange points, flows or invariants.
+pub const MAX_ENTRIES: usize = 2000;
+/// How long a quarantine lasts at most where the policy says nothing.
+pub const LONGEST_QUARANTINE: Duration = Duration::from_hours(24);
 
 /// Everything that the policy file says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -28,16 +43,48 @@ pub struct Policy {
     pub site: SiteName,
     /// Its zones.
     pub zones: BTreeMap<ZoneName, Zone>,
+    /// Hosts and networks that are spoken of as one, by name.
+    pub groups: BTreeMap<String, Group>,
     /// Kinds of traffic by name.
     pub services: BTreeMap<String, Service>,
     /// The declared ways between zones by name.
     pub exchange_points: BTreeMap<String, ExchangePoint>,
     /// What may pass besides.
     pub flows: Vec<Flow>,
-    /// What must never be possible, by name.
+    /// What must always hold, by name.
     pub invariants: BTreeMap<String, Invariant>,
+    /// The ways that every ruleset keeps, by zone.
+    pub management: BTreeMap<ZoneName, Management>,
+    /// What a host in quarantine keeps.
+    pub quarantine: Quarantine,
     /// Hosts that the policy names. A host need not be named to be in a zone.
     pub hosts: BTreeMap<HostName, HostEntry>,
+}
+
+/// Whether a ruleset drops what the policy does not let through.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// It lets it pass and counts it.
+    #[default]
+    Observe,
+    /// It drops and counts it.
+    Enforce,
+}
+
+/// What happens when somebody else changes a ruleset.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum OnDrift {
+    /// It is reported.
+    #[default]
+    Audit,
+    /// It is reported, and the ruleset put back.
+    Restore,
 }
 
 /// One zone: networks of one trust level.
@@ -47,6 +94,134 @@ pub struct Zone {
     pub name: Option<String>,
     /// Its networks.
     pub networks: Vec<IpNet>,
+    /// Whether its hosts enforce.
+    pub mode: Mode,
+    /// What happens when somebody else changes a ruleset on one of its hosts.
+    pub on_drift: OnDrift,
+}
+
+/// Hosts and networks that are spoken of as one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Group {
+    /// Hosts and networks.
+    pub members: Vec<Party>,
+    /// The line of the file it stands on.
+    pub line: u64,
+}
+
+/// An end of what may pass or must not.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Party {
+    /// A zone of the site.
+    Zone(ZoneName),
+    /// A group.
+    Group(String),
+    /// A host that has addresses.
+    Host(HostName),
+    /// A network inside one zone.
+    Network(IpNet),
+    /// Everything that is in no zone; written `internet`.
+    Internet,
+}
+
+/// A declared way between two zones (交换点): from `from` to those hosts that are in a zone of `to`,
+/// and from those that are in a zone of `from` to `to`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ExchangePoint {
+    /// Where connections begin.
+    pub from: Party,
+    /// Where they lead.
+    pub to: Party,
+    /// The hosts that carry them.
+    pub hosts: Vec<HostName>,
+    /// The service that passes.
+    pub service: String,
+    /// Who answers for it.
+    pub owner: Option<String>,
+    /// The line of the file it stands on.
+    pub line: u64,
+}
+
+/// What may pass besides.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Flow {
+    /// Where connections begin.
+    pub from: Party,
+    /// Where they lead.
+    pub to: Party,
+    /// The service that passes.
+    pub service: String,
+    /// The line of the file it stands on.
+    pub line: u64,
+}
+
+/// What must always hold.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Invariant {
+    /// What.
+    pub what: Demand,
+    /// The line of the file it stands on.
+    pub line: u64,
+}
+
+/// The sentence of an invariant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Demand {
+    /// The first opens no connection to the second.
+    Never {
+        /// Who.
+        from: Party,
+        /// To whom.
+        to: Party,
+    },
+    /// The first opens connections to the second through these exchange points only.
+    Only {
+        /// Who.
+        from: Party,
+        /// To whom.
+        to: Party,
+        /// Names of exchange points.
+        through: Vec<String>,
+    },
+    /// The first can always open the service to the second.
+    Always {
+        /// Who.
+        from: Party,
+        /// To whom.
+        to: Party,
+        /// What.
+        service: String,
+    },
+}
+
+/// The ways to and from the hosts of a zone that every ruleset keeps, in quarantine too.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Management {
+    /// Who administers them.
+    pub from: Party,
+    /// By which service.
+    pub service: String,
+    /// Where their agents report to.
+    pub collectors: Vec<SocketAddr>,
+    /// The line of the file it stands on.
+    pub line: u64,
+}
+
+/// What a host in quarantine keeps besides its management.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Quarantine {
+    /// Services that it may open inside its own zone, such as DNS.
+    pub services: Vec<String>,
+    /// The longest that a quarantine may last.
+    pub longest: Duration,
+}
+
+impl Default for Quarantine {
+    fn default() -> Self {
+        Self { services: Vec::new(), longest: LONGEST_QUARANTINE }
+    }
 }
 
 /// What the policy says of one host.
@@ -54,10 +229,14 @@ pub struct Zone {
 pub struct HostEntry {
     /// The zone it belongs to.
     pub zone: ZoneName,
-    /// Its addresses, all inside the zone.
+    /// Its addresses: inside its zone, or inside any where it forwards.
     pub addresses: Vec<IpAddr>,
     /// Whether it may forward packets.
     pub forwards: bool,
+    /// Whether it enforces; as its zone does when absent.
+    pub mode: Option<Mode>,
+    /// What happens when somebody else changes its ruleset; as in its zone when absent.
+    pub on_drift: Option<OnDrift>,
 }
 
 /// Whether an address can be in a zone at all: not loopback (RFC 1122, RFC 4291), not link-local
@@ -106,6 +285,43 @@ impl Policy {
     #[must_use]
     pub fn forwards(&self, host: &HostName) -> bool {
         self.hosts.get(host).is_some_and(|entry| entry.forwards)
+    }
+
+    /// Whether a host of a zone enforces. A zone that is not the site's does not.
+    #[must_use]
+    pub fn mode_of(&self, host: &HostName, zone: &ZoneName) -> Mode {
+        let own = self.hosts.get(host).and_then(|entry| entry.mode);
+        own.or_else(|| self.zones.get(zone).map(|zone| zone.mode)).unwrap_or_default()
+    }
+
+    /// What happens when somebody else changes the ruleset of a host of a zone.
+    #[must_use]
+    pub fn on_drift_of(&self, host: &HostName, zone: &ZoneName) -> OnDrift {
+        let own = self.hosts.get(host).and_then(|entry| entry.on_drift);
+        own.or_else(|| self.zones.get(zone).map(|zone| zone.on_drift)).unwrap_or_default()
+    }
+
+    /// The zones that a party has addresses in; `None` stands for the Internet.
+    #[must_use]
+    pub fn zones_of(&self, party: &Party) -> BTreeSet<Option<&ZoneName>> {
+        match party {
+            Party::Zone(zone) => [self.zones.get_key_value(zone).map(|(zone, _)| zone)].into(),
+            Party::Group(group) => self
+                .groups
+                .get(group)
+                .into_iter()
+                .flat_map(|group| &group.members)
+                .flat_map(|member| self.zones_of(member))
+                .collect(),
+            Party::Host(host) => match self.hosts.get(host) {
+                Some(entry) => {
+                    entry.addresses.iter().map(|address| self.zone_of(*address)).collect()
+                }
+                None => [None].into(),
+            },
+            Party::Network(network) => [self.zone_of(network.addr())].into(),
+            Party::Internet => [None].into(),
+        }
     }
 
     /// The commented policy file that `bailey up` writes at its first start: one zone with the

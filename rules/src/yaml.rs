@@ -129,6 +129,23 @@ impl Source<'_> {
         self.problem(value.referenced, message)
     }
 
+    /// The problem `message` of a line as a whole.
+    #[must_use]
+    pub fn line(&self, line: u64, message: impl Into<String>) -> Problem {
+        let written =
+            usize::try_from(line).ok().and_then(|line| self.text.lines().nth(line.checked_sub(1)?));
+        let written = written.unwrap_or_default();
+        let indent = written.chars().take_while(|c| matches!(c, ' ' | '-')).count();
+        Problem {
+            file: self.file.to_owned(),
+            line,
+            column: indent as u64 + 1,
+            message: printable(&message.into(), SHOWN_MESSAGE),
+            source_line: printable(written.strip_prefix('\u{feff}').unwrap_or(written), SHOWN_LINE),
+            help: None,
+        }
+    }
+
     /// The problem `message` of the file as a whole.
     pub fn whole(&self, message: impl Into<String>) -> Problem {
         Problem {

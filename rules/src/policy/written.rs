@@ -1,17 +1,22 @@
 //! The policy file as it is written, and the way from there to a [`Policy`] that cannot be wrong.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::marker::PhantomData;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 use ipnet::IpNet;
+use serde::Deserialize;
 use serde::de::{MapAccess, Visitor};
-use serde::{Deserialize, Serialize};
 
-use super::{HostEntry, MAX_NETWORKS, MAX_ZONES, Policy, Zone, counts};
+use super::{
+    Demand, ExchangePoint, Flow, Group, HostEntry, Invariant, LONGEST_QUARANTINE, MAX_ENTRIES,
+    MAX_NETWORKS, MAX_ZONES, Management, Mode, OnDrift, Party, Policy, Quarantine, Service, Zone,
+    counts, judged,
+};
 use crate::name::{HostName, ZoneName};
+use crate::unit::Period;
 use crate::yaml::{self, Problem, Problems, Source, Spanned};
 
 /// The word for everything outside the site where a zone could stand.
@@ -23,120 +28,25 @@ const MAX_LABEL: usize = 63;
 /// The most zones that a message lists.
 const LISTED: usize = 8;
 
-/// A port or a range of ports.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Ports {
-    /// First port.
-    pub first: u16,
-    /// Last port; the first one when it is only one.
-    pub last: u16,
-}
-
-/// A text that names no ports.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("\"{0}\" is not a port; write 443 or 8000-8099, from 1 to 65535")]
-pub struct NotPorts(String);
-
-impl FromStr for Ports {
-    type Err = NotPorts;
-    fn from_str(text: &str) -> Result<Self, NotPorts> {
-        let port = |text: &str| text.trim().parse().ok().filter(|&port: &u16| port > 0);
-        let (first, last) = text.split_once('-').unwrap_or((text, text));
-        match (port(first), port(last)) {
-            (Some(first), Some(last)) if first <= last => Ok(Self { first, last }),
-            (_, _) => Err(NotPorts(text.chars().take(MAX_SHOWN_NAME).collect())),
-        }
-    }
-}
-
-impl fmt::Display for Ports {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.first == self.last {
-            write!(f, "{}", self.first)
-        } else {
-            write!(f, "{}-{}", self.first, self.last)
-        }
-    }
-}
-
-impl Serialize for Ports {
-    fn serialize<S: serde::Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
-        out.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Ports {
-    fn deserialize<D: serde::Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
-        String::deserialize(input)?.parse().map_err(serde::de::Error::custom)
-    }
-}
-
-/// One kind of traffic.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Service {
-    /// Its TCP ports.
-    pub tcp: Vec<Ports>,
-    /// Its UDP ports.
-    pub udp: Vec<Ports>,
-}
-
-/// A zone, or everything outside the site.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Party {
-    /// A zone of the site.
-    Zone(ZoneName),
-    /// Everything outside the site; written `internet`.
-    Internet,
-}
-
-/// A declared way between two zones (交换点).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ExchangePoint {
-    /// Where connections begin.
-    pub from: Party,
-    /// Where they lead.
-    pub to: Party,
-    /// The hosts that carry them.
-    pub hosts: Vec<HostName>,
-    /// The service that passes.
-    pub service: String,
-    /// Who answers for it.
-    pub owner: Option<String>,
-}
-
-/// What may pass besides.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Flow {
-    /// Where connections begin.
-    pub from: Party,
-    /// Where they lead.
-    pub to: Party,
-    /// The service that passes.
-    pub service: String,
-}
-
-/// What must never be possible.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Invariant {
-    /// No packet gets from the first to the second.
-    pub never: (Party, Party),
-}
-
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct WrittenPolicy {
     site: Spanned<String>,
     zones: Entries<WrittenZone>,
     #[serde(default)]
-    services: Entries<Service>,
+    groups: Entries<Vec<Spanned<String>>>,
+    #[serde(default)]
+    services: Entries<WrittenService>,
     #[serde(default)]
     exchange_points: Entries<WrittenExchangePoint>,
     #[serde(default)]
     flows: Vec<WrittenFlow>,
     #[serde(default)]
     invariants: Entries<WrittenInvariant>,
+    #[serde(default)]
+    management: Entries<WrittenManagement>,
+    #[serde(default)]
+    quarantine: WrittenQuarantine,
     #[serde(default)]
     hosts: Entries<WrittenHost>,
 }
@@ -147,6 +57,19 @@ struct WrittenZone {
     #[serde(default)]
     name: Option<Spanned<String>>,
     networks: Vec<Spanned<String>>,
+    #[serde(default)]
+    mode: Mode,
+    #[serde(default)]
+    on_drift: OnDrift,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct WrittenService {
+    tcp: Vec<Spanned<String>>,
+    udp: Vec<Spanned<String>>,
+    icmp: Vec<Spanned<String>>,
+    icmpv6: Vec<Spanned<String>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -168,10 +91,38 @@ struct WrittenFlow {
     service: Spanned<String>,
 }
 
+/// Who and to whom.
+type WrittenPair = (Spanned<String>, Spanned<String>);
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct WrittenInvariant {
-    never: (Spanned<String>, Spanned<String>),
+    #[serde(default)]
+    never: Option<WrittenPair>,
+    #[serde(default)]
+    only: Option<WrittenPair>,
+    #[serde(default)]
+    through: Option<Vec<Spanned<String>>>,
+    #[serde(default)]
+    always: Option<WrittenPair>,
+    #[serde(default)]
+    service: Option<Spanned<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenManagement {
+    from: Spanned<String>,
+    service: Spanned<String>,
+    #[serde(default)]
+    collectors: Vec<Spanned<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct WrittenQuarantine {
+    services: Vec<Spanned<String>>,
+    longest: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -182,6 +133,10 @@ struct WrittenHost {
     addresses: Vec<Spanned<String>>,
     #[serde(default)]
     forwards: bool,
+    #[serde(default)]
+    mode: Option<Mode>,
+    #[serde(default)]
+    on_drift: Option<OnDrift>,
 }
 
 /// A mapping whose keys keep their place in the file.
@@ -217,8 +172,16 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Entries<T> {
 /// Reads a policy and collects everything that is wrong with it.
 pub(super) fn read(file: &str, text: &str) -> Result<Policy, Problems> {
     let written: WrittenPolicy = yaml::parse(file, text)?;
-    let mut reader = Reader { source: Source { file, text }, problems: Vec::new() };
-    let policy = reader.policy(written);
+    let mut reader = Reader {
+        source: Source { file, text },
+        problems: Vec::new(),
+        named: BTreeSet::new(),
+        used: BTreeSet::new(),
+    };
+    let policy = reader.policy(&written);
+    if let Some(policy) = policy.as_ref().filter(|_| reader.problems.is_empty()) {
+        reader.problems = judged::contradictions(policy, &reader.source);
+    }
     let mut problems = reader.problems;
     match policy {
         Some(policy) if problems.is_empty() => Ok(policy),
@@ -235,6 +198,18 @@ pub(super) fn read(file: &str, text: &str) -> Result<Policy, Problems> {
 struct Reader<'a> {
     source: Source<'a>,
     problems: Vec<Problem>,
+    /// Groups that something names.
+    named: BTreeSet<String>,
+    /// Services that something uses.
+    used: BTreeSet<String>,
+}
+
+/// What a party can be, for the names in the rest of the file.
+struct Known {
+    zones: BTreeMap<ZoneName, Zone>,
+    hosts: BTreeMap<HostName, HostEntry>,
+    groups: BTreeMap<String, Group>,
+    services: BTreeMap<String, Service>,
 }
 
 /// A network with where it was written.
@@ -286,63 +261,368 @@ impl Reader<'_> {
         self.note(self.source.at(name, rule))
     }
 
-    fn policy(&mut self, written: WrittenPolicy) -> Option<Policy> {
+    fn policy(&mut self, written: &WrittenPolicy) -> Option<Policy> {
         let site = self.named(&written.site);
         let zones = self.zones(&written.zones);
         let hosts = self.hosts(&written.hosts, &zones);
+        let services = self.services(&written.services);
+        let mut known = Known { zones, hosts, groups: BTreeMap::new(), services };
+        known.groups = self.groups(&written.groups, &known);
+        let exchange_points = self.exchange_points(&written.exchange_points, &known);
+        let flows = written.flows.iter().take(MAX_ENTRIES + 1);
+        let flows: Vec<Flow> = flows.filter_map(|flow| self.flow(flow, &known)).collect();
+        if flows.len() > MAX_ENTRIES {
+            self.problems.push(self.source.whole(format!("more than {MAX_ENTRIES} flows")));
+        }
+        let invariants = self.invariants(&written.invariants, &known, &exchange_points);
+        let management = self.management(&written.management, &known);
+        let quarantine = self.quarantine(&written.quarantine, &known);
+        if self.problems.is_empty() {
+            // Of a file with other mistakes it would only repeat them.
+            self.unused(written);
+        }
+        let Known { zones, hosts, groups, services } = known;
+        Some(Policy {
+            site: site?,
+            zones,
+            groups,
+            services,
+            exchange_points,
+            flows,
+            invariants,
+            management,
+            quarantine,
+            hosts,
+        })
+    }
+
+    /// Whether a section has more entries than are read.
+    fn too_many<T>(&mut self, entries: &Entries<T>, what: &str) -> bool {
+        let Some((name, _)) = entries.0.get(MAX_ENTRIES) else {
+            return false;
+        };
+        self.problems.push(self.source.at(name, format!("more than {MAX_ENTRIES} {what}")));
+        true
+    }
+
+    fn services(&mut self, written: &Entries<WrittenService>) -> BTreeMap<String, Service> {
         let mut services = BTreeMap::new();
-        for (name, service) in written.services.0 {
-            if service.tcp.is_empty() && service.udp.is_empty() {
-                let problem = self.source.at(&name, "this service has no ports");
-                self.problems.push(problem.help("add tcp: [443] or udp: [53]"));
+        if self.too_many(written, "services") {
+            return services;
+        }
+        for (name, service) in &written.0 {
+            let before = self.problems.len();
+            let service = Service {
+                tcp: self.words(&service.tcp),
+                udp: self.words(&service.udp),
+                icmp: self.words(&service.icmp),
+                icmpv6: self.words(&service.icmpv6),
+            };
+            if service.is_empty() && self.problems.len() == before {
+                let problem = self.source.at(name, "this service has neither ports nor types");
+                self.problems.push(problem.help(
+                    "add tcp: [443], udp: [53], icmp: [echo-request] or icmpv6: [echo-request]",
+                ));
             }
-            if let Some(label) = self.label(&name) {
+            if let Some(label) = self.label(name) {
                 services.insert(label, service);
             }
         }
-        let exchange_points = written
-            .exchange_points
-            .0
-            .iter()
-            .filter_map(|(name, point)| {
-                let label = self.label(name);
-                let from = self.party(&point.from, &zones);
-                let to = self.party(&point.to, &zones);
-                let service = self.service(&point.service, &services);
-                let known: Vec<Option<HostName>> =
-                    point.hosts.iter().map(|host| self.known_host(host, &hosts)).collect();
-                let point = ExchangePoint {
-                    from: from?,
-                    to: to?,
-                    hosts: known.into_iter().collect::<Option<_>>()?,
-                    service: service?,
-                    owner: point.owner.clone(),
-                };
-                Some((label?, point))
+        services
+    }
+
+    fn words<T: FromStr<Err: fmt::Display>>(&mut self, written: &[Spanned<String>]) -> Vec<T> {
+        let mut words = Vec::new();
+        for word in written {
+            if self.is_full() {
+                break;
+            }
+            match word.value.parse::<T>() {
+                Ok(word) => words.push(word),
+                Err(error) => self.problems.push(self.source.at(word, error.to_string())),
+            }
+        }
+        words
+    }
+
+    fn groups(
+        &mut self,
+        written: &Entries<Vec<Spanned<String>>>,
+        known: &Known,
+    ) -> BTreeMap<String, Group> {
+        let mut groups = BTreeMap::new();
+        if self.too_many(written, "groups") {
+            return groups;
+        }
+        for (name, members) in &written.0 {
+            if self.is_full() {
+                break;
+            }
+            let taken = known.zones.keys().map(ZoneName::as_str).any(|zone| zone == name.value)
+                || known.hosts.keys().map(HostName::as_str).any(|host| host == name.value)
+                || name.value == INTERNET;
+            if taken {
+                let message =
+                    format!("\"{}\" is a zone, a host or the Internet already", name.value);
+                let problem = self.source.at(name, message);
+                self.problems.push(problem.help("give the group another name"));
+                continue;
+            }
+            if members.is_empty() {
+                let problem = self.source.at(name, "this group has no members");
+                self.problems.push(problem.help("name hosts or networks, or remove the group"));
+            }
+            let members = members.iter().filter_map(|member| self.member(member, known)).collect();
+            if let Some(label) = self.label(name) {
+                groups.insert(label, Group { members, line: name.referenced.line() });
+            }
+        }
+        groups
+    }
+
+    fn member(&mut self, written: &Spanned<String>, known: &Known) -> Option<Party> {
+        if written.value.contains(['/', ':']) {
+            return self.network_of_a_zone(written, &known.zones);
+        }
+        let host = self.known_host(written, &known.hosts)?;
+        self.with_addresses(host, written, known)
+    }
+
+    fn with_addresses(
+        &mut self,
+        host: HostName,
+        written: &Spanned<String>,
+        known: &Known,
+    ) -> Option<Party> {
+        if known.hosts.get(&host).is_some_and(|entry| entry.addresses.is_empty()) {
+            let problem = self.source.at(written, format!("host \"{host}\" has no addresses"));
+            return self.note(problem.help("add addresses: [...] to it under \"hosts\""));
+        }
+        Some(Party::Host(host))
+    }
+
+    fn network_of_a_zone(
+        &mut self,
+        written: &Spanned<String>,
+        zones: &BTreeMap<ZoneName, Zone>,
+    ) -> Option<Party> {
+        let network = self.network(written)?;
+        let holds = |zone: &Zone| zone.networks.iter().any(|outer| outer.contains(&network));
+        if zones.values().any(holds) {
+            return Some(Party::Network(network));
+        }
+        let problem = self.source.at(written, format!("{network} is not inside one zone"));
+        self.note(problem.help("name a network that one zone holds, or add it to a zone"))
+    }
+
+    fn exchange_points(
+        &mut self,
+        written: &Entries<WrittenExchangePoint>,
+        known: &Known,
+    ) -> BTreeMap<String, ExchangePoint> {
+        let mut points = BTreeMap::new();
+        if self.too_many(written, "exchange points") {
+            return points;
+        }
+        for (name, point) in &written.0 {
+            let label = self.label(name);
+            let from = self.party(&point.from, known);
+            let to = self.party(&point.to, known);
+            let service = self.service(&point.service, known);
+            let mut hosts = Vec::new();
+            for written in &point.hosts {
+                if let Some(host) = self.known_host(written, &known.hosts) {
+                    self.with_addresses(host.clone(), written, known);
+                    hosts.push(host);
+                }
+            }
+            if point.hosts.is_empty() {
+                let problem = self.source.at(name, "this exchange point has no hosts");
+                self.problems.push(problem.help("add hosts: [...], those that carry the data"));
+            }
+            let (Some(label), Some(from), Some(to), Some(service)) = (label, from, to, service)
+            else {
+                continue;
+            };
+            let line = name.referenced.line();
+            let owner = point.owner.clone();
+            points.insert(label, ExchangePoint { from, to, hosts, service, owner, line });
+        }
+        points
+    }
+
+    fn flow(&mut self, flow: &WrittenFlow, known: &Known) -> Option<Flow> {
+        let from = self.party(&flow.from, known);
+        let to = self.party(&flow.to, known);
+        let service = self.service(&flow.service, known);
+        let line = flow.from.referenced.line();
+        Some(Flow { from: from?, to: to?, service: service?, line })
+    }
+
+    fn invariants(
+        &mut self,
+        written: &Entries<WrittenInvariant>,
+        known: &Known,
+        points: &BTreeMap<String, ExchangePoint>,
+    ) -> BTreeMap<String, Invariant> {
+        let mut invariants = BTreeMap::new();
+        if self.too_many(written, "invariants") {
+            return invariants;
+        }
+        for (name, invariant) in &written.0 {
+            let label = self.label(name);
+            let what = self.demand(name, invariant, known, points);
+            if let (Some(label), Some(what)) = (label, what) {
+                invariants.insert(label, Invariant { what, line: name.referenced.line() });
+            }
+        }
+        invariants
+    }
+
+    fn demand(
+        &mut self,
+        name: &Spanned<String>,
+        written: &WrittenInvariant,
+        known: &Known,
+        points: &BTreeMap<String, ExchangePoint>,
+    ) -> Option<Demand> {
+        let mut pair = |pair: &WrittenPair| {
+            let (from, to) = (self.party(&pair.0, known), self.party(&pair.1, known));
+            Some((from?, to?))
+        };
+        match written {
+            WrittenInvariant {
+                never: Some(never),
+                only: None,
+                through: None,
+                always: None,
+                service: None,
+            } => pair(never).map(|(from, to)| Demand::Never { from, to }),
+            WrittenInvariant {
+                never: None,
+                only: Some(only),
+                through: Some(through),
+                always: None,
+                service: None,
+            } => {
+                let pair = pair(only);
+                let through: Vec<Option<String>> =
+                    through.iter().map(|point| self.point(point, points)).collect();
+                let (from, to) = pair?;
+                Some(Demand::Only {
+                    from,
+                    to,
+                    through: through.into_iter().collect::<Option<_>>()?,
+                })
+            }
+            WrittenInvariant {
+                never: None,
+                only: None,
+                through: None,
+                always: Some(always),
+                service: Some(service),
+            } => {
+                let pair = pair(always);
+                let service = self.service(service, known);
+                let (from, to) = pair?;
+                Some(Demand::Always { from, to, service: service? })
+            }
+            _ => {
+                let problem = self.source.at(name, "an invariant says exactly one thing");
+                self.note(problem.help(
+                    "write {never: [a, b]}, {only: [a, b], through: [EX-1]} or \
+                     {always: [a, b], service: web}",
+                ))
+            }
+        }
+    }
+
+    fn point(
+        &mut self,
+        written: &Spanned<String>,
+        points: &BTreeMap<String, ExchangePoint>,
+    ) -> Option<String> {
+        if points.contains_key(&written.value) {
+            return Some(written.value.clone());
+        }
+        if self.is_full() {
+            return None;
+        }
+        let shown: String = written.value.chars().take(MAX_SHOWN_NAME).collect();
+        let problem = self.source.at(written, format!("exchange point \"{shown}\" is not defined"));
+        self.note(problem.or_meant(&written.value, points.keys().map(String::as_str)))
+    }
+
+    fn management(
+        &mut self,
+        written: &Entries<WrittenManagement>,
+        known: &Known,
+    ) -> BTreeMap<ZoneName, Management> {
+        let mut all = BTreeMap::new();
+        for (name, management) in &written.0 {
+            let zone = self.zone(name, &known.zones);
+            let from = self.party(&management.from, known);
+            let service = self.service(&management.service, known);
+            let collectors = management
+                .collectors
+                .iter()
+                .filter_map(|collector| self.collector(collector))
+                .collect();
+            if let (Some(zone), Some(from), Some(service)) = (zone, from, service) {
+                let line = name.referenced.line();
+                all.insert(zone, Management { from, service, collectors, line });
+            }
+        }
+        all
+    }
+
+    fn collector(&mut self, written: &Spanned<String>) -> Option<SocketAddr> {
+        match written.value.parse::<SocketAddr>() {
+            Ok(address) if address.port() > 0 && counts(address.ip()) => Some(address),
+            Ok(_) | Err(_) => {
+                let shown: String = written.value.chars().take(MAX_SHOWN_NAME).collect();
+                let message = format!("\"{shown}\" is not where a collector can be reached");
+                let problem = self.source.at(written, message);
+                self.note(problem.help("write \"10.1.0.5:7710\" or \"[fd00:1::5]:7710\""))
+            }
+        }
+    }
+
+    fn quarantine(&mut self, written: &WrittenQuarantine, known: &Known) -> Quarantine {
+        let services =
+            written.services.iter().filter_map(|service| self.service(service, known)).collect();
+        let longest = match &written.longest {
+            None => LONGEST_QUARANTINE,
+            Some(longest) => match longest.value.parse::<Period>() {
+                Ok(period) if !period.0.is_zero() => period.0,
+                Ok(_) => {
+                    let problem = self.source.at(longest, "a quarantine of no length is none");
+                    self.problems.push(problem.help("write it as 24 h"));
+                    LONGEST_QUARANTINE
+                }
+                Err(error) => {
+                    self.problems.push(self.source.at(longest, error.to_string()));
+                    LONGEST_QUARANTINE
+                }
+            },
+        };
+        Quarantine { services, longest }
+    }
+
+    /// Names that are given and that nothing uses: mostly a flow that was forgotten.
+    fn unused(&mut self, written: &WrittenPolicy) {
+        let services = written.services.0.iter().map(|(name, _)| (name, "service", &self.used));
+        let groups = written.groups.0.iter().map(|(name, _)| (name, "group", &self.named));
+        let unused: Vec<Problem> = services
+            .chain(groups)
+            .filter(|(name, _, used)| !used.contains(&name.value))
+            .take(yaml::MAX_PROBLEMS)
+            .map(|(name, what, _)| {
+                let message = format!("{what} \"{}\" is used nowhere", name.value);
+                self.source.at(name, message).help("use it, or remove it")
             })
             .collect();
-        let flows = written
-            .flows
-            .iter()
-            .filter_map(|flow| {
-                let from = self.party(&flow.from, &zones);
-                let to = self.party(&flow.to, &zones);
-                let service = self.service(&flow.service, &services);
-                Some(Flow { from: from?, to: to?, service: service? })
-            })
-            .collect();
-        let invariants = written
-            .invariants
-            .0
-            .iter()
-            .filter_map(|(name, invariant)| {
-                let label = self.label(name);
-                let from = self.party(&invariant.never.0, &zones);
-                let to = self.party(&invariant.never.1, &zones);
-                Some((label?, Invariant { never: (from?, to?) }))
-            })
-            .collect();
-        Some(Policy { site: site?, zones, services, exchange_points, flows, invariants, hosts })
+        self.problems.extend(unused);
     }
 
     fn zones(&mut self, written: &Entries<WrittenZone>) -> BTreeMap<ZoneName, Zone> {
@@ -377,7 +657,8 @@ impl Reader<'_> {
                 at,
             }));
             let networks = networks.into_iter().map(|(network, _)| network).collect();
-            zones.insert(name, Zone { name: shown, networks });
+            let (mode, on_drift) = (zone.mode, zone.on_drift);
+            zones.insert(name, Zone { name: shown, networks, mode, on_drift });
         }
         if placed.len() > MAX_NETWORKS {
             let message = format!("more than {MAX_NETWORKS} networks in all zones together");
@@ -474,33 +755,49 @@ impl Reader<'_> {
             return None;
         }
         let names = || zones.keys().map(ZoneName::as_str);
-        let mut listed = names().take(LISTED).collect::<Vec<_>>().join(", ");
-        if zones.len() > LISTED {
-            listed.push_str(", ...");
-        }
         let shown: String = written.value.chars().take(MAX_SHOWN_NAME).collect();
-        let message = format!("zone \"{shown}\" is not defined (zones: {listed})");
+        let message = format!("zone \"{shown}\" is not defined (zones: {})", listed(names()));
         let problem = self.source.at(written, message).or_meant(&written.value, names());
         self.note(problem)
     }
 
-    fn party(
-        &mut self,
-        written: &Spanned<String>,
-        zones: &BTreeMap<ZoneName, Zone>,
-    ) -> Option<Party> {
-        if written.value == INTERNET {
+    /// A zone, a group, a host, a network or the Internet. A zone is meant before a host of the
+    /// same name.
+    fn party(&mut self, written: &Spanned<String>, known: &Known) -> Option<Party> {
+        let text = written.value.as_str();
+        if text == INTERNET {
             return Some(Party::Internet);
         }
-        self.zone(written, zones).map(Party::Zone)
+        if let Some(zone) = known.zones.keys().find(|zone| zone.as_str() == text) {
+            return Some(Party::Zone(zone.clone()));
+        }
+        if known.groups.contains_key(text) {
+            self.named.insert(text.to_owned());
+            return Some(Party::Group(text.to_owned()));
+        }
+        if let Some(host) = known.hosts.keys().find(|host| host.as_str() == text) {
+            return self.with_addresses(host.clone(), written, known);
+        }
+        if text.contains(['/', ':']) {
+            return self.network_of_a_zone(written, &known.zones);
+        }
+        if self.is_full() {
+            return None;
+        }
+        let zones = || known.zones.keys().map(ZoneName::as_str);
+        let names = zones()
+            .chain(known.groups.keys().map(String::as_str))
+            .chain(known.hosts.keys().map(HostName::as_str))
+            .chain([INTERNET]);
+        let shown: String = text.chars().take(MAX_SHOWN_NAME).collect();
+        let message = format!("\"{shown}\" is no zone, group or host (zones: {})", listed(zones()));
+        let problem = self.source.at(written, message).or_meant(text, names);
+        self.note(problem)
     }
 
-    fn service(
-        &mut self,
-        written: &Spanned<String>,
-        services: &BTreeMap<String, Service>,
-    ) -> Option<String> {
-        if services.contains_key(&written.value) {
+    fn service(&mut self, written: &Spanned<String>, known: &Known) -> Option<String> {
+        if known.services.contains_key(&written.value) {
+            self.used.insert(written.value.clone());
             return Some(written.value.clone());
         }
         if self.is_full() {
@@ -508,7 +805,7 @@ impl Reader<'_> {
         }
         let shown: String = written.value.chars().take(MAX_SHOWN_NAME).collect();
         let problem = self.source.at(written, format!("service \"{shown}\" is not defined"));
-        self.note(problem.or_meant(&written.value, services.keys().map(String::as_str)))
+        self.note(problem.or_meant(&written.value, known.services.keys().map(String::as_str)))
     }
 
     fn known_host(
@@ -542,7 +839,8 @@ impl Reader<'_> {
                 if self.is_full() {
                     break;
                 }
-                let Some(address) = self.address(written, zone.as_ref(), zones) else {
+                let own = zone.as_ref().filter(|_| !host.forwards);
+                let Some(address) = self.address(written, own, zones) else {
                     continue;
                 };
                 let line = written.referenced.line();
@@ -553,7 +851,16 @@ impl Reader<'_> {
                 addresses.push(address);
             }
             if let (Some(name), Some(zone)) = (name, zone) {
-                hosts.insert(name, HostEntry { zone, addresses, forwards: host.forwards });
+                hosts.insert(
+                    name,
+                    HostEntry {
+                        zone,
+                        addresses,
+                        forwards: host.forwards,
+                        mode: host.mode,
+                        on_drift: host.on_drift,
+                    },
+                );
             }
         }
         hosts
@@ -570,8 +877,15 @@ impl Reader<'_> {
             let problem = self.source.at(written, format!("\"{shown}\" is not an address"));
             return self.note(problem.help("write it as 10.1.7.20 or \"fd00:1::7\""));
         };
-        let zone = zone?;
         let holds = |zone: &Zone| zone.networks.iter().any(|network| network.contains(&address));
+        // A host that forwards between zones has addresses in them.
+        let Some(zone) = zone else {
+            if zones.values().any(holds) {
+                return Some(address);
+            }
+            let problem = self.source.at(written, format!("{address} is in no zone"));
+            return self.note(problem.help("add its network to one"));
+        };
         if zones.get(zone).is_some_and(holds) {
             return Some(address);
         }
@@ -582,4 +896,14 @@ impl Reader<'_> {
             None => problem.help("it is in no zone: add its network to one"),
         })
     }
+}
+
+/// The first names of many.
+fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    let mut names = names;
+    let mut listed = names.by_ref().take(LISTED).collect::<Vec<_>>().join(", ");
+    if names.next().is_some() {
+        listed.push_str(", ...");
+    }
+    listed
 }
