@@ -125,6 +125,8 @@ pub enum Command {
     Check(OneHost),
     /// Let hosts in, and throw them out
     Enroll(Enroll),
+    /// Check a policy, compile it, and see what it changes
+    Policy(PolicyVerb),
     /// Print a link that signs one browser in, once
     Signin,
 }
@@ -219,6 +221,67 @@ pub enum EnrollCommand {
     Refuse(OneHost),
     /// Throw a host out at once; its open session is cut
     Revoke(Revoke),
+}
+
+/// Arguments of `policy`.
+#[derive(Debug, Clone, Args)]
+pub struct PolicyVerb {
+    /// What to do with it.
+    #[command(subcommand)]
+    pub command: PolicyCommand,
+}
+
+/// The commands under `policy`.
+#[derive(Debug, Clone, Subcommand)]
+pub enum PolicyCommand {
+    /// Read a policy and say everything that is wrong with it
+    Check(OnePolicy),
+    /// Print the ruleset that a policy means for one host
+    Compile(Compile),
+    /// Show which connections a new policy opens and closes
+    Diff(TwoPolicies),
+}
+
+/// One policy file.
+#[derive(Debug, Clone, Args)]
+pub struct OnePolicy {
+    /// The policy file
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+}
+
+/// Arguments of `policy compile`.
+#[derive(Debug, Clone, Args)]
+pub struct Compile {
+    /// The policy file
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// The host
+    #[arg(long, value_name = "HOST")]
+    pub host: HostName,
+    /// Its zone, for a host that the policy does not name
+    #[arg(long, value_name = "ZONE")]
+    pub zone: Option<ZoneName>,
+    /// The ruleset of a quarantine instead
+    #[arg(long)]
+    pub quarantine: bool,
+}
+
+/// Arguments of `policy diff`.
+#[derive(Debug, Clone, Args)]
+pub struct TwoPolicies {
+    /// The policy as it is
+    #[arg(value_name = "OLD")]
+    pub old: PathBuf,
+    /// The policy that takes its place
+    #[arg(value_name = "NEW")]
+    pub new: PathBuf,
+    /// Only what begins or ends at this host
+    #[arg(long, value_name = "HOST")]
+    pub host: Option<HostName>,
+    /// End with 6 when something changes
+    #[arg(long)]
+    pub exit_code: bool,
 }
 
 /// Arguments of `enroll token`.

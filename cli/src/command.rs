@@ -4,6 +4,7 @@ mod alerts;
 pub mod check;
 mod enroll;
 mod hosts;
+mod policy;
 mod signin;
 mod status;
 mod up;
@@ -40,6 +41,7 @@ pub fn run(arguments: Arguments, screen: Screen) -> Result<Done, Failure> {
         Command::Alerts(alerts) => alerts::run(&alerts, &Asking::new(&global, screen)?),
         Command::Check(one) => Ok(check::run(&one.host, Asking::new(&global, screen), screen)),
         Command::Enroll(enroll) => enroll::run(&enroll.command, &Asking::new(&global, screen)?),
+        Command::Policy(policy) => policy::run(&policy.command, global.output, screen),
         Command::Signin => signin::run(&Asking::new(&global, screen)?),
     }
 }

@@ -23,6 +23,10 @@ const COMMANDS: &[(&str, &str)] = &[
     ("bailey enroll approve", "批准等待中的机器使用其主机名；原机器随即失效"),
     ("bailey enroll refuse", "拒绝等待中的机器"),
     ("bailey enroll revoke", "立即吊销主机，并切断其现有会话"),
+    ("bailey policy", "检查、编译策略，并查看其带来的变化"),
+    ("bailey policy check", "读取策略文件，并指出其中的全部错误"),
+    ("bailey policy compile", "打印策略对一台主机生成的规则集"),
+    ("bailey policy diff", "显示新策略放行和阻断了哪些连接"),
     ("bailey signin", "打印一次性登录链接，供一个浏览器使用"),
 ];
 
@@ -57,6 +61,15 @@ const ARGUMENTS: &[(&str, &str, &str)] = &[
     ("bailey enroll revoke", "host", "主机名"),
     ("bailey enroll revoke", "reason", "原因，记入日志"),
     ("bailey enroll revoke", "yes", "不再询问"),
+    ("bailey policy check", "file", "策略文件"),
+    ("bailey policy compile", "file", "策略文件"),
+    ("bailey policy compile", "host", "主机名"),
+    ("bailey policy compile", "zone", "该主机所在的安全域，策略未声明该主机时使用"),
+    ("bailey policy compile", "quarantine", "改为打印隔离处置时的规则集"),
+    ("bailey policy diff", "old", "现行策略"),
+    ("bailey policy diff", "new", "将要替换它的策略"),
+    ("bailey policy diff", "host", "只显示以该主机为一端的变化"),
+    ("bailey policy diff", "exit_code", "有变化时以 6 退出"),
 ];
 
 /// What a value must be, by the name under which usage shows it.
@@ -261,7 +274,7 @@ mod tests {
                     .get_value_names()
                     .and_then(|names| names.first())
                     .map(clap::builder::Str::as_str);
-                let free = ["DIR", "FILE", "TEXT", "FORMAT", "LANGUAGE"];
+                let free = ["DIR", "FILE", "OLD", "NEW", "TEXT", "FORMAT", "LANGUAGE"];
                 let name = name.unwrap_or_default();
                 let wanted = format!("<{name}>");
                 let explained = WANTED.iter().any(|(known, _)| *known == wanted);

@@ -6,15 +6,17 @@
 //! A fact meets the modules in this order:
 //! [`fact`] (what a probe read) → [`host`] (all that is held of one host) →
 //! [`check`] (facts and expectations to verdicts) → [`finding`] (verdicts over time).
-//! [`policy`] and [`expectation`] are what people write.
+//! [`policy`] and [`expectation`] are what people write; [`plan`] tells what a new policy changes.
 
 pub mod check;
+pub mod compile;
 pub mod digest;
 pub mod expectation;
 pub mod fact;
 pub mod finding;
 pub mod host;
 pub mod name;
+pub mod plan;
 pub mod policy;
 pub mod report;
 pub mod text;

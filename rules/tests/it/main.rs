@@ -4,12 +4,14 @@
 
 mod agent;
 mod backup;
+mod compile;
 mod expectation;
 mod facts;
 mod finding;
 mod firewall;
 mod host;
 mod isolation;
+mod plan;
 mod policy;
 mod site;
 mod unit;

@@ -6,9 +6,9 @@ use std::path::Path;
 
 use bailey_rules::name::{HostName, ZoneName};
 use bailey_rules::policy::Policy;
-use bailey_rules::yaml;
 use ipnet::IpNet;
 
+use crate::command::policy::read;
 use crate::exit::{Exit, Failure};
 use crate::this_host;
 
@@ -28,22 +28,7 @@ pub(super) fn present(path: &Path, zone: Option<&ZoneName>) -> Result<Policy, Fa
     if !path.try_exists().map_err(|e| cannot(&e))? {
         write_first(path, zone)?;
     }
-    let text = read_bounded(path).map_err(|e| cannot(&e))?;
-    Policy::parse(&shown, &text).map_err(|problems| {
-        Failure::error(
-            format!("the policy is wrong:\n{problems}"),
-            format!("策略文件有误：\n{problems}"),
-        )
-    })
-}
-
-fn read_bounded(path: &Path) -> std::io::Result<String> {
-    use std::io::Read as _;
-    // One octet more than is taken, so that a longer file is refused and never cut.
-    let most = u64::try_from(yaml::MAX_FILE).unwrap_or(u64::MAX).saturating_add(1);
-    let mut text = String::new();
-    std::fs::File::open(path)?.take(most).read_to_string(&mut text)?;
-    Ok(text)
+    read(path)
 }
 
 /// Written whole under another name first, so that no half of it is ever read.

@@ -1,0 +1,369 @@
+//! From the policy and one host to the one table that its kernel gets: `table inet bailey`.
+//!
+//! The table says the same as [`Policy::allows`], for the packets that this host receives, sends or
+//! forwards. What it adds is what the network itself needs (loopback, replies, neighbour
+//! discovery), and counters. `docs/ruleset.md` tells how to read it.
+//!
+//! The same policy gives the same text, octet for octet.
+
+mod rule;
+mod set;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+use self::rule::{Way, comment};
+use self::set::{Family, Sets};
+use crate::name::{HostName, ZoneName};
+use crate::policy::{Addresses, Mode, OnDrift, Origin, Party, Permit, Policy, Service};
+
+/// At most so many refused packets a second go to the kernel's log.
+const LOGGED_A_SECOND: u32 = 10;
+/// At most so many at once.
+const LOGGED_AT_ONCE: u32 = 20;
+
+/// Neighbour discovery (RFC 4861) that a host receives and sends. A packet of it was forwarded by
+/// nobody exactly when its hop limit is 255.
+const NEIGHBOURS: &str = "icmpv6 type { nd-router-solicit, nd-router-advert, nd-neighbor-solicit, \
+                          nd-neighbor-advert } ip6 hoplimit 255 accept";
+/// Multicast listeners (RFC 2710, RFC 3810), without which switches do not deliver neighbour
+/// discovery. Their hop limit is 1.
+const LISTENERS: &str = "icmpv6 type { mld-listener-query, mld-listener-report, \
+                         mld-listener-done, mld2-listener-report } ip6 hoplimit 1 accept";
+
+/// What the policy means for one host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Compiled {
+    /// One `table inet bailey { ... }` for nft(8).
+    pub text: String,
+    /// Whether it drops or only counts what the policy does not let through.
+    pub mode: Mode,
+    /// Whether it is put back when somebody else changes it.
+    pub restore: bool,
+}
+
+/// The ruleset of a host. `file` is what comments call the policy, `zone` the zone the host was
+/// enrolled into; a host that the policy names is in the zone that the policy says.
+#[must_use]
+pub fn ruleset(policy: &Policy, file: &str, host: &HostName, zone: &ZoneName) -> Compiled {
+    let place = Place::of(policy, host, zone);
+    let mode = policy.mode_of(host, place.zone);
+    let mut table = Table::new(policy, file, mode);
+    table.hook(&place, Hook::Input);
+    table.hook(&place, Hook::Output);
+    table.hook(&place, Hook::Forward);
+    let what = match mode {
+        Mode::Observe => "observe",
+        Mode::Enforce => "enforce",
+    };
+    Compiled {
+        text: table.text(&format!("{} {host} {what}", policy.site)),
+        mode,
+        restore: policy.on_drift_of(host, place.zone) == OnDrift::Restore,
+    }
+}
+
+/// The ruleset of a host in quarantine: it is administered, it reports, it opens the services that
+/// the policy names for this inside its own zone, and nothing else. What was open is cut.
+#[must_use]
+pub fn quarantine(policy: &Policy, file: &str, host: &HostName, zone: &ZoneName) -> String {
+    let place = Place::of(policy, host, zone);
+    let mut kept: Vec<Permit> = place
+        .permits
+        .iter()
+        .filter(|permit| matches!(permit.origin, Origin::Management(_) | Origin::Collector(_)))
+        .cloned()
+        .collect();
+    let own_zone = policy.addresses(&Party::Zone(place.zone.clone()));
+    let line = kept.first().map_or(0, |permit| permit.line);
+    kept.extend(policy.quarantine.services.iter().map(|service| Permit {
+        origin: Origin::Management(place.zone.clone()),
+        line,
+        from: place.addresses.clone(),
+        to: own_zone.clone(),
+        service: policy.services.get(service).cloned().unwrap_or_default(),
+    }));
+    let mut table = Table::new(policy, file, Mode::Enforce);
+    for hook in [Hook::Input, Hook::Output, Hook::Forward] {
+        let mut rules = own(hook);
+        if hook != Hook::Forward {
+            for permit in &kept {
+                rules.extend(table.both_ways(permit, &place, hook, None));
+            }
+        }
+        table.base(hook, &rules);
+    }
+    table.text(&format!("{} {host} quarantine", policy.site))
+}
+
+/// One host as the policy sees it.
+struct Place<'a> {
+    zone: &'a ZoneName,
+    /// Its addresses; those of its whole zone where the policy names none.
+    addresses: Addresses,
+    forwards: bool,
+    /// What can concern it.
+    permits: Vec<Permit>,
+}
+
+impl<'a> Place<'a> {
+    fn of(policy: &'a Policy, host: &HostName, zone: &'a ZoneName) -> Self {
+        let entry = policy.hosts.get(host);
+        let zone = entry.map_or(zone, |entry| &entry.zone);
+        let mut addresses = policy.addresses(&Party::Host(host.clone()));
+        if addresses.is_empty() {
+            addresses = policy.addresses(&Party::Zone(zone.clone()));
+        }
+        let forwards = policy.forwards(host);
+        let mut permits = policy.permits();
+        permits.retain(|permit| {
+            forwards || permit.from.meets(&addresses) || permit.to.meets(&addresses)
+        });
+        Self { zone, addresses, forwards, permits }
+    }
+
+    /// Whether packets in the direction of a permit pass here.
+    fn concerns(&self, permit: &Permit, hook: Hook, way: Way) -> bool {
+        let (from, to) = match way {
+            Way::Opening | Way::There => (&permit.from, &permit.to),
+            Way::Back => (&permit.to, &permit.from),
+        };
+        match hook {
+            Hook::Input => to.meets(&self.addresses),
+            Hook::Output => from.meets(&self.addresses),
+            Hook::Forward => self.forwards,
+        }
+    }
+}
+
+/// Where a packet is met (nft(8), ADDRESS FAMILIES).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Hook {
+    Input,
+    Output,
+    Forward,
+}
+
+impl Hook {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Input => "input",
+            Self::Output => "output",
+            Self::Forward => "forward",
+        }
+    }
+}
+
+/// What a host needs to be on a network at all.
+fn own(hook: Hook) -> Vec<String> {
+    match hook {
+        Hook::Input => vec![
+            "iif lo accept".to_owned(),
+            "ip saddr 127.0.0.0/8 goto refused".to_owned(),
+            "ip6 saddr ::1 goto refused".to_owned(),
+            NEIGHBOURS.to_owned(),
+            LISTENERS.to_owned(),
+        ],
+        Hook::Output => {
+            vec!["oif lo accept".to_owned(), NEIGHBOURS.to_owned(), LISTENERS.to_owned()]
+        }
+        Hook::Forward => Vec::new(),
+    }
+}
+
+/// The table as it grows.
+struct Table<'a> {
+    policy: &'a Policy,
+    file: &'a str,
+    mode: Mode,
+    sets: Sets,
+    counters: BTreeSet<String>,
+    chains: String,
+}
+
+impl<'a> Table<'a> {
+    fn new(policy: &'a Policy, file: &'a str, mode: Mode) -> Self {
+        let counters = [match mode {
+            Mode::Observe => "would-drop".to_owned(),
+            Mode::Enforce => "dropped".to_owned(),
+        }];
+        Self {
+            policy,
+            file,
+            mode,
+            sets: Sets::of(policy),
+            counters: counters.into(),
+            chains: String::new(),
+        }
+    }
+
+    /// One base chain of an ordinary ruleset.
+    fn hook(&mut self, place: &Place<'_>, hook: Hook) {
+        let mut rules = own(hook);
+        if hook == Hook::Forward && !place.forwards {
+            self.base(hook, &rules);
+            return;
+        }
+        rules.push("ct state invalid goto refused".to_owned());
+        rules.extend(self.foreign(place, hook));
+        // Exchange points come before the general rule for replies, so that all that crosses there
+        // is counted there.
+        for permit in &place.permits {
+            if let Origin::Exchange(name) = &permit.origin {
+                rules.extend(self.both_ways(permit, place, hook, Some(name)));
+            }
+        }
+        rules.push("ct state established,related accept".to_owned());
+        for permit in &place.permits {
+            let counter = match &permit.origin {
+                Origin::Exchange(_) => continue,
+                Origin::Flow(nth) => format!("flow-{nth}"),
+                Origin::Management(zone) => format!("management-{zone}"),
+                Origin::Collector(zone) => format!("collector-{zone}"),
+            };
+            if place.concerns(permit, hook, Way::Opening) {
+                rules.extend(self.one_way(permit, Way::Opening, Some(&counter)));
+            }
+        }
+        self.base(hook, &rules);
+    }
+
+    /// Cuts what has no business here in either direction, connections too that were opened before
+    /// this policy came.
+    fn foreign(&mut self, place: &Place<'_>, hook: Hook) -> Vec<String> {
+        let zones: BTreeMap<Option<&ZoneName>, Addresses> = self
+            .policy
+            .zones
+            .keys()
+            .map(|zone| (Some(zone), self.policy.addresses(&Party::Zone(zone.clone()))))
+            .chain([(None, self.policy.addresses(&Party::Internet))])
+            .collect();
+        let touched = |permit: &Permit| -> (BTreeSet<Option<&ZoneName>>, BTreeSet<_>) {
+            let meets = |end: &Addresses| {
+                zones.iter().filter(|(_, all)| all.meets(end)).map(|(zone, _)| *zone).collect()
+            };
+            (meets(&permit.from), meets(&permit.to))
+        };
+        let mut known: BTreeSet<(Option<&ZoneName>, Option<&ZoneName>)> = BTreeSet::new();
+        for permit in &place.permits {
+            let (from, to) = touched(permit);
+            for from in &from {
+                for to in &to {
+                    known.extend([(*from, *to), (*to, *from)]);
+                }
+            }
+        }
+        let mut rules = Vec::new();
+        for (&zone, all) in &zones {
+            if hook != Hook::Forward && zone != Some(place.zone) {
+                continue;
+            }
+            let foreign = zones
+                .iter()
+                .filter(|(other, _)| **other != zone && !known.contains(&(zone, **other)))
+                .fold(Addresses::default(), |foreign, (_, all)| foreign.with(all));
+            let name = zone.map_or("internet", ZoneName::as_str);
+            self.sets.call(&foreign, &format!("foreign-to-{name}"));
+            for family in Family::BOTH {
+                let Some(strangers) = self.sets.term(&foreign, family) else {
+                    continue;
+                };
+                let ip = family.word();
+                match hook {
+                    Hook::Input => rules.push(format!("{ip} saddr {strangers} goto refused")),
+                    Hook::Output => rules.push(format!("{ip} daddr {strangers} goto refused")),
+                    Hook::Forward => {
+                        if let Some(own) = self.sets.term(all, family) {
+                            rules.push(format!(
+                                "{ip} saddr {own} {ip} daddr {strangers} goto refused"
+                            ));
+                        }
+                    }
+                }
+            }
+        }
+        rules
+    }
+
+    /// A permit with its replies, each counted where there is a name to count under.
+    fn both_ways(
+        &mut self,
+        permit: &Permit,
+        place: &Place<'_>,
+        hook: Hook,
+        exchange: Option<&str>,
+    ) -> Vec<String> {
+        let mut rules = Vec::new();
+        for (way, end) in [(Way::There, "to"), (Way::Back, "back")] {
+            let counter = exchange.map(|name| format!("exchange-{name}-{end}"));
+            if place.concerns(permit, hook, way) {
+                rules.extend(self.one_way(permit, way, counter.as_deref()));
+            }
+        }
+        rules
+    }
+
+    fn one_way(&mut self, permit: &Permit, way: Way, counter: Option<&str>) -> Vec<String> {
+        let mut rules = Vec::new();
+        for family in Family::BOTH {
+            let (from, to) = match way {
+                Way::Opening | Way::There => (&permit.from, &permit.to),
+                Way::Back => (&permit.to, &permit.from),
+            };
+            let (Some(from), Some(to)) = (self.sets.term(from, family), self.sets.term(to, family))
+            else {
+                continue;
+            };
+            let ip = family.word();
+            for carried in rule::carried(&permit.service, family, way) {
+                let count = counter.map(|name| format!("counter name {name} "));
+                rules.push(format!(
+                    "{ip} saddr {from} {ip} daddr {to} {carried} {} {}accept comment \"{}\"",
+                    way.state(),
+                    count.unwrap_or_default(),
+                    comment(self.file, permit),
+                ));
+            }
+        }
+        if let Some(name) = counter.filter(|_| !rules.is_empty()) {
+            self.counters.insert(name.to_owned());
+        }
+        rules
+    }
+
+    fn base(&mut self, hook: Hook, rules: &[String]) {
+        let name = hook.name();
+        let policy = match self.mode {
+            Mode::Observe => "accept",
+            Mode::Enforce => "drop",
+        };
+        // Writing to a String cannot fail.
+        let _ = write!(
+            self.chains,
+            "\n\tchain {name} {{\n\t\ttype filter hook {name} priority filter; policy {policy};\n"
+        );
+        for rule in rules.iter().map(String::as_str).chain(["goto refused"]) {
+            let _ = writeln!(self.chains, "\t\t{rule}");
+        }
+        self.chains.push_str("\t}\n");
+    }
+
+    fn text(&self, title: &str) -> String {
+        let (counter, verdict, said) = match self.mode {
+            Mode::Observe => ("would-drop", "accept", "bailey would drop: "),
+            Mode::Enforce => ("dropped", "drop", "bailey drop: "),
+        };
+        let mut out = format!("table inet bailey {{\n\tcomment \"{title}\"\n\n");
+        for counter in &self.counters {
+            let _ = writeln!(out, "\tcounter {counter} {{\n\t}}\n");
+        }
+        self.sets.write(&mut out);
+        let _ = write!(
+            out,
+            "\tchain refused {{\n\t\tlimit rate {LOGGED_A_SECOND}/second burst {LOGGED_AT_ONCE} \
+             packets log prefix \"{said}\"\n\t\tcounter name {counter} {verdict}\n\t}}\n{}}}\n",
+            self.chains
+        );
+        out
+    }
+}

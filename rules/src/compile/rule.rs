@@ -1,0 +1,105 @@
+//! What a rule of a permit matches besides its addresses.
+
+use super::Service;
+use super::set::Family;
+use crate::policy::{Origin, Permit, Ports};
+
+/// The longest comment of a rule that nft(8) takes, in octets.
+const MAX_COMMENT: usize = 128;
+
+/// Which packets of a permitted connection a rule is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// The first one.
+    Opening,
+    /// All in the direction of the first one.
+    There,
+    /// The replies.
+    Back,
+}
+
+impl Way {
+    /// What connection tracking says of them.
+    pub(super) const fn state(self) -> &'static str {
+        match self {
+            Self::Opening => "ct state new",
+            Self::There => "ct state new,established ct direction original",
+            Self::Back => "ct state established ct direction reply",
+        }
+    }
+}
+
+/// The matches for a service, one for each rule that it takes.
+pub(super) fn carried(service: &Service, family: Family, way: Way) -> Vec<String> {
+    let port = match way {
+        Way::Opening | Way::There => "dport",
+        Way::Back => "sport",
+    };
+    let mut matches = Vec::new();
+    match (service.tcp.as_slice(), service.udp.as_slice()) {
+        ([], []) => {}
+        (tcp, []) => matches.push(format!("tcp {port} {}", one_of(&ports(tcp)))),
+        ([], udp) => matches.push(format!("udp {port} {}", one_of(&ports(udp)))),
+        (tcp, udp) => {
+            let tcp = ports(tcp).into_iter().map(|ports| format!("tcp . {ports}"));
+            let udp = ports(udp).into_iter().map(|ports| format!("udp . {ports}"));
+            let both: Vec<String> = tcp.chain(udp).collect();
+            matches.push(format!("meta l4proto . th {port} {{ {} }}", both.join(", ")));
+        }
+    }
+    let (protocol, types): (_, Vec<u8>) = match family {
+        Family::V4 => ("icmp", service.icmp.iter().map(|kind| kind.0).collect()),
+        Family::V6 => ("icmpv6", service.icmpv6.iter().map(|kind| kind.0).collect()),
+    };
+    if !types.is_empty() {
+        matches.push(match way {
+            Way::Opening | Way::There => {
+                let types: Vec<String> = types.iter().map(ToString::to_string).collect();
+                format!("{protocol} type {}", one_of(&types))
+            }
+            // Tracking pairs a reply with its request by type and identifier.
+            Way::Back => {
+                let number = match family {
+                    Family::V4 => "icmp",
+                    Family::V6 => "ipv6-icmp",
+                };
+                format!("meta l4proto {number}")
+            }
+        });
+    }
+    matches
+}
+
+/// Ports in order, each once: nft(8) refuses ranges that overlap.
+fn ports(ports: &[Ports]) -> Vec<String> {
+    let all = Service { tcp: ports.to_vec(), ..Service::default() };
+    all.without(&Service::default()).tcp.iter().map(ToString::to_string).collect()
+}
+
+fn one_of(values: &[String]) -> String {
+    match values {
+        [one] => one.clone(),
+        many => format!("{{ {} }}", many.join(", ")),
+    }
+}
+
+/// Where a rule comes from: `policy.yaml:14 flow 3`.
+pub(super) fn comment(file: &str, permit: &Permit) -> String {
+    let what = match &permit.origin {
+        Origin::Flow(nth) => format!("flow {nth}"),
+        Origin::Exchange(name) => format!("exchange point {name}"),
+        Origin::Management(zone) => format!("management {zone}"),
+        Origin::Collector(zone) => format!("collector {zone}"),
+    };
+    let rest = format!(":{} {what}", permit.line);
+    // The name of a file is free text, and must end neither the comment nor the rule.
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    let file: String = file
+        .chars()
+        .map(|c| if plain(c) { c } else { '_' })
+        .take(MAX_COMMENT.saturating_sub(rest.len() + 1))
+        .collect();
+    let mut comment = format!("{file}{rest}");
+    comment.truncate(MAX_COMMENT - 1);
+    comment
+}
