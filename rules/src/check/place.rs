@@ -1,12 +1,12 @@
 //! Where an address lies as a host sees it, for the checks of isolation.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::{Given, Status, Verdict};
 use crate::fact::links::{Interface, LinkKind};
 use crate::name::ZoneName;
-use crate::policy;
+use crate::policy::{self, Party};
 use crate::text::Text;
 
 /// Where an address lies.
@@ -14,7 +14,8 @@ use crate::text::Text;
 pub(super) enum Place<'a> {
     /// Loopback, link-local, multicast: nowhere that matters.
     NotCounted,
-    /// In the host's own zone, or in one that the rule files grant it.
+    /// In the host's own zone, in one that the policy gives it an address in (a gateway), or in one
+    /// that the rule files grant it.
     Home,
     /// In a zone that is not the host's.
     Foreign(&'a ZoneName),
@@ -30,6 +31,9 @@ pub(super) struct Map<'a> {
     interfaces: BTreeMap<&'a str, &'a Interface>,
     /// For each bridge the names of its members by which packets can leave the host.
     wires: BTreeMap<&'a str, Vec<&'a str>>,
+    /// Zones in which the policy gives this host addresses. Only of hosts that forward are there
+    /// more than their own.
+    declared: BTreeSet<&'a ZoneName>,
 }
 
 impl<'a> Map<'a> {
@@ -54,7 +58,9 @@ impl<'a> Map<'a> {
                 wires.entry(master).or_default().push(name);
             }
         }
-        Ok(Self { given: *given, interfaces, wires })
+        let host = Party::Host(given.host.name.clone());
+        let declared = given.policy.zones_of(&host).into_iter().flatten().collect();
+        Ok(Self { given: *given, interfaces, wires, declared })
     }
 
     /// Where `address`, met on `interface`, lies.
@@ -65,6 +71,7 @@ impl<'a> Map<'a> {
         let wanted = &self.given.wanted.isolation;
         match self.given.policy.zone_of(address) {
             Some(zone) if *zone == self.given.host.zone => Place::Home,
+            Some(zone) if self.declared.contains(zone) => Place::Home,
             Some(zone) if wanted.other_zones.contains(zone) => Place::Home,
             Some(zone) => Place::Foreign(zone),
             None => {

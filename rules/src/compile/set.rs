@@ -8,6 +8,10 @@ use super::{Addresses, Party, Policy};
 /// Networks and ranges on a line of a set.
 const A_LINE: usize = 4;
 
+/// The longest name that a set gets from the policy, in octets. The kernel takes 255
+/// (`NFT_SET_MAXNAMELEN`), and a host's name alone may have as many.
+const MAX_NAME: usize = 200;
+
 /// A family of addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Family {
@@ -71,9 +75,11 @@ impl Sets {
         sets
     }
 
-    /// Gives a set of addresses a name, unless it has one.
+    /// Gives a set of addresses a name, unless it has one or the name is too long.
     pub(super) fn call(&mut self, all: &Addresses, name: &str) {
-        self.names.entry(all.clone()).or_insert_with(|| name.to_owned());
+        if name.len() <= MAX_NAME {
+            self.names.entry(all.clone()).or_insert_with(|| name.to_owned());
+        }
     }
 
     /// How a rule names the addresses of one family: as a network or range when it is only one, else

@@ -92,6 +92,16 @@ fn a_name_of_a_file_ends_no_comment() {
 }
 
 #[test]
+fn a_long_name_of_a_host_is_no_name_of_a_set() {
+    let long = ["a"; 120].join(".");
+    let more = format!("\nhosts:\n  {long}: {{zone: inner, addresses: [10.1.7.1, 10.1.7.9]}}");
+    let flow = format!("flows:\n  - {{from: {long}, to: inner, service: web}}");
+    let written = POLICY.replace("\nhosts:", &more).replace("flows:", &flow);
+    let text = text(&policy(&written), "oa-17", "inner");
+    assert!(text.contains("set networks-1-v4"), "{text}");
+}
+
+#[test]
 fn many_networks_become_sets_and_not_rules() {
     let networks = |second: u8| -> String {
         let all: Vec<String> =

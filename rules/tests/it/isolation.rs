@@ -102,6 +102,22 @@ expectations:
 }
 
 #[test]
+fn a_gateway_is_at_home_where_the_policy_gives_it_addresses() {
+    let gateway = |more: &'static str| {
+        move |site: &mut Site| {
+            let declared = format!("addresses: [10.1.7.20{more}], forwards: true");
+            site.policy = POLICY.replace("addresses: [10.1.7.20]", &declared);
+            site.set("eth1", interface(LinkKind::Ethernet, "e1000", &["10.250.0.1/24"]));
+            site.set("10.250.0.9 dev eth1", neighbour("10.250.0.9", "eth1"));
+        }
+    };
+    for check in ["foreign_address", "foreign_neighbour"] {
+        assert_eq!(found(check, gateway(", 10.250.0.1")), "ok", "{check}");
+        assert!(found(check, gateway("")).ends_with("critical"), "{check}");
+    }
+}
+
+#[test]
 fn a_zone_that_the_policy_does_not_know_proves_nothing() {
     let unknown = |site: &mut Site| {
         site.policy = "site: jiaxing\nzones: {outer: {networks: [172.20.0.0/16]}}".to_owned();
