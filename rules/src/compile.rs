@@ -11,6 +11,7 @@ mod set;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use self::rule::{Way, comment};
 use self::set::{Family, Sets};
@@ -74,13 +75,14 @@ pub fn quarantine(policy: &Policy, file: &str, host: &HostName, zone: &ZoneName)
         .filter(|permit| matches!(permit.origin, Origin::Management(_) | Origin::Collector(_)))
         .cloned()
         .collect();
-    let own_zone = policy.addresses(&Party::Zone(place.zone.clone()));
+    let host_itself = Arc::new(place.addresses.clone());
+    let own_zone = Arc::new(policy.addresses(&Party::Zone(place.zone.clone())));
     let line = kept.first().map_or(0, |permit| permit.line);
     kept.extend(policy.quarantine.services.iter().map(|service| Permit {
         origin: Origin::Management(place.zone.clone()),
         line,
-        from: place.addresses.clone(),
-        to: own_zone.clone(),
+        from: Arc::clone(&host_itself),
+        to: Arc::clone(&own_zone),
         service: policy.services.get(service).cloned().unwrap_or_default(),
     }));
     let mut table = Table::new(policy, file, Mode::Enforce);
@@ -101,6 +103,8 @@ struct Place<'a> {
     zone: &'a ZoneName,
     /// Its addresses; those of its whole zone where the policy names none.
     addresses: Addresses,
+    /// The zones that it has addresses in.
+    zones: BTreeSet<Option<&'a ZoneName>>,
     forwards: bool,
     /// What can concern it.
     permits: Vec<Permit>,
@@ -110,16 +114,20 @@ impl<'a> Place<'a> {
     fn of(policy: &'a Policy, host: &HostName, zone: &'a ZoneName) -> Self {
         let entry = policy.hosts.get(host);
         let zone = entry.map_or(zone, |entry| &entry.zone);
-        let mut addresses = policy.addresses(&Party::Host(host.clone()));
+        let itself = Party::Host(host.clone());
+        let mut addresses = policy.addresses(&itself);
+        let mut zones = BTreeSet::from([Some(zone)]);
         if addresses.is_empty() {
             addresses = policy.addresses(&Party::Zone(zone.clone()));
+        } else {
+            zones.extend(policy.zones_of(&itself));
         }
         let forwards = policy.forwards(host);
         let mut permits = policy.permits();
         permits.retain(|permit| {
             forwards || permit.from.meets(&addresses) || permit.to.meets(&addresses)
         });
-        Self { zone, addresses, forwards, permits }
+        Self { zone, addresses, zones, forwards, permits }
     }
 
     /// Whether packets in the direction of a permit pass here.
@@ -134,6 +142,30 @@ impl<'a> Place<'a> {
             Hook::Forward => self.forwards,
         }
     }
+}
+
+/// Pairs of zones between which something is permitted in one direction or the other. `None` is the
+/// Internet.
+fn meetings<'a>(
+    zones: &[(Option<&'a ZoneName>, Addresses)],
+    permits: &[Permit],
+) -> BTreeSet<(Option<&'a ZoneName>, Option<&'a ZoneName>)> {
+    // Many permits share an end.
+    let mut asked: BTreeMap<*const Addresses, Vec<Option<&'a ZoneName>>> = BTreeMap::new();
+    let mut touched = |end: &Arc<Addresses>| -> Vec<Option<&'a ZoneName>> {
+        let met = || zones.iter().filter(|(_, all)| all.meets(end)).map(|(zone, _)| *zone);
+        asked.entry(Arc::as_ptr(end)).or_insert_with(|| met().collect()).clone()
+    };
+    let mut known = BTreeSet::new();
+    for permit in permits {
+        let (from, to) = (touched(&permit.from), touched(&permit.to));
+        for from in &from {
+            for to in &to {
+                known.extend([(*from, *to), (*to, *from)]);
+            }
+        }
+    }
+    known
 }
 
 /// Where a packet is met (nft(8), ADDRESS FAMILIES).
@@ -231,54 +263,46 @@ impl<'a> Table<'a> {
     /// Cuts what has no business here in either direction, connections too that were opened before
     /// this policy came.
     fn foreign(&mut self, place: &Place<'_>, hook: Hook) -> Vec<String> {
-        let zones: BTreeMap<Option<&ZoneName>, Addresses> = self
+        let zones: Vec<(Option<&ZoneName>, Addresses)> = self
             .policy
             .zones
             .keys()
             .map(|zone| (Some(zone), self.policy.addresses(&Party::Zone(zone.clone()))))
             .chain([(None, self.policy.addresses(&Party::Internet))])
             .collect();
-        let touched = |permit: &Permit| -> (BTreeSet<Option<&ZoneName>>, BTreeSet<_>) {
-            let meets = |end: &Addresses| {
-                zones.iter().filter(|(_, all)| all.meets(end)).map(|(zone, _)| *zone).collect()
-            };
-            (meets(&permit.from), meets(&permit.to))
+        let all_of = |these: &dyn Fn(Option<&ZoneName>, &Addresses) -> bool| {
+            let these = zones.iter().filter(|(zone, all)| these(*zone, all));
+            these.map(|(_, all)| all).collect::<Addresses>()
         };
-        let mut known: BTreeSet<(Option<&ZoneName>, Option<&ZoneName>)> = BTreeSet::new();
-        for permit in &place.permits {
-            let (from, to) = touched(permit);
-            for from in &from {
-                for to in &to {
-                    known.extend([(*from, *to), (*to, *from)]);
+        let mut rules = Vec::new();
+        if hook != Hook::Forward {
+            let foreign = all_of(&|zone, all| {
+                !place.zones.contains(&zone)
+                    && !place.permits.iter().any(|permit| {
+                        let leaves = permit.from.meets(&place.addresses) && permit.to.meets(all);
+                        leaves || permit.to.meets(&place.addresses) && permit.from.meets(all)
+                    })
+            });
+            self.sets.call(&foreign, "foreign");
+            let end = if hook == Hook::Input { "saddr" } else { "daddr" };
+            for family in Family::BOTH {
+                if let Some(strangers) = self.sets.term(&foreign, family) {
+                    rules.push(format!("{} {end} {strangers} goto refused", family.word()));
                 }
             }
+            return rules;
         }
-        let mut rules = Vec::new();
-        for (&zone, all) in &zones {
-            if hook != Hook::Forward && zone != Some(place.zone) {
-                continue;
-            }
-            let foreign = zones
-                .iter()
-                .filter(|(other, _)| **other != zone && !known.contains(&(zone, **other)))
-                .fold(Addresses::default(), |foreign, (_, all)| foreign.with(all));
+        let known = meetings(&zones, &place.permits);
+        for (zone, all) in &zones {
+            let foreign = all_of(&|other, _| other != *zone && !known.contains(&(*zone, other)));
             let name = zone.map_or("internet", ZoneName::as_str);
             self.sets.call(&foreign, &format!("foreign-to-{name}"));
             for family in Family::BOTH {
-                let Some(strangers) = self.sets.term(&foreign, family) else {
-                    continue;
-                };
-                let ip = family.word();
-                match hook {
-                    Hook::Input => rules.push(format!("{ip} saddr {strangers} goto refused")),
-                    Hook::Output => rules.push(format!("{ip} daddr {strangers} goto refused")),
-                    Hook::Forward => {
-                        if let Some(own) = self.sets.term(all, family) {
-                            rules.push(format!(
-                                "{ip} saddr {own} {ip} daddr {strangers} goto refused"
-                            ));
-                        }
-                    }
+                let own = self.sets.term(all, family);
+                let strangers = self.sets.term(&foreign, family);
+                if let (Some(own), Some(strangers)) = (own, strangers) {
+                    let ip = family.word();
+                    rules.push(format!("{ip} saddr {own} {ip} daddr {strangers} goto refused"));
                 }
             }
         }

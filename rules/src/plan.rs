@@ -27,8 +27,8 @@ impl Piece {
         Self {
             origin: permit.origin.clone(),
             line: permit.line,
-            from: permit.from.clone(),
-            to: permit.to.clone(),
+            from: (*permit.from).clone(),
+            to: (*permit.to).clone(),
             service: permit.service.clone(),
         }
     }

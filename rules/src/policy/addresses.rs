@@ -42,6 +42,17 @@ impl FromIterator<IpNet> for Addresses {
     }
 }
 
+impl<'a> FromIterator<&'a Self> for Addresses {
+    fn from_iter<I: IntoIterator<Item = &'a Self>>(sets: I) -> Self {
+        let mut all = Self::default();
+        for set in sets {
+            all.v4.extend_from_slice(&set.v4);
+            all.v6.extend_from_slice(&set.v6);
+        }
+        all.shortest()
+    }
+}
+
 impl Addresses {
     fn shortest(self) -> Self {
         let mut v4 = Ipv4Net::aggregate(&self.v4);
@@ -109,12 +120,8 @@ impl Addresses {
     /// Whether an address is in both sets.
     #[must_use]
     pub fn meets(&self, other: &Self) -> bool {
-        let v4 = |a: &Ipv4Net, b: &Ipv4Net| a.contains(b);
-        let v6 = |a: &Ipv6Net, b: &Ipv6Net| a.contains(b);
-        other.v4.iter().any(|network| holds(&self.v4, network, v4))
-            || self.v4.iter().any(|network| holds(&other.v4, network, v4))
-            || other.v6.iter().any(|network| holds(&self.v6, network, v6))
-            || self.v6.iter().any(|network| holds(&other.v6, network, v6))
+        touch(&self.v4, &other.v4, |a, b| a.contains(b))
+            || touch(&self.v6, &other.v6, |a, b| a.contains(b))
     }
 
     /// The addresses of both sets.
@@ -183,6 +190,18 @@ impl Addresses {
         let v4 = self.v4.first().map(|network| IpAddr::V4(network.addr()));
         v4.or_else(|| self.v6.first().map(|network| IpAddr::V6(network.addr())))
     }
+}
+
+/// Whether an address is in both. Of each network of the shorter list two places of the longer one
+/// are looked at.
+fn touch<N: Ord>(one: &[N], other: &[N], contains: impl Fn(&N, &N) -> bool) -> bool {
+    let (few, many) = if one.len() <= other.len() { (one, other) } else { (other, one) };
+    few.iter().any(|network| {
+        // A network of the longer list that lies inside this one is the next one in order.
+        let next = many.partition_point(|candidate| candidate < network);
+        holds(many, network, &contains)
+            || many.get(next).is_some_and(|candidate| contains(network, candidate))
+    })
 }
 
 /// Addresses from the first to the last, both of one family.

@@ -1,8 +1,12 @@
 //! Whether a policy agrees with itself: nothing passes that an invariant forbids, what must always
 //! work may pass, and zones meet at exchange points only.
 
-use super::permit::{Origin, Permit};
-use super::{Demand, Mode, Party, Policy};
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::permit::{Ends, Origin, Permit};
+use super::{Addresses, Demand, Mode, Party, Policy};
 use crate::name::ZoneName;
 use crate::yaml::{MAX_PROBLEMS, Problem, Source};
 
@@ -24,6 +28,8 @@ pub(super) fn contradictions(policy: &Policy, source: &Source<'_>) -> Vec<Proble
     crossings(policy, source, &mut problems);
     ends(policy, source, &mut problems);
     unmanaged(policy, source, &mut problems);
+    let mut ends = Ends::new(policy);
+    let mut pairs = Pairs::default();
     for (name, invariant) in &policy.invariants {
         if problems.len() >= MAX_PROBLEMS {
             break;
@@ -31,47 +37,43 @@ pub(super) fn contradictions(policy: &Policy, source: &Source<'_>) -> Vec<Proble
         let at = invariant.line;
         match &invariant.what {
             Demand::Never { from, to } => {
-                let (from, to) = (policy.addresses(from), policy.addresses(to));
-                for permit in &permits {
-                    if permit.from.meets(&from) && permit.to.meets(&to) {
-                        let message = format!(
-                            "{} lets through what {name} forbids (line {at})",
-                            called(permit)
-                        );
-                        let problem = source.line(permit.line, message);
-                        problems.push(problem.help("remove one of the two, or narrow it"));
-                    }
+                let (from, to) = (ends.of(from), ends.of(to));
+                for permit in permits.iter().filter(|permit| pairs.joins(permit, &from, &to)) {
+                    let message =
+                        format!("{} lets through what {name} forbids (line {at})", called(permit));
+                    let problem = source.line(permit.line, message);
+                    problems.push(problem.help("remove one of the two, or narrow it"));
                 }
             }
             Demand::Only { from, to, through } => {
-                let (from, to) = (policy.addresses(from), policy.addresses(to));
-                for permit in &permits {
-                    let named = matches!(&permit.origin, Origin::Exchange(point) if through.contains(point));
-                    if !named && permit.from.meets(&from) && permit.to.meets(&to) {
-                        let message = format!(
-                            "{} lets through what {name} allows only through {} (line {at})",
-                            called(permit),
-                            through.join(", ")
-                        );
-                        let problem = source.line(permit.line, message);
-                        problems.push(problem.help("remove one of the two, or narrow it"));
-                    }
+                let (from, to) = (ends.of(from), ends.of(to));
+                let named = |permit: &Permit| match &permit.origin {
+                    Origin::Exchange(point) => through.contains(point),
+                    Origin::Flow(_) | Origin::Management(_) | Origin::Collector(_) => false,
+                };
+                let others = permits.iter().filter(|permit| !named(permit));
+                for permit in others.filter(|permit| pairs.joins(permit, &from, &to)) {
+                    let message = format!(
+                        "{} lets through what {name} allows only through {} (line {at})",
+                        called(permit),
+                        through.join(", ")
+                    );
+                    let problem = source.line(permit.line, message);
+                    problems.push(problem.help("remove one of the two, or narrow it"));
                 }
             }
             Demand::Always { from, to, service } => {
-                let (from, to) = (policy.addresses(from), policy.addresses(to));
+                let (from, to) = (ends.of(from), ends.of(to));
                 let allowed = policy.services.get(service).is_some_and(|service| {
                     permits.iter().any(|permit| {
-                        permit.from.covers(&from)
-                            && permit.to.covers(&to)
-                            && permit.service.covers(service)
+                        permit.service.covers(service) && pairs.covers(permit, &from, &to)
                     })
                 });
                 if !allowed {
-                    let message = format!("no single flow lets all of what {name} demands through");
+                    let message = format!("nothing lets all of what {name} demands through");
                     let problem = source.line(at, message);
                     problems.push(problem.help(format!(
-                        "add a flow or exchange point with service {service}, or widen one"
+                        "add one flow or exchange point that does with service {service}, or widen one"
                     )));
                 }
             }
@@ -79,6 +81,36 @@ pub(super) fn contradictions(policy: &Policy, source: &Source<'_>) -> Vec<Proble
     }
     problems.truncate(MAX_PROBLEMS);
     problems
+}
+
+/// How two sets of addresses lie to each other, asked once. A policy names few sets and many pairs
+/// of them, so sets are known by where they are kept: [`Ends`] and the permits keep each once.
+#[derive(Default)]
+struct Pairs {
+    meet: HashMap<(*const Addresses, *const Addresses), bool>,
+    cover: HashMap<(*const Addresses, *const Addresses), bool>,
+}
+
+impl Pairs {
+    fn meet(&mut self, one: &Arc<Addresses>, other: &Arc<Addresses>) -> bool {
+        let pair = (Arc::as_ptr(one), Arc::as_ptr(other));
+        *self.meet.entry(pair).or_insert_with(|| one.meets(other))
+    }
+
+    fn cover(&mut self, one: &Arc<Addresses>, other: &Arc<Addresses>) -> bool {
+        let pair = (Arc::as_ptr(one), Arc::as_ptr(other));
+        *self.cover.entry(pair).or_insert_with(|| one.covers(other))
+    }
+
+    /// Whether a permit lets something through from one to the other.
+    fn joins(&mut self, permit: &Permit, from: &Arc<Addresses>, to: &Arc<Addresses>) -> bool {
+        self.meet(&permit.from, from) && self.meet(&permit.to, to)
+    }
+
+    /// Whether it is for everybody of both.
+    fn covers(&mut self, permit: &Permit, from: &Arc<Addresses>, to: &Arc<Addresses>) -> bool {
+        self.cover(&permit.from, from) && self.cover(&permit.to, to)
+    }
 }
 
 fn shown(zone: Option<&ZoneName>) -> String {
@@ -120,8 +152,11 @@ fn ends(policy: &Policy, source: &Source<'_>, problems: &mut Vec<Problem>) {
             let Some(entry) = policy.hosts.get(host) else {
                 continue;
             };
-            let zone = Some(&entry.zone);
-            if !from.contains(&zone) && !to.contains(&zone) {
+            let at_an_end = |address: &IpAddr| {
+                let zone = policy.zone_of(*address);
+                from.contains(&zone) || to.contains(&zone)
+            };
+            if !entry.addresses.iter().any(at_an_end) {
                 let message = format!(
                     "host \"{host}\" of {name} is in zone \"{}\", at neither end",
                     entry.zone
@@ -157,6 +192,14 @@ fn unmanaged(policy: &Policy, source: &Source<'_>, problems: &mut Vec<Problem>) 
             let message = format!("the management of zone \"{zone}\" is open to the Internet");
             let problem = source.line(management.line, message);
             problems.push(problem.help("name a group of administrators' hosts"));
+        }
+        for collector in &management.collectors {
+            if policy.zone_of(collector.ip()).is_none() {
+                let message = format!("the collector {collector} of zone \"{zone}\" is in no zone");
+                let problem = source.line(management.line, message);
+                problems
+                    .push(problem.help("agents report inside the site: add its network to a zone"));
+            }
         }
     }
 }

@@ -2,14 +2,16 @@
 //! may open which connections to whom. The compiler, the judgement of a policy against its own
 //! invariants and the reference answer to "may this pass?" all read this list.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use serde::Serialize;
 
 use super::addresses::Addresses;
 use super::service::{Carried, Ports, Service};
-use super::{Party, Policy};
+use super::{ExchangePoint, Party, Policy};
 use crate::name::ZoneName;
 
 /// Where a permit comes from.
@@ -34,9 +36,9 @@ pub struct Permit {
     /// The line of the file it stands on.
     pub line: u64,
     /// Who opens.
-    pub from: Addresses,
+    pub from: Arc<Addresses>,
     /// To whom.
-    pub to: Addresses,
+    pub to: Arc<Addresses>,
     /// What.
     pub service: Service,
 }
@@ -106,61 +108,58 @@ impl Policy {
     /// order of the file.
     #[must_use]
     pub fn permits(&self) -> Vec<Permit> {
+        let mut ends = Ends::new(self);
         let mut permits = Vec::new();
         for (zone, management) in &self.management {
-            let hosts = self.addresses(&Party::Zone(zone.clone()));
+            let hosts = ends.of(&Party::Zone(zone.clone()));
             permits.push(Permit {
                 origin: Origin::Management(zone.clone()),
                 line: management.line,
-                from: self.addresses(&management.from),
-                to: hosts.clone(),
-                service: self.services.get(&management.service).cloned().unwrap_or_default(),
+                from: ends.of(&management.from),
+                to: Arc::clone(&hosts),
+                service: self.service(&management.service),
             });
             for collector in &management.collectors {
                 let port = Ports { first: collector.port(), last: collector.port() };
                 permits.push(Permit {
                     origin: Origin::Collector(zone.clone()),
                     line: management.line,
-                    from: hosts.clone(),
-                    to: [collector.ip().into()].into_iter().collect(),
+                    from: Arc::clone(&hosts),
+                    to: Arc::new([IpNet::from(collector.ip())].into_iter().collect()),
                     service: Service { tcp: vec![port], ..Service::default() },
                 });
             }
         }
         for (name, point) in &self.exchange_points {
-            let service = self.services.get(&point.service).cloned().unwrap_or_default();
-            let (from, to) = (self.addresses(&point.from), self.addresses(&point.to));
-            let at_end = |end: &Party| -> Addresses {
-                let zones = self.zones_of(end);
-                let here = |host: &&crate::name::HostName| {
-                    self.hosts.get(*host).is_some_and(|entry| zones.contains(&Some(&entry.zone)))
-                };
-                let hosts = point.hosts.iter().filter(here);
-                hosts.flat_map(|host| self.networks_of_member(&Party::Host(host.clone()))).collect()
-            };
-            let permit = |from: Addresses, to: Addresses| Permit {
+            let permit = |from: Arc<Addresses>, to: Arc<Addresses>| Permit {
                 origin: Origin::Exchange(name.clone()),
                 line: point.line,
                 from,
                 to,
-                service: service.clone(),
+                service: self.service(&point.service),
             };
-            let (leaving, arriving) = (at_end(&point.from), at_end(&point.to));
+            let arriving = ends.hosts_at(point, &point.to);
             if !arriving.is_empty() {
-                permits.push(permit(from, arriving));
+                permits.push(permit(ends.of(&point.from), arriving));
             }
+            let leaving = ends.hosts_at(point, &point.from);
             if !leaving.is_empty() {
-                permits.push(permit(leaving, to));
+                permits.push(permit(leaving, ends.of(&point.to)));
             }
         }
         permits.extend(self.flows.iter().enumerate().map(|(nth, flow)| Permit {
             origin: Origin::Flow(nth + 1),
             line: flow.line,
-            from: self.addresses(&flow.from),
-            to: self.addresses(&flow.to),
-            service: self.services.get(&flow.service).cloned().unwrap_or_default(),
+            from: ends.of(&flow.from),
+            to: ends.of(&flow.to),
+            service: self.service(&flow.service),
         }));
         permits
+    }
+
+    /// A service by its name, which the reader has seen to be defined.
+    fn service(&self, name: &str) -> Service {
+        self.services.get(name).cloned().unwrap_or_default()
     }
 
     /// Whether the policy lets a connection be opened, and what in it says so. Packets of a host to
@@ -168,5 +167,40 @@ impl Policy {
     #[must_use]
     pub fn allows(&self, opening: &Opening) -> Option<Permit> {
         self.permits().into_iter().find(|permit| permit.allows(opening))
+    }
+}
+
+/// Addresses of parties, each worked out once.
+pub(super) struct Ends<'a> {
+    policy: &'a Policy,
+    known: BTreeMap<Party, Arc<Addresses>>,
+}
+
+impl<'a> Ends<'a> {
+    /// Of the parties of a policy.
+    pub(super) const fn new(policy: &'a Policy) -> Self {
+        Self { policy, known: BTreeMap::new() }
+    }
+
+    /// The addresses of one.
+    pub(super) fn of(&mut self, party: &Party) -> Arc<Addresses> {
+        if let Some(known) = self.known.get(party) {
+            return Arc::clone(known);
+        }
+        let addresses = Arc::new(self.policy.addresses(party));
+        self.known.insert(party.clone(), Arc::clone(&addresses));
+        addresses
+    }
+
+    /// The addresses that the hosts of an exchange point have in the zones of one of its ends. A host
+    /// that forwards has others too, and they are not meant.
+    fn hosts_at(&mut self, point: &ExchangePoint, end: &Party) -> Arc<Addresses> {
+        let zones: Vec<Party> =
+            self.policy.zones_of(end).into_iter().flatten().cloned().map(Party::Zone).collect();
+        let zones: Vec<Arc<Addresses>> = zones.iter().map(|zone| self.of(zone)).collect();
+        let entries = point.hosts.iter().filter_map(|host| self.policy.hosts.get(host));
+        let addresses = entries.flat_map(|entry| entry.addresses.iter().copied());
+        let here = addresses.filter(|address| zones.iter().any(|zone| zone.contains(*address)));
+        Arc::new(here.map(IpNet::from).collect())
     }
 }

@@ -25,6 +25,8 @@ const INTERNET: &str = "internet";
 const MAX_SHOWN_NAME: usize = 64;
 /// The longest name of a service, exchange point or invariant, in octets.
 const MAX_LABEL: usize = 63;
+/// The most ports, ranges of ports or types of one service and protocol.
+const MAX_WORDS: usize = 256;
 /// The most zones that a message lists.
 const LISTED: usize = 8;
 
@@ -80,7 +82,7 @@ struct WrittenExchangePoint {
     hosts: Vec<Spanned<String>>,
     service: Spanned<String>,
     #[serde(default)]
-    owner: Option<String>,
+    owner: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -333,8 +335,13 @@ impl Reader<'_> {
 
     fn words<T: FromStr<Err: fmt::Display>>(&mut self, written: &[Spanned<String>]) -> Vec<T> {
         let mut words = Vec::new();
-        for word in written {
+        for (nth, word) in written.iter().enumerate() {
             if self.is_full() {
+                break;
+            }
+            if nth == MAX_WORDS {
+                let message = format!("more than {MAX_WORDS} ports or types in one list");
+                self.problems.push(self.source.at(word, message).help("write ranges: 8000-8099"));
                 break;
             }
             match word.value.parse::<T>() {
@@ -445,7 +452,7 @@ impl Reader<'_> {
                 continue;
             };
             let line = name.referenced.line();
-            let owner = point.owner.clone();
+            let owner = point.owner.as_ref().and_then(|owner| self.shown_name(owner));
             points.insert(label, ExchangePoint { from, to, hosts, service, owner, line });
         }
         points
@@ -508,6 +515,11 @@ impl Reader<'_> {
                 let pair = pair(only);
                 let through: Vec<Option<String>> =
                     through.iter().map(|point| self.point(point, points)).collect();
+                if through.is_empty() {
+                    let problem = self.source.at(name, "this names no exchange point");
+                    return self
+                        .note(problem.help("where nothing may pass, write {never: [a, b]}"));
+                }
                 let (from, to) = pair?;
                 Some(Demand::Only {
                     from,
@@ -791,8 +803,11 @@ impl Reader<'_> {
             .chain([INTERNET]);
         let shown: String = text.chars().take(MAX_SHOWN_NAME).collect();
         let message = format!("\"{shown}\" is no zone, group or host (zones: {})", listed(zones()));
-        let problem = self.source.at(written, message).or_meant(text, names);
-        self.note(problem)
+        let problem = self.source.at(written, message);
+        self.note(match text.parse::<IpAddr>() {
+            Ok(address) => problem.help(format!("write {}", IpNet::from(address))),
+            Err(_) => problem.or_meant(text, names),
+        })
     }
 
     fn service(&mut self, written: &Spanned<String>, known: &Known) -> Option<String> {

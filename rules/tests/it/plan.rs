@@ -67,7 +67,7 @@ fn a_host_is_told_of_what_begins_or_ends_at_it() {
         said(&at_mail.added),
         ["10.1.2.10/32 > 10.1.2.10/32 tcp 993", "10.1.0.0/16 > 10.1.2.10/32 tcp 993"]
     );
-    let another: Addresses = ["10.1.9.9/32".parse().unwrap()].into_iter().collect();
+    let another: Addresses = ["10.1.9.9/32".parse::<ipnet::IpNet>().unwrap()].into_iter().collect();
     assert_eq!(
         said(&changes(&old, &other).of(&another).added),
         ["10.1.9.9/32 > 10.1.2.10/32 tcp 993"]

@@ -212,7 +212,11 @@ fn a_policy_that_contradicts_itself_is_refused_with_what_contradicts_what() {
         ("always: [admins, inner], service: ssh", "always: [inner, inner], service: ssh"),
         ("'10.1.0.5:7710'", "'172.20.0.5:7710'"),
         ("{never: [outer, inner]}", "{never: [inner, inner]}"),
+        ("through: [EX-1]", "through: []"),
+        ("hosts: [ex-front], service: web}", "hosts: [ex-front], service: web, owner: \"a\\nb\"}"),
+        ("to: inner, service: web", "to: 10.1.7.20, service: web"),
         // Management.
+        ("'10.1.0.5:7710'", "'8.8.8.8:7710'"),
         ("management:\n  inner: {from: admins, service: ssh, collectors: ['10.1.0.5:7710']}\n", ""),
         ("inner: {from: admins", "inner: {from: internet"),
     ];
@@ -233,6 +237,27 @@ fn more_than_is_read_is_said_so() {
     text = text.replace("flows:\n", &format!("flows:\n{many}"));
     let told = Policy::parse("policy.yaml", &text).unwrap_err().to_string();
     assert!(told.contains("more than 2000 flows"), "{told}");
+}
+
+#[test]
+fn an_exchange_point_on_a_gateway_opens_only_its_own_two_zones() {
+    let text = WELL.replace(
+        "addresses: [10.250.0.10]}",
+        "addresses: [10.250.0.10, 10.1.0.10], forwards: true}",
+    );
+    let text = text.replace("  INV-01: {never: [outer, inner]}\n", "");
+    let policy = Policy::parse("policy.yaml", &text).unwrap_or_else(|e| panic!("{e}"));
+    let open = |to: &str| policy.allows(&opening("172.20.1.1", to, Carried::Tcp(443)));
+    assert!(open("10.250.0.10").is_some());
+    assert_eq!(open("10.1.0.10"), None);
+}
+
+#[test]
+fn a_list_of_ports_has_a_bound() {
+    let ports: Vec<String> = (1..400).map(|port| (port * 2).to_string()).collect();
+    let text = WELL.replace("[80, 443]", &format!("[{}]", ports.join(", ")));
+    let told = Policy::parse("policy.yaml", &text).unwrap_err().to_string();
+    assert!(told.contains("more than 256 ports or types in one list; write ranges"), "{told}");
 }
 
 fn opening(from: &str, to: &str, carried: Carried) -> Opening {
