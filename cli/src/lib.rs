@@ -11,6 +11,7 @@ pub mod command;
 pub mod exit;
 pub mod help;
 pub mod language;
+pub mod netns;
 pub mod screen;
 pub mod this_host;
 
