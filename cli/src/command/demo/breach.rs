@@ -124,7 +124,8 @@ mod tests {
             let check = CHECKS.iter().find(|check| check.name == breach.raises.check).unwrap();
             let alerts = [check.alert.critical, check.alert.warning];
             assert!(alerts.contains(&breach.raises.alert), "{}", breach.name);
-            assert!(site.policy.hosts.contains_key(breach.raises.host), "{}", breach.name);
+            let host = breach.raises.host.parse().unwrap();
+            assert!(site.policy.hosts.contains_key(&host), "{}", breach.name);
         }
     }
 }

@@ -296,7 +296,8 @@ mod tests {
                 .flat_map(|Card(_, _, addresses)| *addresses)
                 .map(|address| address.split('/').next().unwrap().parse().unwrap())
                 .collect();
-            let entry = &site.policy.hosts[machine.name];
+            let host: HostName = machine.name.parse().unwrap();
+            let entry = &site.policy.hosts[&host];
             assert_eq!(wired, entry.addresses.iter().copied().collect(), "{}", machine.name);
             assert_eq!(machine.forwards, entry.forwards, "{}", machine.name);
         }

@@ -36,16 +36,18 @@ pub(super) struct Welcome {
 }
 
 /// The site as a drawing; the words in it are names, which no language changes.
-const MAP: &str = "\
-      inner 内网 10.1.0.0/16              outer 外网 172.20.0.0/16
-  admin-in-1 dns-in mail-in-1                dns-out www-1 proxy
-       oa-web oracle-fin                            |
-             |          exchange 交换区             |       Internet
-  tax-1 --- fw-in ---- ex-back  ex-front ------- fw-out --- 互联网
-  county-1 --+                                      |
-             +------------- collector --------------+
-                           machine-rooms 机房管理网
-";
+const MAP: &str = concat!(
+    "  inner 内网 10.1.0.0/16        exchange 交换区          outer 外网 172.20.0.0/16\n",
+    "  admin-in-1  dns-in            ex-back  ex-front        dns-out  www-1  proxy\n",
+    "  mail-in-1  oa-web                     |                           |\n",
+    "  oracle-fin                            |                           |\n",
+    "          |                             |                           |\n",
+    "          +----------- fw-in -----------+---------- fw-out ---------+\n",
+    "                      /  |  \\                       |  \\\n",
+    "                tax-1   |   county-1                |   Internet 互联网\n",
+    "                         +------- collector --------+\n",
+    "                            machine-rooms 机房管理网\n",
+);
 
 impl Welcome {
     /// For people.
