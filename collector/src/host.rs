@@ -288,6 +288,7 @@ impl Host {
                 approval_waiting_since: None,
             },
             facts: FactSet::default(),
+            pushed: None,
         });
         let status = HostStatus {
             view: Arc::clone(&view),
@@ -1163,15 +1164,15 @@ mod tests {
     #[test]
     fn a_host_cannot_begin_sessions_without_end() {
         let host = host();
-        let begun = (0..1_000).filter(|_| host.begin(Some([1; 32]), NOW, false).is_some()).count();
+        let begun = (0..1_000).filter(|_| host.begin(Some([1; 32]), None, NOW, false).is_some()).count();
         assert!(begun <= 61, "{begun}");
     }
 
     #[test]
     fn the_later_session_ends_the_one_before_and_its_end_changes_nothing() {
         let host = host();
-        let first = host.begin(Some([1; 32]), NOW, false).unwrap();
-        let second = host.begin(Some([1; 32]), NOW, false).unwrap();
+        let first = host.begin(Some([1; 32]), None, NOW, false).unwrap();
+        let second = host.begin(Some([1; 32]), None, NOW, false).unwrap();
         assert!(first.replaced.is_cancelled() && !second.replaced.is_cancelled());
         host.end(first.session);
         assert!(host.view().session.connected);

@@ -24,10 +24,10 @@ use crate::web::access::Caller;
 use crate::web::problem::Problem;
 
 /// The longest body with orders, in octets: three of the largest, or thousands of ordinary ones.
-pub const MAX_ORDERS: usize = 16 * 1024 * 1024;
+pub(super) const MAX_ORDERS: usize = 16 * 1024 * 1024;
 
 /// The longest body that makes a push, in octets: the largest policy, every second octet escaped.
-pub const MAX_WISH: usize = 9 * 1024 * 1024;
+pub(super) const MAX_WISH: usize = 9 * 1024 * 1024;
 
 /// The most orders of one request.
 const MAX_AT_ONCE: usize = crate::push::MAX_HOSTS;
