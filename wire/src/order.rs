@@ -272,6 +272,15 @@ impl SignedOrder {
         Order::decode(&self.order)
     }
 
+    /// What the order says of itself, verified by nobody: good for showing it and for finding the
+    /// host that it is for, never for following it.
+    ///
+    /// # Errors
+    /// When it is damaged, of a newer kind, or out of its bounds.
+    pub fn unverified(&self) -> Result<Order, OrderError> {
+        Order::decode(&self.order)
+    }
+
     /// As it travels: a protobuf `SignedOrder`.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {

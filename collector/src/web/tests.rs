@@ -80,6 +80,7 @@ async fn open() -> Door {
     let handle = start(WebParts {
         site: site.clone(),
         enrolment,
+        pushes: crate::push::Pushes::open(site.clone(), None).unwrap(),
         listen: "127.0.0.1:0".parse().unwrap(),
         socket: folder.path().join("bailey.sock"),
         tls: Arc::new(ArcSwap::new(tls)),
