@@ -268,7 +268,10 @@ impl Machine {
             let failed = self.failed.as_ref().filter(|(name, _)| *name == probe);
             let interval = match probe {
                 ProbeName::Host | ProbeName::Links => 15,
-                ProbeName::System | ProbeName::Firewall | ProbeName::Backup => 60,
+                ProbeName::System
+                | ProbeName::Firewall
+                | ProbeName::Backup
+                | ProbeName::Enforcement => 60,
             };
             facts.restore_probe(
                 probe,
@@ -288,6 +291,7 @@ impl Machine {
             zone: self.zone.parse().unwrap(),
             session: self.session,
             facts,
+            pushed: None,
         };
         let wanted = RuleFiles::shipped().for_host(&view.name, &view.zone);
         let judged = judge(&Given { host: &view, wanted: &wanted, policy, now: NOW });
@@ -442,6 +446,7 @@ pub(crate) fn shown(machines: Vec<Machine>) -> Shown {
         findings,
         problems: Vec::new(),
         policy: Arc::new(policy),
+        pushes: Arc::default(),
         now: NOW,
         local: local(),
     }
