@@ -2,8 +2,8 @@
 
 mod alerts;
 pub mod check;
-pub mod demo;
 mod delivery;
+pub mod demo;
 mod enroll;
 mod hosts;
 mod policy;

@@ -1164,7 +1164,8 @@ mod tests {
     #[test]
     fn a_host_cannot_begin_sessions_without_end() {
         let host = host();
-        let begun = (0..1_000).filter(|_| host.begin(Some([1; 32]), None, NOW, false).is_some()).count();
+        let begun =
+            (0..1_000).filter(|_| host.begin(Some([1; 32]), None, NOW, false).is_some()).count();
         assert!(begun <= 61, "{begun}");
     }
 

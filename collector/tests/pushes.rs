@@ -438,8 +438,12 @@ async fn an_answer_that_was_lost_is_made_up_for_by_what_the_host_reports() {
     let (_, machine, link) = hosts.remove(0);
     let (order, mut link) = follow(&machine, link).await;
     next_confirmation(&mut link).await;
-    let enforcement =
-        Enforcement { highest: 1, confirmed: Some(order), in_force: Some(order), ..Enforcement::default() };
+    let enforcement = Enforcement {
+        highest: 1,
+        confirmed: Some(order),
+        in_force: Some(order),
+        ..Enforcement::default()
+    };
     let mut facts = Facts::new(1);
     link.report(facts.complete([Fact::known("", enforcement)])).await;
     desk.until(id, "the end", is("done")).await;
@@ -497,7 +501,8 @@ async fn orders_that_would_not_be_followed_are_refused_when_they_are_added() {
     assert_eq!((status, why.contains("an order for this host already")), (422, true), "{why}");
     // All or nothing.
     let twice = desk.ruleset(&two, 7);
-    let both = json!({"orders": [{"host": "oa-2", "order": twice}, {"host": "oa-2", "order": twice}]});
+    let both =
+        json!({"orders": [{"host": "oa-2", "order": twice}, {"host": "oa-2", "order": twice}]});
     assert_eq!(desk.refused(&path, both).await.0, 422);
     assert_eq!(desk.look(id).await["hosts"].as_array().unwrap().len(), 1);
     let large = "A".repeat(17 * 1024 * 1024);

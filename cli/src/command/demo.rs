@@ -37,6 +37,7 @@ use super::up::{Stop, log_to_stderr};
 use crate::arguments::{Demo, DemoCommand, Format, Global};
 use crate::client::Door;
 use crate::exit::{Done, Exit, Failure};
+use crate::key_file;
 use crate::netns::run as run_program;
 use crate::screen::Screen;
 
@@ -213,6 +214,8 @@ impl Place {
         };
         write(&collector.join("policy.yaml"), POLICY)?;
         write(&collector.join("rules/demo.yaml"), EXPECTATIONS)?;
+        let key = SigningKey::generate().map_err(|error| failed(&error))?;
+        key_file::write(&self.folder.key(), &key)?;
         let settings = self.folder.collector_settings();
         write(&settings, &hosts::collector_settings(&self.folder, web))?;
         let line = vec!["collector".to_owned(), settings.display().to_string()];
@@ -224,13 +227,13 @@ impl Place {
         page::carry(listener, &inside).map_err(wrong)?;
 
         self.talk("enrolling the hosts ...", "正在注册各主机……");
-        let door = self.door();
-        let hosts = hosts::start(&self.site, &self.folder, &door, parts).await.map_err(wrong)?;
-        self.talk("putting the policy in force ...", "正在下发并确认策略……");
-        let key = self.new_key()?;
-        hosts::put_in_force(&self.site, &hosts, &key, &door).await.map_err(wrong)?;
+        let (door, hosts) = (self.door(), self.site.watched().len());
+        let public = key.verifying_key().to_pem();
+        hosts::start(&self.site, &self.folder, &door, &public, parts).await.map_err(wrong)?;
+        self.talk("pushing the policy ...", "正在下发策略……");
+        hosts::push(&self.folder, hosts, &door).await.map_err(wrong)?;
         self.talk("waiting for the first verdicts ...", "正在等待首次判断……");
-        let calm = self.calm(hosts.len()).await?;
+        let calm = self.calm(hosts).await?;
         self.folder.keep(&Running { web }).map_err(wrong)?;
 
         let link = door.ask("/api/v1/signin", Some(&json!({}))).await?;
@@ -241,7 +244,7 @@ impl Place {
             signin: link["url"].as_str().unwrap_or_default().to_owned(),
             folder: self.folder.path().to_owned(),
             prefix: self.name.prefix(),
-            hosts: hosts.len(),
+            hosts,
             calm,
             took: began.elapsed(),
         };
@@ -253,22 +256,6 @@ impl Place {
         let mut out = std::io::stdout().lock();
         let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
         Ok(())
-    }
-
-    /// The key of the security role, kept for those who want to sign a policy of their own.
-    fn new_key(&self) -> Result<SigningKey, Failure> {
-        use std::os::unix::fs::OpenOptionsExt as _;
-        let made = || -> anyhow::Result<SigningKey> {
-            let key = SigningKey::generate()?;
-            let mut file = std::fs::File::options()
-                .write(true)
-                .create_new(true)
-                .mode(0o600)
-                .open(self.folder.key())?;
-            file.write_all(key.to_pem()?.as_bytes())?;
-            Ok(key)
-        };
-        made().map_err(|error| failed(&format!("{error:#}")))
     }
 
     async fn answering(&self, collector: &mut Part) -> Result<(), Failure> {

@@ -7,7 +7,9 @@ pub mod enroll;
 mod pushes;
 
 use axum::extract::rejection::{JsonRejection, QueryRejection};
-use axum::extract::{DefaultBodyLimit, Extension, FromRequest, FromRequestParts, Path, Query, Request, State};
+use axum::extract::{
+    DefaultBodyLimit, Extension, FromRequest, FromRequestParts, Path, Query, Request, State,
+};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::routing::{get, post};
@@ -51,10 +53,7 @@ pub(crate) fn routes(web: &Web) -> Router<Web> {
         .route("/api/v1/enroll/approve", post(enroll::approve))
         .route("/api/v1/enroll/refuse", post(enroll::refuse))
         .route("/api/v1/enroll/revoke", post(enroll::revoke))
-        .route(
-            "/api/v1/pushes",
-            post(pushes::make).layer(DefaultBodyLimit::max(pushes::MAX_WISH)),
-        )
+        .route("/api/v1/pushes", post(pushes::make).layer(DefaultBodyLimit::max(pushes::MAX_WISH)))
         .route(
             "/api/v1/pushes/{id}/orders",
             post(pushes::add).layer(DefaultBodyLimit::max(pushes::MAX_ORDERS)),

@@ -61,7 +61,7 @@ impl Folder {
         self.path.join("hosts").join(host)
     }
 
-    /// The private key of the security role.
+    /// The private key of the security role, for whoever wants to push a policy of his own.
     pub(super) fn key(&self) -> PathBuf {
         self.path.join("security.key")
     }

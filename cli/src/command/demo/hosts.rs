@@ -1,17 +1,13 @@
-//! The hosts of the demo: enrolled by tokens like any other, each with an agent and an enforcer.
+//! The hosts of the demo: enrolled by tokens like any other, each with an agent and an enforcer that
+//! follows the demo's key, and the policy that is pushed to them.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use bailey_agent::clock::{Clock as _, SystemClock};
-use bailey_agent::enforce::socket::{Answer, Request, apply, ask};
-use bailey_agent::enforce::state::OrderName;
+use bailey_agent::enroll::pin::{PinnedAt, pin_at_enrolment};
 use bailey_agent::enroll::{Outcome, enroll};
 use bailey_agent::folder::StateFolder;
-use bailey_rules::compile;
-use bailey_rules::name::HostKey;
-use bailey_wire::order::{Order, SignedOrder, SigningKey, What, sign};
 use bailey_wire::token::Token;
 use serde_json::json;
 
@@ -19,31 +15,20 @@ use super::folder::Folder;
 use super::process::Part;
 use super::site::{COLLECTOR, Site, Watched};
 use crate::client::Door;
+use crate::key_file;
+use crate::netns::run;
 
-/// How long an enforcer may take until it listens.
-const LISTEN_LIMIT: Duration = Duration::from_secs(20);
+/// How long an enforcer may take until it listens, and a host until the collector knows its key.
+const READY_LIMIT: Duration = Duration::from_secs(60);
 
-/// How long a ruleset waits to be confirmed. Every agent is asked for over the new rules before.
-const CONFIRM_WITHIN: Duration = Duration::from_mins(2);
-
-/// How long an order can be followed.
-const ORDER_LIFE: Duration = Duration::from_mins(10);
+/// How long a host's token is good: it is used at once.
+const TOKEN_SECONDS: u64 = 600;
 
 /// How long to wait between two looks.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
-/// The number of the first orders.
-const FIRST: u64 = 1;
-
-/// A host that is enrolled.
-#[derive(Debug)]
-pub(super) struct Enrolled {
-    watched: Watched,
-    key: HostKey,
-    socket: PathBuf,
-}
-
-/// Enrols every host and starts its enforcer and its agent.
+/// Enrols every host, and starts its enforcer and its agent. `key` is the public key whose orders
+/// they follow.
 ///
 /// # Errors
 /// What went wrong with the first that could not.
@@ -51,139 +36,106 @@ pub(super) async fn start(
     site: &Site,
     folder: &Folder,
     door: &Door,
+    key: &str,
     parts: &mut Vec<Part>,
-) -> anyhow::Result<Vec<Enrolled>> {
-    let mut hosts = Vec::new();
-    for watched in site.watched() {
-        let at = folder.host(watched.host.as_str());
-        std::fs::create_dir_all(at.join("backup")).with_context(|| at.display().to_string())?;
-        let host = enrol(&watched, &at, door).await;
-        let host = host.with_context(|| format!("host {}", watched.host))?;
-        let text = |path: &Path| path.display().to_string();
-        let (agent, settings) = (text(&at.join("agent")), at.join("agent.yaml"));
-        std::fs::write(&settings, agent_settings(&at))?;
-        let words = |line: &[&str]| line.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
-        let (state, socket) = (text(&at.join("enforce")), text(&host.socket));
-        let enforcer =
-            words(&["agent", "enforce", "--state", &state, "--socket", &socket, "--agent", &agent]);
-        let reporter = words(&["agent", "run", "--state", &agent, "--settings", &text(&settings)]);
-        for (what, line) in [("enforcer", enforcer), ("agent", reporter)] {
-            let name = format!("{}.{what}", watched.host);
-            parts.push(Part::start(&name, watched.netns.clone(), line, folder.path())?);
-        }
-        hosts.push(host);
-    }
-    Ok(hosts)
-}
-
-async fn enrol(watched: &Watched, at: &Path, door: &Door) -> anyhow::Result<Enrolled> {
-    let wish = json!({"host": watched.host, "zone": watched.zone, "ttl_seconds": 600});
-    let made = door.ask("/api/v1/enroll/tokens", Some(&wish)).await;
-    let made = made.map_err(|failure| anyhow::anyhow!("{}", failure.words.en))?;
-    let token: Token = made["token"].as_str().context("the collector gives a token")?.parse()?;
-    let agent = at.join("agent");
-    let netns = watched.netns.clone();
-    let asking = move || {
-        netns.inside(|| {
-            let folder = StateFolder::open(&agent)?;
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            match runtime.block_on(enroll(&token, &folder, None))? {
-                Outcome::Enrolled(_) => Ok(folder.credentials()?.key.host_key()),
-                Outcome::Waiting { .. } => bail!("its name belongs to another key"),
-            }
-        })
-    };
-    let key = tokio::task::spawn_blocking(asking).await??;
-    Ok(Enrolled { watched: watched.clone(), key, socket: at.join("enforce.sock") })
-}
-
-/// Puts the policy in force on every host: signed orders, confirmed once every agent reports over the
-/// new rules.
-///
-/// # Errors
-/// What refused, or did not come back.
-pub(super) async fn put_in_force(
-    site: &Site,
-    hosts: &[Enrolled],
-    key: &SigningKey,
-    door: &Door,
 ) -> anyhow::Result<()> {
-    let now = SystemClock.now();
-    let public = key.verifying_key().to_pem();
-    let mut waiting = Vec::new();
-    for host in hosts {
-        let Watched { host: name, zone, .. } = &host.watched;
-        let compiled = compile::ruleset(&site.policy, "policy.yaml", name, zone);
-        let what = What::Ruleset {
-            text: compiled.text,
-            confirm_within: CONFIRM_WITHIN,
-            restore: compiled.restore,
-        };
-        let order = Order {
-            host: host.key,
-            version: FIRST,
-            issued_at: now,
-            expires_at: now + ORDER_LIFE,
-            what,
-        };
-        let order = sign(&order, key)?;
-        let pin = Request::Pin { key: public.clone(), host: host.key };
-        heard(host, listening(host, &pin).await?)?;
-        heard(host, apply(&host.socket, &order.to_bytes()).await?)?;
-        waiting.push((host, order));
+    let text = |path: &Path| path.display().to_string();
+    let words = |line: &[&str]| line.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    let watched = site.watched();
+    for host in &watched {
+        let at = folder.host(host.host.as_str());
+        std::fs::create_dir_all(at.join("backup")).with_context(|| text(&at))?;
+        let (state, agent) = (text(&at.join("enforce")), text(&at.join("agent")));
+        let line = ["agent", "enforce", "--state", &state, "--socket", &text(&socket(&at))];
+        let line = words(&[&line[..], &["--agent", &agent]].concat());
+        let name = format!("{}.enforcer", host.host);
+        parts.push(Part::start(&name, host.netns.clone(), line, folder.path())?);
     }
-    let in_force = SystemClock.now();
-    for (host, order) in waiting {
-        reports_since(host, in_force, door).await?;
-        let confirmed = Request::Confirm(order_name(&order));
-        heard(host, ask(&host.socket, &confirmed, &[]).await?)?;
+    for host in &watched {
+        let at = folder.host(host.host.as_str());
+        enrol(host, &at, door, key).await.with_context(|| format!("host {}", host.host))?;
+        let settings = at.join("agent.yaml");
+        std::fs::write(&settings, agent_settings(&at)).with_context(|| text(&settings))?;
+        let (state, settings) = (text(&at.join("agent")), text(&settings));
+        let line = words(&["agent", "run", "--state", &state, "--settings", &settings]);
+        let name = format!("{}.agent", host.host);
+        parts.push(Part::start(&name, host.netns.clone(), line, folder.path())?);
     }
     Ok(())
 }
 
-fn order_name(order: &SignedOrder) -> OrderName {
-    OrderName { version: FIRST, digest: order.digest() }
+/// The socket of a host's enforcer.
+fn socket(at: &Path) -> PathBuf {
+    at.join("enforce.sock")
 }
 
-/// Asks an enforcer that may not listen yet.
-async fn listening(host: &Enrolled, request: &Request) -> anyhow::Result<Answer> {
-    let until = Instant::now() + LISTEN_LIMIT;
+async fn enrol(host: &Watched, at: &Path, door: &Door, key: &str) -> anyhow::Result<()> {
+    let wish = json!({
+        "host": host.host, "zone": host.zone, "ttl_seconds": TOKEN_SECONDS, "security_key": key,
+    });
+    let made = door.ask("/api/v1/enroll/tokens", Some(&wish)).await;
+    let made = made.map_err(|failure| anyhow::anyhow!("{}", failure.words.en))?;
+    let token: Token = made["token"].as_str().context("the collector gives a token")?.parse()?;
+    let (agent, socket, netns) = (at.join("agent"), socket(at), host.netns.clone());
+    let asking = move || {
+        netns.inside(|| {
+            let folder = StateFolder::open(&agent)?;
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(async {
+                match enroll(&token, &folder, None).await? {
+                    Outcome::Enrolled(_) => pinned(&token, &folder, &socket).await,
+                    Outcome::Waiting { .. } => bail!("its name belongs to another key"),
+                }
+            })
+        })
+    };
+    tokio::task::spawn_blocking(asking).await?
+}
+
+/// Has the enforcer, which may not listen yet, follow the key of the token.
+async fn pinned(token: &Token, folder: &StateFolder, socket: &Path) -> anyhow::Result<()> {
+    let key = token.security_key.as_ref().context("the token carries the key")?;
+    let until = Instant::now() + READY_LIMIT;
     loop {
-        match ask(&host.socket, request, &[]).await {
-            Ok(answer) => return Ok(answer),
-            Err(error) if Instant::now() >= until => return Err(error.into()),
-            Err(_) => tokio::time::sleep(LOOK_AGAIN).await,
+        match pin_at_enrolment(key, folder, socket).await? {
+            PinnedAt::Enforcer => return Ok(()),
+            PinnedAt::Nowhere { why } => bail!("the enforcer refuses the key: {why}"),
+            PinnedAt::Folder { why, .. } if Instant::now() >= until => {
+                bail!("the enforcer does not answer: {why}")
+            }
+            PinnedAt::Folder { .. } => tokio::time::sleep(LOOK_AGAIN).await,
         }
     }
 }
 
-fn heard(host: &Enrolled, answer: Answer) -> anyhow::Result<()> {
-    match answer {
-        Answer::Done(_) => Ok(()),
-        Answer::Refused { why, .. } => {
-            bail!("the enforcer of {} refuses: {why}", host.watched.host)
-        }
-    }
+/// Pushes the policy to every host, as a person would by this program, and waits until all have
+/// confirmed it.
+///
+/// # Errors
+/// What refused, or did not come back.
+pub(super) async fn push(folder: &Folder, hosts: usize, door: &Door) -> anyhow::Result<()> {
+    ready(hosts, door).await?;
+    let mut command = std::process::Command::new(std::env::current_exe()?);
+    command.args(["--lang", "en", "--no-input", "--state"]).arg(folder.collector());
+    command.args(["policy", "push"]).arg(folder.collector().join("policy.yaml"));
+    command.arg("--key").arg(folder.key()).args(["--at-once", "--yes"]);
+    tokio::task::spawn_blocking(move || run(&mut command)).await?.map(drop)
 }
 
-/// Waits until a report of the host has come since `then`, and its agent is connected.
-async fn reports_since(
-    host: &Enrolled,
-    then: bailey_rules::time::Timestamp,
-    door: &Door,
-) -> anyhow::Result<()> {
-    let name = &host.watched.host;
-    let until = Instant::now() + CONFIRM_WITHIN;
+/// Waits until every host has said whose orders it follows.
+async fn ready(hosts: usize, door: &Door) -> anyhow::Result<()> {
+    let until = Instant::now() + READY_LIMIT;
     loop {
-        let answer = door.ask(&format!("/api/v1/hosts/{name}"), None).await;
+        let answer = door.ask("/api/v1/enforcement", None).await;
         let answer = answer.map_err(|failure| anyhow::anyhow!("{}", failure.words.en))?;
-        let session = &answer["session"];
-        let last = session["last_report_at"].as_str().and_then(|at| at.parse().ok());
-        if session["connected"] == true && last.is_some_and(|at| then < at) {
+        let known = answer["hosts"].as_array().into_iter().flatten();
+        let count = known.filter(|host| host["key_id"].is_string() && host["connected"] == true);
+        let count = count.count();
+        if count == hosts {
             return Ok(());
         }
         if Instant::now() >= until {
-            bail!("{name} does not report over its new rules; they go by themselves");
+            bail!("only {count} of {hosts} hosts say whose orders they follow");
         }
         tokio::time::sleep(LOOK_AGAIN).await;
     }
@@ -193,8 +145,9 @@ async fn reports_since(
 /// has to wait long for silence to be noticed.
 fn agent_settings(at: &Path) -> String {
     format!(
-        "# Made by `bailey demo`.\nprobes: {{host: {{interval: 5 s, limit: 4 s}}}}\n\
+        "# Made by `bailey demo`.\nenforcer: {}\nprobes: {{host: {{interval: 5 s, limit: 4 s}}}}\n\
          backup: {{drop_directory: {}/backup}}\n",
+        socket(at).display(),
         at.display()
     )
 }
@@ -204,10 +157,11 @@ pub(super) fn collector_settings(folder: &Folder, web: std::net::SocketAddr) -> 
     let state = folder.collector();
     format!(
         "# Made by `bailey demo`, on machine {COLLECTOR}.\nstate: {}\nweb: 127.0.0.1:{}\nagents: 0.0.0.0:{}\n\
-         public_address: {}\n",
+         public_address: {}\nsecurity_key: {}\n",
         state.display(),
         web.port(),
         super::site::AGENTS.rsplit_once(':').map_or("7710", |(_, port)| port),
         super::site::AGENTS,
+        key_file::public_beside(&folder.key()).display(),
     )
 }

@@ -284,12 +284,7 @@ fn marked(class: &'static str, shape: char, word: &str) -> Mark {
     Mark { class, shape, word: word.to_owned() }
 }
 
-fn drift_block(
-    shown: &Shown,
-    choice: &Choice,
-    host: &HostStatus,
-    drift: &DriftSeen,
-) -> DriftBlock {
+fn drift_block(shown: &Shown, choice: &Choice, host: &HostStatus, drift: &DriftSeen) -> DriftBlock {
     let unknown = || choice.words().somebody.to_owned();
     DriftBlock {
         host: host.view.name.to_string(),
@@ -371,7 +366,8 @@ fn host_row(shown: &Shown, choice: &Choice, host: &HostStatus) -> HostRow {
     };
     let in_force = facts.and_then(|facts| facts.in_force);
     let confirmed = facts.and_then(|facts| facts.confirmed);
-    let number = |order: Option<OrderRef>| order.map_or_else(String::new, |o| o.version.to_string());
+    let number =
+        |order: Option<OrderRef>| order.map_or_else(String::new, |o| o.version.to_string());
     HostRow {
         name: view.name.to_string(),
         mark,
