@@ -267,6 +267,7 @@ impl Host {
                 approval_waiting_since: None,
             },
             facts: FactSet::default(),
+            pushed: None,
         });
         let status = HostStatus {
             view: Arc::clone(&view),
