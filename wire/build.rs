@@ -19,6 +19,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     std::fs::write(out.join("protocol.binpb"), prost::Message::encode_to_vec(&set))?;
-    tonic_prost_build::configure().bytes(".bailey.v1.FactEntry.reading").compile_fds(set)?;
+    tonic_prost_build::configure()
+        .bytes(".bailey.v1.FactEntry.reading")
+        .bytes(".bailey.v1.OrderPart.octets")
+        .compile_fds(set)?;
     Ok(())
 }

@@ -56,6 +56,7 @@ pub struct Schedules {
     links: Schedule,
     firewall: Schedule,
     backup: Schedule,
+    enforcement: Schedule,
 }
 
 impl Schedules {
@@ -68,6 +69,7 @@ impl Schedules {
             ProbeName::Links => self.links,
             ProbeName::Firewall => self.firewall,
             ProbeName::Backup => self.backup,
+            ProbeName::Enforcement => self.enforcement,
         }
     }
 
@@ -80,6 +82,7 @@ impl Schedules {
             ProbeName::Links => self.links = schedule,
             ProbeName::Firewall => self.firewall = schedule,
             ProbeName::Backup => self.backup = schedule,
+            ProbeName::Enforcement => self.enforcement = schedule,
         }
         self
     }
@@ -97,6 +100,7 @@ impl Default for Schedules {
             links: every(15, 10),
             firewall: every(60, 20),
             backup: every(60, 120),
+            enforcement: every(60, 20),
         }
     }
 }
@@ -253,6 +257,7 @@ struct WrittenProbes {
     links: WrittenSchedule,
     firewall: WrittenSchedule,
     backup: WrittenSchedule,
+    enforcement: WrittenSchedule,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -299,13 +304,14 @@ impl Reader<'_> {
             state.map(Path::to_owned).or(named).unwrap_or_else(|| PathBuf::from(DEFAULT_STATE));
         let mut settings = Settings::in_folder(state);
         settings.collector = written.collector.as_ref().and_then(|text| self.address(text));
-        let WrittenProbes { host, system, links, firewall, backup } = written.probes;
+        let WrittenProbes { host, system, links, firewall, backup, enforcement } = written.probes;
         for (probe, schedule) in [
             (ProbeName::Host, host),
             (ProbeName::System, system),
             (ProbeName::Links, links),
             (ProbeName::Firewall, firewall),
             (ProbeName::Backup, backup),
+            (ProbeName::Enforcement, enforcement),
         ] {
             let schedule = self.schedule(&schedule, settings.probes.of(probe));
             settings.probes = settings.probes.with(probe, schedule);

@@ -274,6 +274,7 @@ impl Uplink {
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
             machine: self.machine.to_vec(),
             oldest: oldest.await.map(place_to_wire),
+            pending: None,
         };
         self.send(&send, from_agent::Message::Hello(hello)).await?;
         let mut answers =
@@ -392,7 +393,12 @@ impl Uplink {
                     intervals_from_wire(intervals).map_err(|error| error.to_string())?;
                 self.order(Order::Intervals(intervals)).await?;
             }
-            Some(from_collector::Message::Welcome(_)) | None => {}
+            Some(
+                from_collector::Message::Welcome(_)
+                | from_collector::Message::OrderPart(_)
+                | from_collector::Message::ConfirmOrder(_),
+            )
+            | None => {}
         }
         Ok(())
     }
@@ -476,7 +482,9 @@ async fn welcome(answers: &mut Streaming<v1::FromCollector>) -> Result<Option<Pl
             Some(
                 from_collector::Message::Acknowledged(_)
                 | from_collector::Message::SendEverything(_)
-                | from_collector::Message::Intervals(_),
+                | from_collector::Message::Intervals(_)
+                | from_collector::Message::OrderPart(_)
+                | from_collector::Message::ConfirmOrder(_),
             )
             | None => {}
         }

@@ -1,6 +1,7 @@
 //! Facts: what a probe read, typed, with the time it was read.
 
 pub mod backup;
+pub mod enforcement;
 pub mod firewall;
 pub mod host;
 pub mod links;
@@ -31,12 +32,14 @@ pub enum ProbeName {
     Firewall,
     /// Backup jobs and repositories.
     Backup,
+    /// What the host enforces by order of the security role.
+    Enforcement,
 }
 
 impl ProbeName {
     /// Every probe, in the order of the screens.
-    pub const ALL: [Self; 5] =
-        [Self::Host, Self::System, Self::Links, Self::Firewall, Self::Backup];
+    pub const ALL: [Self; 6] =
+        [Self::Host, Self::System, Self::Links, Self::Firewall, Self::Backup, Self::Enforcement];
 
     /// The name in settings, metrics and on screen.
     #[must_use]
@@ -47,6 +50,7 @@ impl ProbeName {
             Self::Links => "links",
             Self::Firewall => "firewall",
             Self::Backup => "backup",
+            Self::Enforcement => "enforcement",
         }
     }
 }
@@ -173,6 +177,10 @@ facts! {
     BackupJob(backup::Job) = "backup.job" by Backup;
     /// What a backup repository really holds. Subject: the repository's name in the settings.
     BackupRepository(backup::Repository) = "backup.repository" by Backup;
+    /// What the host enforces. Subject: empty.
+    Enforcement(enforcement::Enforcement) = "enforcement.state" by Enforcement;
+    /// One counter of the enforced table. Subject: its name, such as `would-drop`.
+    RuleCounter(enforcement::RuleCounter) = "enforcement.counter" by Enforcement;
 }
 
 impl fmt::Display for FactKind {

@@ -176,6 +176,11 @@ hex_name! {
     BootId, "boot id", 16, "32 hexadecimal digits"
 }
 hex_name! {
+    /// The name of one signed order: the SHA-256 of its octets. Who confirms names it, so that nobody
+    /// confirms what he has not seen.
+    OrderDigest, "order digest", 32, "64 hexadecimal digits (SHA-256 of a signed order)"
+}
+hex_name! {
     /// The identity of a finding: the same cause gives the same finding.
     FindingId, "finding id", 8, "16 hexadecimal digits"
 }

@@ -9,6 +9,7 @@
 //! digest is made over the octets as sent, so that it holds whatever was understood of them.
 
 mod bounds;
+mod order;
 mod value;
 
 use std::time::Duration;
@@ -26,6 +27,10 @@ use prost::Message as _;
 use crate::v1;
 pub use bounds::{ConvertError, Problem};
 use bounds::{Within as _, fits, list, octets, present, text};
+pub use order::{
+    MAX_ORDER_PART, MAX_ORDER_PARTS, OrderGathering, OrderOutcome, OrderResult, named_order,
+    order_parts, order_ref_from_wire, order_ref_to_wire, outcome_from_wire, outcome_to_wire,
+};
 pub use value::{
     MAX_ADDRESSES, MAX_FAILED_UNITS, MAX_FORWARDING_INTERFACES, MAX_REBOOT_REASONS, MAX_TABLES,
     kind_from_wire, kind_to_wire,
@@ -274,6 +279,7 @@ pub const fn probe_to_wire(probe: ProbeName) -> v1::ProbeName {
         ProbeName::Links => v1::ProbeName::Links,
         ProbeName::Firewall => v1::ProbeName::Firewall,
         ProbeName::Backup => v1::ProbeName::Backup,
+        ProbeName::Enforcement => v1::ProbeName::Enforcement,
     }
 }
 
@@ -287,6 +293,7 @@ pub fn probe_from_wire(number: i32) -> Option<ProbeName> {
         v1::ProbeName::Links => Some(ProbeName::Links),
         v1::ProbeName::Firewall => Some(ProbeName::Firewall),
         v1::ProbeName::Backup => Some(ProbeName::Backup),
+        v1::ProbeName::Enforcement => Some(ProbeName::Enforcement),
     }
 }
 

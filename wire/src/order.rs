@@ -5,7 +5,6 @@
 //! exactly what was verified: there is no second form of the same order.
 
 use std::fmt;
-use std::str::FromStr;
 use std::time::Duration;
 
 use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der};
@@ -19,6 +18,8 @@ use prost::Message as _;
 use sha2::{Digest as _, Sha256};
 
 use crate::v1;
+pub use bailey_rules::fact::enforcement::OrderRef;
+pub use bailey_rules::name::OrderDigest;
 
 /// The longest ruleset, in octets.
 pub const MAX_RULESET: usize = 4 * 1024 * 1024;
@@ -103,49 +104,6 @@ impl fmt::Display for KeyId {
 impl fmt::Debug for KeyId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "KeyId({self})")
-    }
-}
-
-/// The name of one order: the SHA-256 of its octets. Who confirms names it, so that nobody confirms
-/// what he has not seen.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct OrderDigest([u8; 32]);
-
-impl OrderDigest {
-    /// Takes the raw octets.
-    #[must_use]
-    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
-    }
-
-    /// The raw octets.
-    #[must_use]
-    pub const fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
-}
-
-impl fmt::Display for OrderDigest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|octet| write!(f, "{octet:02x}"))
-    }
-}
-
-impl fmt::Debug for OrderDigest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "OrderDigest({self})")
-    }
-}
-
-impl FromStr for OrderDigest {
-    type Err = OrderError;
-
-    /// 64 hexadecimal digits.
-    fn from_str(text: &str) -> Result<Self, OrderError> {
-        let not = OrderError::Damaged("a digest has 64 hexadecimal digits");
-        // The names of hosts have the same form and the same strictness.
-        let octets: HostKey = text.parse().map_err(|_| not)?;
-        Ok(Self(*octets.as_bytes()))
     }
 }
 
@@ -296,7 +254,7 @@ impl SignedOrder {
     /// What this order is called, whether it is genuine or not.
     #[must_use]
     pub fn digest(&self) -> OrderDigest {
-        OrderDigest(Sha256::digest(&self.order).into())
+        OrderDigest::from_bytes(Sha256::digest(&self.order).into())
     }
 
     /// Verifies that `key` signed exactly these octets, and only then reads them.

@@ -308,6 +308,11 @@ impl Session {
                 self.host.heard(sent_at, received_at);
                 return Ok(None);
             }
+            Some(Message::OrderOutcome(outcome)) => {
+                let outcome = convert::outcome_from_wire(outcome).map_err(malformed)?;
+                info!(host = %self.host.name, ?outcome, "a host says what came of an order");
+                return Ok(None);
+            }
             // What a newer agent may say is not answered, and not acknowledged either.
             None => return Ok(None),
             Some(Message::Hello(_)) => {

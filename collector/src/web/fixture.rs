@@ -268,7 +268,10 @@ impl Machine {
             let failed = self.failed.as_ref().filter(|(name, _)| *name == probe);
             let interval = match probe {
                 ProbeName::Host | ProbeName::Links => 15,
-                ProbeName::System | ProbeName::Firewall | ProbeName::Backup => 60,
+                ProbeName::System
+                | ProbeName::Firewall
+                | ProbeName::Backup
+                | ProbeName::Enforcement => 60,
             };
             facts.restore_probe(
                 probe,

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use bailey_rules::fact::backup::{Job, Repository};
+use bailey_rules::fact::enforcement::{Enforcement, RuleCounter};
 use bailey_rules::fact::firewall::{DefaultPolicy, Hook, Manager, Ruleset};
 use bailey_rules::fact::host::{
     Agent, Clock, Cpu, Disk, FileSystem, Identity, Load, Memory, Pressure, Reboot, Temperature,
@@ -13,6 +14,7 @@ use bailey_rules::fact::links::{
     Duplex, Forwarding, Interface, LinkKind, Neighbour, Route, Traffic,
 };
 use bailey_rules::fact::{FactKind, FactValue, ProbeName};
+use bailey_rules::policy::Mode;
 use bailey_rules::text::Text;
 use bailey_rules::time::Timestamp;
 use bailey_rules::unit::{Bytes, Permille};
@@ -49,6 +51,8 @@ pub fn in_words(value: &FactValue, now: Timestamp, local: LocalTime) -> Text {
         FactValue::Manager(value) => manager(value),
         FactValue::BackupJob(value) => backup_job(value, now, local),
         FactValue::BackupRepository(value) => repository(value, now, local),
+        FactValue::Enforcement(value) => enforcement(value, local),
+        FactValue::RuleCounter(value) => rule_counter(value),
     }
 }
 
@@ -78,6 +82,8 @@ pub fn kind_title(kind: FactKind) -> Text {
         FactKind::Manager => Text::new("Manager", "管理程序"),
         FactKind::BackupJob => Text::new("Backup job", "备份任务"),
         FactKind::BackupRepository => Text::new("Backup repository", "备份库"),
+        FactKind::Enforcement => Text::new("Enforcement", "策略执行"),
+        FactKind::RuleCounter => Text::new("Rule counter", "规则计数"),
     }
 }
 
@@ -90,6 +96,7 @@ pub fn probe_title(probe: ProbeName) -> Text {
         ProbeName::Links => Text::new("Network", "网络"),
         ProbeName::Firewall => Text::new("Firewall", "防火墙"),
         ProbeName::Backup => Text::new("Backup", "备份"),
+        ProbeName::Enforcement => Text::new("Enforcement", "策略执行"),
     }
 }
 
@@ -484,6 +491,47 @@ fn manager(value: &Manager) -> Text {
         (true, false) => Text::new("installed, not active", "已安装，未启用"),
         (true, true) => Text::new("active", "运行中"),
     }
+}
+
+fn enforcement(value: &Enforcement, local: LocalTime) -> Text {
+    let (mut en, mut zh) = match value.in_force {
+        None => ("nothing of ours is in force".to_owned(), "无规则生效".to_owned()),
+        Some(order) => {
+            let version = order.version;
+            let (how, zh_how) = match value.mode {
+                Some(Mode::Enforce) => ("enforced", "强制执行"),
+                Some(Mode::Observe) => ("observed", "仅观察"),
+                None => ("in force", "生效"),
+            };
+            (format!("order {version} is {how}"), format!("命令 {version} {zh_how}"))
+        }
+    };
+    if let Some(pending) = &value.pending {
+        let until = local.minute(pending.until);
+        let _ = write!(en, "; reverts at {until} unless confirmed");
+        let _ = write!(zh, "；{until} 前未确认则回退");
+    }
+    if let Some(quarantine) = &value.quarantine {
+        let (until, reason) = (local.minute(quarantine.until), &quarantine.reason);
+        let _ = write!(en, "; in quarantine until {until}: {reason}");
+        let _ = write!(zh, "；隔离至 {until}：{reason}");
+    }
+    if let Some(drift) = value.drift.as_ref().filter(|drift| drift.ended.is_none()) {
+        let since = local.minute(drift.since);
+        let by = drift.by.as_deref();
+        let _ = write!(en, "; changed since {since} by {}", by.unwrap_or("somebody unknown"));
+        let _ = write!(zh, "；自 {since} 起被改动，改动者：{}", by.unwrap_or("未知"));
+    }
+    if let Some(problem) = &value.problem {
+        let _ = write!(en, "; problem: {problem}");
+        let _ = write!(zh, "；问题：{problem}");
+    }
+    Text::new(en, zh)
+}
+
+fn rule_counter(value: &RuleCounter) -> Text {
+    let RuleCounter { packets, octets } = value;
+    Text::new(format!("{packets} packets, {octets}"), format!("{packets} 个包，{octets}"))
 }
 
 fn backup_job(value: &Job, now: Timestamp, local: LocalTime) -> Text {

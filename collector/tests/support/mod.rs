@@ -236,6 +236,7 @@ impl Machine {
             agent_version: "0.1.0".into(),
             machine: self.run.to_vec(),
             oldest: None,
+            pending: None,
         }))
         .await;
         let answers = client.session(ReceiverStream::new(receiver)).await?.into_inner();

@@ -328,7 +328,13 @@ async fn session(
             Some(v1::from_collector::Message::SendEverything(_)) => {
                 bail!("the collector lost a fact of agent {number}")
             }
-            Some(v1::from_collector::Message::Intervals(_)) | None => {}
+            // This host has no enforcer, and nobody sends it orders.
+            Some(
+                v1::from_collector::Message::Intervals(_)
+                | v1::from_collector::Message::OrderPart(_)
+                | v1::from_collector::Message::ConfirmOrder(_),
+            )
+            | None => {}
         }
     }
 }

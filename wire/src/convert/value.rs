@@ -3,8 +3,12 @@
 use std::net::IpAddr;
 
 use bailey_rules::fact::backup::{self, MAX_SNAPSHOTS};
+use bailey_rules::fact::enforcement::{
+    self, MAX_DRIFT_LINES, MAX_OTHER_TABLES, MAX_WAYS_ROUND, OrderRef,
+};
 use bailey_rules::fact::links::Mac;
 use bailey_rules::fact::{FactKind, FactValue, firewall, host, links};
+use bailey_rules::policy::Mode;
 use bailey_rules::time::Timestamp;
 use bailey_rules::unit::Bytes;
 use ipnet::IpNet;
@@ -13,6 +17,7 @@ use super::bounds::{
     ConvertError, Problem, Within as _, fits, list, octets, permille, present, said, said_all,
     size, text, texts, time,
 };
+use super::order::{order_ref_from_wire, order_ref_to_wire};
 use crate::v1;
 use crate::v1::reading::Value;
 
@@ -90,6 +95,8 @@ values! {
     Manager("manager"),
     BackupJob("backup_job"),
     BackupRepository("backup_repository"),
+    Enforcement("enforcement"),
+    RuleCounter("rule_counter"),
 }
 
 /// An enumeration, both ways. Zero is "nobody said", a number beyond is a newer version's.
@@ -137,6 +144,42 @@ words!(
     Drop,
     Reject,
     Unknown
+);
+
+words!(mode_to, mode_from, Mode, v1::RuleMode, Observe, Enforce);
+words!(
+    ended_to,
+    ended_from,
+    enforcement::Ended,
+    v1::OrderEnded,
+    Confirmed,
+    NotConfirmed,
+    Rebooted,
+    RefusedByKernel,
+    Superseded,
+    Quarantined,
+    QuarantineOver,
+    Released
+);
+words!(
+    drift_ended_to,
+    drift_ended_from,
+    enforcement::DriftEnded,
+    v1::DriftEnded,
+    Restored,
+    Undone,
+    Replaced
+);
+words!(
+    round_by_to,
+    round_by_from,
+    enforcement::RoundBy,
+    v1::RoundBy,
+    Flowtable,
+    Forwarded,
+    Copied,
+    Untracked,
+    Rewritten
 );
 
 fn address_to(address: IpAddr) -> Vec<u8> {
@@ -709,5 +752,208 @@ impl Message for backup::Repository {
             snapshots: wire.snapshots,
             newest: list("newest", wire.newest, MAX_SNAPSHOTS, Message::from_wire)?,
         })
+    }
+}
+
+/// A message that may be left out.
+fn maybe<T: Message>(field: &str, wire: Option<T::Wire>) -> Result<Option<T>, ConvertError> {
+    wire.map(|wire| T::from_wire(wire).within(field)).transpose()
+}
+
+impl Message for OrderRef {
+    type Wire = v1::OrderRef;
+
+    fn to_wire(&self) -> Result<v1::OrderRef, ConvertError> {
+        Ok(order_ref_to_wire(*self))
+    }
+
+    fn from_wire(wire: v1::OrderRef) -> Result<Self, ConvertError> {
+        order_ref_from_wire(&wire)
+    }
+}
+
+impl Message for enforcement::PendingOrder {
+    type Wire = v1::PendingOrder;
+
+    fn to_wire(&self) -> Result<v1::PendingOrder, ConvertError> {
+        let order = Some(order_ref_to_wire(self.order));
+        Ok(v1::PendingOrder { order, until_millis: self.until.as_millis() })
+    }
+
+    fn from_wire(wire: v1::PendingOrder) -> Result<Self, ConvertError> {
+        Ok(Self {
+            order: present("order", maybe("order", wire.order)?)?,
+            until: Timestamp::from_millis(wire.until_millis),
+        })
+    }
+}
+
+impl Message for enforcement::QuarantineOrder {
+    type Wire = v1::QuarantineOrder;
+
+    fn to_wire(&self) -> Result<v1::QuarantineOrder, ConvertError> {
+        Ok(v1::QuarantineOrder {
+            order: Some(order_ref_to_wire(self.order)),
+            until_millis: self.until.as_millis(),
+            reason: said(&self.reason),
+        })
+    }
+
+    fn from_wire(wire: v1::QuarantineOrder) -> Result<Self, ConvertError> {
+        Ok(Self {
+            order: present("order", maybe("order", wire.order)?)?,
+            until: Timestamp::from_millis(wire.until_millis),
+            reason: text("reason", wire.reason)?,
+        })
+    }
+}
+
+impl Message for enforcement::LastChange {
+    type Wire = v1::LastChange;
+
+    fn to_wire(&self) -> Result<v1::LastChange, ConvertError> {
+        Ok(v1::LastChange {
+            at_millis: self.at.as_millis(),
+            version: self.version,
+            what: ended_to(self.what).into(),
+        })
+    }
+
+    fn from_wire(wire: v1::LastChange) -> Result<Self, ConvertError> {
+        Ok(Self {
+            at: Timestamp::from_millis(wire.at_millis),
+            version: wire.version,
+            what: present("what", ended_from("what", wire.what)?)?,
+        })
+    }
+}
+
+impl Message for enforcement::DriftEnd {
+    type Wire = v1::DriftEnd;
+
+    fn to_wire(&self) -> Result<v1::DriftEnd, ConvertError> {
+        let how = drift_ended_to(self.how).into();
+        Ok(v1::DriftEnd { at_millis: self.at.as_millis(), how })
+    }
+
+    fn from_wire(wire: v1::DriftEnd) -> Result<Self, ConvertError> {
+        Ok(Self {
+            at: Timestamp::from_millis(wire.at_millis),
+            how: present("how", drift_ended_from("how", wire.how)?)?,
+        })
+    }
+}
+
+impl Message for enforcement::DriftSeen {
+    type Wire = v1::DriftSeen;
+
+    fn to_wire(&self) -> Result<v1::DriftSeen, ConvertError> {
+        Ok(v1::DriftSeen {
+            since_millis: self.since.as_millis(),
+            ended: self.ended.map(|ended| ended.to_wire()).transpose()?,
+            by: self.by.as_deref().map(said),
+            added: said_all("added", &self.added, MAX_DRIFT_LINES)?,
+            removed: said_all("removed", &self.removed, MAX_DRIFT_LINES)?,
+            more: self.more,
+        })
+    }
+
+    fn from_wire(wire: v1::DriftSeen) -> Result<Self, ConvertError> {
+        Ok(Self {
+            since: Timestamp::from_millis(wire.since_millis),
+            ended: maybe("ended", wire.ended)?,
+            by: wire.by.map(|by| text("by", by)).transpose()?,
+            added: texts("added", wire.added, MAX_DRIFT_LINES)?,
+            removed: texts("removed", wire.removed, MAX_DRIFT_LINES)?,
+            more: wire.more,
+        })
+    }
+}
+
+impl Message for enforcement::OtherChange {
+    type Wire = v1::OtherChange;
+
+    fn to_wire(&self) -> Result<v1::OtherChange, ConvertError> {
+        Ok(v1::OtherChange {
+            at_millis: self.at.as_millis(),
+            by: self.by.as_deref().map(said),
+            tables: said_all("tables", &self.tables, MAX_OTHER_TABLES)?,
+        })
+    }
+
+    fn from_wire(wire: v1::OtherChange) -> Result<Self, ConvertError> {
+        Ok(Self {
+            at: Timestamp::from_millis(wire.at_millis),
+            by: wire.by.map(|by| text("by", by)).transpose()?,
+            tables: texts("tables", wire.tables, MAX_OTHER_TABLES)?,
+        })
+    }
+}
+
+impl Message for enforcement::WayRound {
+    type Wire = v1::WayRound;
+
+    fn to_wire(&self) -> Result<v1::WayRound, ConvertError> {
+        Ok(v1::WayRound { how: round_by_to(self.how).into(), line: said(&self.line) })
+    }
+
+    fn from_wire(wire: v1::WayRound) -> Result<Self, ConvertError> {
+        Ok(Self {
+            how: present("how", round_by_from("how", wire.how)?)?,
+            line: text("line", wire.line)?,
+        })
+    }
+}
+
+impl Message for enforcement::Enforcement {
+    type Wire = v1::Enforcement;
+
+    fn to_wire(&self) -> Result<v1::Enforcement, ConvertError> {
+        fits("round", self.round.len(), MAX_WAYS_ROUND)?;
+        Ok(v1::Enforcement {
+            key: self.key.as_deref().map(said),
+            highest: self.highest,
+            mode: self.mode.map_or(v1::RuleMode::Unspecified, mode_to).into(),
+            in_force: self.in_force.map(order_ref_to_wire),
+            confirmed: self.confirmed.map(order_ref_to_wire),
+            pending: self.pending.map(|pending| pending.to_wire()).transpose()?,
+            quarantine: self.quarantine.as_ref().map(Message::to_wire).transpose()?,
+            last: self.last.map(|last| last.to_wire()).transpose()?,
+            drift: self.drift.as_ref().map(Message::to_wire).transpose()?,
+            restored: self.restored,
+            other: self.other.as_ref().map(Message::to_wire).transpose()?,
+            round: self.round.iter().map(Message::to_wire).collect::<Result<_, _>>()?,
+            problem: self.problem.as_deref().map(said),
+        })
+    }
+
+    fn from_wire(wire: v1::Enforcement) -> Result<Self, ConvertError> {
+        Ok(Self {
+            key: wire.key.map(|key| text("key", key)).transpose()?,
+            highest: wire.highest,
+            mode: mode_from("mode", wire.mode)?,
+            in_force: maybe("in_force", wire.in_force)?,
+            confirmed: maybe("confirmed", wire.confirmed)?,
+            pending: maybe("pending", wire.pending)?,
+            quarantine: maybe("quarantine", wire.quarantine)?,
+            last: maybe("last", wire.last)?,
+            drift: maybe("drift", wire.drift)?,
+            restored: wire.restored,
+            other: maybe("other", wire.other)?,
+            round: list("round", wire.round, MAX_WAYS_ROUND, Message::from_wire)?,
+            problem: wire.problem.map(|problem| text("problem", problem)).transpose()?,
+        })
+    }
+}
+
+impl Message for enforcement::RuleCounter {
+    type Wire = v1::RuleCounter;
+
+    fn to_wire(&self) -> Result<v1::RuleCounter, ConvertError> {
+        Ok(v1::RuleCounter { packets: self.packets, octets: self.octets.0 })
+    }
+
+    fn from_wire(wire: v1::RuleCounter) -> Result<Self, ConvertError> {
+        Ok(Self { packets: wire.packets, octets: Bytes(wire.octets) })
     }
 }

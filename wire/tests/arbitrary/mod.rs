@@ -5,11 +5,15 @@ use std::time::Duration;
 
 use bailey_rules::digest::FactDigest;
 use bailey_rules::fact::backup::{self, MAX_SNAPSHOTS};
+use bailey_rules::fact::enforcement::{
+    self, DriftEnded, Ended, MAX_DRIFT_LINES, MAX_OTHER_TABLES, OrderRef, RoundBy,
+};
 use bailey_rules::fact::links::Mac;
 use bailey_rules::fact::{
     Fact, FactKey, FactKind, FactValue, ProbeName, Reading, bounded, firewall, host, links,
 };
-use bailey_rules::name::BootId;
+use bailey_rules::name::{BootId, OrderDigest};
+use bailey_rules::policy::Mode;
 use bailey_rules::report::{Place, ProbeRun, Report};
 use bailey_rules::time::Timestamp;
 use bailey_rules::unit::{Bytes, Permille};
@@ -255,12 +259,105 @@ fn backup_value() -> impl Strategy<Value = FactValue> {
     ]
 }
 
+/// Any name of an order.
+pub(crate) fn order_ref() -> impl Strategy<Value = OrderRef> {
+    (1..=u64::MAX, any::<[u8; 32]>())
+        .prop_map(|(version, digest)| OrderRef { version, digest: OrderDigest::from_bytes(digest) })
+}
+
+fn ended() -> impl Strategy<Value = Ended> {
+    use Ended::{
+        Confirmed, NotConfirmed, QuarantineOver, Quarantined, Rebooted, RefusedByKernel, Released,
+        Superseded,
+    };
+    select(vec![
+        Confirmed,
+        NotConfirmed,
+        Rebooted,
+        RefusedByKernel,
+        Superseded,
+        Quarantined,
+        QuarantineOver,
+        Released,
+    ])
+}
+
+fn drift() -> impl Strategy<Value = enforcement::DriftSeen> {
+    let how = select(vec![DriftEnded::Restored, DriftEnded::Undone, DriftEnded::Replaced]);
+    let end = (time(), how).prop_map(|(at, how)| enforcement::DriftEnd { at, how });
+    let lines = || vec(text(), 0..=MAX_DRIFT_LINES);
+    (time(), option::of(end), option::of(text()), lines(), lines(), any::<u64>()).prop_map(
+        |(since, ended, by, added, removed, more)| enforcement::DriftSeen {
+            since,
+            ended,
+            by,
+            added,
+            removed,
+            more,
+        },
+    )
+}
+
+fn enforcement_value() -> impl Strategy<Value = FactValue> {
+    use RoundBy::{Copied, Flowtable, Forwarded, Rewritten, Untracked};
+    let pending =
+        (order_ref(), time()).prop_map(|(order, until)| enforcement::PendingOrder { order, until });
+    let quarantine = (order_ref(), time(), text())
+        .prop_map(|(order, until, reason)| enforcement::QuarantineOrder { order, until, reason });
+    let last = (time(), any::<u64>(), ended())
+        .prop_map(|(at, version, what)| enforcement::LastChange { at, version, what });
+    let other = (time(), option::of(text()), vec(text(), 0..=MAX_OTHER_TABLES))
+        .prop_map(|(at, by, tables)| enforcement::OtherChange { at, by, tables });
+    let how = select(vec![Flowtable, Forwarded, Copied, Untracked, Rewritten]);
+    let round = (how, text()).prop_map(|(how, line)| enforcement::WayRound { how, line });
+    let mode = option::of(select(vec![Mode::Observe, Mode::Enforce]));
+    prop_oneof![
+        (
+            (option::of(text()), any::<u64>(), mode),
+            (option::of(order_ref()), option::of(order_ref()), option::of(pending)),
+            (option::of(quarantine), option::of(last), option::of(drift()), any::<u64>()),
+            (option::of(other), vec(round, 0..4), option::of(text())),
+        )
+            .prop_map(
+                |(
+                    (key, highest, mode),
+                    (in_force, confirmed, pending),
+                    (quarantine, last, drift, restored),
+                    (other, round, problem),
+                )| {
+                    enforcement::Enforcement {
+                        key,
+                        highest,
+                        mode,
+                        in_force,
+                        confirmed,
+                        pending,
+                        quarantine,
+                        last,
+                        drift,
+                        restored,
+                        other,
+                        round,
+                        problem,
+                    }
+                    .into()
+                }
+            ),
+        (any::<u64>(), bytes()).prop_map(|(packets, octets)| enforcement::RuleCounter {
+            packets,
+            octets
+        }
+        .into()),
+    ]
+}
+
 fn value() -> impl Strategy<Value = FactValue> {
     prop_oneof![
         12 => machine_value(),
         5 => links_value(),
         3 => firewall_value(),
         2 => backup_value(),
+        2 => enforcement_value(),
     ]
 }
 
