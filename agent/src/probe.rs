@@ -6,6 +6,7 @@
 
 pub mod backup;
 pub mod firewall;
+pub mod flows;
 pub mod host;
 pub mod links;
 pub(crate) mod program;

@@ -57,6 +57,7 @@ pub struct Schedules {
     firewall: Schedule,
     backup: Schedule,
     enforcement: Schedule,
+    flows: Schedule,
 }
 
 impl Schedules {
@@ -70,6 +71,7 @@ impl Schedules {
             ProbeName::Firewall => self.firewall,
             ProbeName::Backup => self.backup,
             ProbeName::Enforcement => self.enforcement,
+            ProbeName::Flows => self.flows,
         }
     }
 
@@ -83,6 +85,7 @@ impl Schedules {
             ProbeName::Firewall => self.firewall = schedule,
             ProbeName::Backup => self.backup = schedule,
             ProbeName::Enforcement => self.enforcement = schedule,
+            ProbeName::Flows => self.flows = schedule,
         }
         self
     }
@@ -101,6 +104,7 @@ impl Default for Schedules {
             firewall: every(60, 20),
             backup: every(60, 120),
             enforcement: every(60, 20),
+            flows: every(60, 20),
         }
     }
 }
@@ -258,6 +262,7 @@ struct WrittenProbes {
     firewall: WrittenSchedule,
     backup: WrittenSchedule,
     enforcement: WrittenSchedule,
+    flows: WrittenSchedule,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -304,7 +309,8 @@ impl Reader<'_> {
             state.map(Path::to_owned).or(named).unwrap_or_else(|| PathBuf::from(DEFAULT_STATE));
         let mut settings = Settings::in_folder(state);
         settings.collector = written.collector.as_ref().and_then(|text| self.address(text));
-        let WrittenProbes { host, system, links, firewall, backup, enforcement } = written.probes;
+        let WrittenProbes { host, system, links, firewall, backup, enforcement, flows } =
+            written.probes;
         for (probe, schedule) in [
             (ProbeName::Host, host),
             (ProbeName::System, system),
@@ -312,6 +318,7 @@ impl Reader<'_> {
             (ProbeName::Firewall, firewall),
             (ProbeName::Backup, backup),
             (ProbeName::Enforcement, enforcement),
+            (ProbeName::Flows, flows),
         ] {
             let schedule = self.schedule(&schedule, settings.probes.of(probe));
             settings.probes = settings.probes.with(probe, schedule);

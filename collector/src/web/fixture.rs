@@ -271,7 +271,8 @@ impl Machine {
                 ProbeName::System
                 | ProbeName::Firewall
                 | ProbeName::Backup
-                | ProbeName::Enforcement => 60,
+                | ProbeName::Enforcement
+                | ProbeName::Flows => 60,
             };
             facts.restore_probe(
                 probe,
