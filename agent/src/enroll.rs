@@ -1,6 +1,8 @@
 //! Becoming known to a collector: a token for one host, shown once, for a key that never leaves
 //! this machine.
 
+pub mod pin;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +15,7 @@ use bailey_wire::v1::enrolment_client::EnrolmentClient;
 use rustls::pki_types::CertificateDer;
 
 use crate::channel::{self, ChannelError};
+use crate::enforce::socket::AskError;
 use crate::folder::{Credentials, Enrolled, FolderError, StateFolder};
 
 /// How long the collector may take to answer.
@@ -52,6 +55,9 @@ pub enum EnrollError {
     /// The collector said something that makes no sense.
     #[error("the collector's answer makes no sense: {0}")]
     Nonsense(&'static str),
+    /// The enforcer of this host said something that makes no sense.
+    #[error(transparent)]
+    Enforcer(#[from] AskError),
 }
 
 /// Enrols this host with `token`. `address`, when given, is used instead of the token's. Asking

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use bailey_rules::name::{HostName, ZoneName};
 use bailey_wire::identity::{AgentKey, Certificate, IdentityError, MAX_CERTIFICATE};
+use bailey_wire::order::VerifyingKey;
 use rustls::pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +16,7 @@ const KEY: &str = "key.der";
 const CERTIFICATE: &str = "certificate.der";
 const CA: &str = "ca.der";
 const ENROLLED: &str = "enrolled.json";
+const SECURITY_KEY: &str = "security.pub";
 /// The longest file that is read here.
 const MAX_FILE: u64 = 64 * 1024;
 
@@ -191,6 +193,15 @@ impl StateFolder {
         self.write(CA, ca)?;
         self.write(CERTIFICATE, certificate)?;
         self.write(ENROLLED, &json)
+    }
+
+    /// Keeps the security role's public key until somebody pins it, and says where.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn keep_security_key(&self, key: &VerifyingKey) -> Result<PathBuf, FolderError> {
+        self.write(SECURITY_KEY, key.to_pem().as_bytes())?;
+        Ok(self.0.join(SECURITY_KEY))
     }
 
     /// Keeps a renewed certificate.

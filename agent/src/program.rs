@@ -9,7 +9,7 @@ use bailey_rules::name::HostKey;
 use bailey_rules::text::{Lang, Text};
 use bailey_rules::time::{Timestamp, spoken};
 use bailey_wire::identity::host_key_of;
-use bailey_wire::order::{MAX_KEY_FILE, MAX_SIGNED, OrderDigest, SignedOrder};
+use bailey_wire::order::{MAX_KEY_FILE, MAX_SIGNED, OrderDigest, SignedOrder, VerifyingKey};
 use bailey_wire::token::{MAX_TOKEN, Token};
 use clap::{Parser, Subcommand, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
@@ -21,6 +21,7 @@ use crate::Agent;
 use crate::enforce;
 use crate::enforce::socket::{Answer, Request, Status, ask};
 use crate::enforce::state::{Ended, OrderName};
+use crate::enroll::pin::{PinnedAt, pin_at_enrolment};
 use crate::enroll::{Outcome, enroll};
 use crate::folder::StateFolder;
 use crate::probe::Roots;
@@ -76,6 +77,8 @@ enum Command {
         /// Waits until a person has approved, where that is needed. 需要批准时一直等待。
         #[arg(long)]
         wait: bool,
+        #[command(flatten)]
+        socket: Socket,
     },
     /// Shows what waits in the spool of an agent that is stopped. 显示已停止的代理程序的待发队列。
     Spool(Places),
@@ -151,8 +154,8 @@ pub fn main() -> ExitCode {
     };
     let result = match arguments.command {
         Command::Run(places) => run(&places),
-        Command::Enroll { places, token_file, wait } => {
-            enroll_host(&places, token_file.as_deref(), wait, lang)
+        Command::Enroll { places, token_file, wait, socket } => {
+            enroll_host(&places, token_file.as_deref(), wait, &socket.socket, lang)
         }
         Command::Spool(places) => show_spool(&places, lang),
         Command::Enforce { state, socket, agent, boot } => {
@@ -279,6 +282,7 @@ fn enroll_host(
     places: &Places,
     token_file: Option<&Path>,
     wait: bool,
+    socket: &Path,
     lang: Lang,
 ) -> anyhow::Result<ExitCode> {
     let settings = settings(places)?;
@@ -296,7 +300,8 @@ fn enroll_host(
                         ),
                         lang,
                     );
-                    return Ok(ExitCode::SUCCESS);
+                    let Some(key) = &token.security_key else { return Ok(ExitCode::SUCCESS) };
+                    return pin_of_token(key, &folder, socket, lang).await;
                 }
                 Outcome::Waiting { ask_again } => {
                     let host = &token.host;
@@ -319,6 +324,53 @@ fn enroll_host(
             }
         }
     })
+}
+
+/// Has the enforcer follow the key that came with the token; where there is none that could be told
+/// now, keeps the key and says how to tell it later.
+async fn pin_of_token(
+    key: &VerifyingKey,
+    folder: &StateFolder,
+    socket: &Path,
+    lang: Lang,
+) -> anyhow::Result<ExitCode> {
+    match pin_at_enrolment(key, folder, socket).await? {
+        PinnedAt::Enforcer => {
+            let key = key.id();
+            say(
+                &Text::new(
+                    format!("orders of key {key} are followed"),
+                    format!("听从密钥 {key} 的命令"),
+                ),
+                lang,
+            );
+            Ok(ExitCode::SUCCESS)
+        }
+        PinnedAt::Folder { file, why } => {
+            let (file, state) = (file.display(), folder.path().display());
+            let run = format!("sudo bailey-agent pin {file} --state {state}");
+            complain(
+                Text::new(
+                    format!(
+                        "nobody follows orders here yet ({why}); once the enforcer runs: {run}"
+                    ),
+                    format!("本机尚无执行程序听从命令（{why}）；执行程序启动后请执行：{run}"),
+                )
+                .in_lang(lang),
+            );
+            Ok(ExitCode::SUCCESS)
+        }
+        PinnedAt::Nowhere { why } => {
+            complain(
+                Text::new(
+                    format!("the host is enrolled, but its enforcer refused the key: {why}"),
+                    format!("主机已注册，但执行程序拒绝了该公钥：{why}"),
+                )
+                .in_lang(lang),
+            );
+            Ok(ExitCode::from(3))
+        }
+    }
 }
 
 fn enforce_rules(settings: &enforce::Settings, boot: bool) -> anyhow::Result<ExitCode> {

@@ -15,6 +15,8 @@ use bailey_agent::enforce;
 use bailey_agent::enforce::drift::DriftEnded;
 use bailey_agent::enforce::socket::{Answer, Refusal, Request, Status, apply, ask};
 use bailey_agent::enforce::state::{Ended, OrderName};
+use bailey_agent::enroll::pin::{PinnedAt, pin_at_enrolment};
+use bailey_agent::folder::{Enrolled, StateFolder};
 use bailey_agent::probe::Roots;
 use bailey_rules::name::HostKey;
 use bailey_wire::order::{Order, SignedOrder, SigningKey, What, sign};
@@ -693,6 +695,58 @@ fn a_quarantine_holds_at_once_and_ends_by_itself_or_by_order() {
         assert!(holds(1));
         let (refusal, why) = lab.refused(&lab.sign(6, quarantine(60 * 86_400)).to_bytes()).await;
         assert_eq!(refusal, Refusal::QuarantineLength, "{why}");
+    });
+}
+
+/// A state folder as enrolment leaves it. What the certificates say does not matter here.
+fn enrolled(lab: &Lab) -> StateFolder {
+    let state = StateFolder::open(&lab.folder.path().join("agent")).unwrap();
+    let certificate = rcgen::CertificateParams::default()
+        .self_signed(&rcgen::KeyPair::generate().unwrap())
+        .unwrap();
+    let said = Enrolled {
+        site: "jiaxing".into(),
+        host: "oa-17".parse().unwrap(),
+        zone: "inner".parse().unwrap(),
+        collector: "10.1.0.1:7710".into(),
+    };
+    state.keep_enrolment(certificate.der(), certificate.der(), &said).unwrap();
+    state
+}
+
+#[test]
+fn the_key_of_a_token_is_pinned_once_and_kept_for_later_where_nobody_answers() {
+    in_namespace(|| async {
+        let mut lab = Lab::new();
+        let state = enrolled(&lab);
+        let key = lab.key.verifying_key();
+        let PinnedAt::Folder { file, why } =
+            pin_at_enrolment(&key, &state, &lab.socket()).await.unwrap()
+        else {
+            panic!("nobody was there");
+        };
+        assert!(why.contains("no enforcer answers"), "{why}");
+        assert_eq!(std::fs::read_to_string(file).unwrap(), key.to_pem());
+
+        lab.start().await;
+        // Twice: whoever repeats an enrolment with the same token has done nothing wrong.
+        for _ in 0..2 {
+            let pinned = pin_at_enrolment(&key, &state, &lab.socket()).await.unwrap();
+            assert_eq!(pinned, PinnedAt::Enforcer);
+        }
+        let Answer::Done(status) = ask(&lab.socket(), &Request::Status, &[]).await.unwrap() else {
+            panic!("the status is no secret");
+        };
+        assert_eq!(status.key, Some(key.id().to_string()));
+        assert_eq!(status.host, Some(state.key().unwrap().host_key()));
+
+        let stranger = SigningKey::generate().unwrap().verifying_key();
+        let PinnedAt::Nowhere { why } =
+            pin_at_enrolment(&stranger, &state, &lab.socket()).await.unwrap()
+        else {
+            panic!("a token took the enforcer over");
+        };
+        assert!(why.contains(&key.id().to_string()), "{why}");
     });
 }
 

@@ -2,12 +2,14 @@
 //! [`crate::help`].
 
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use bailey_collector::settings::{DialAddress, Endpoint};
 use bailey_rules::name::{HostName, ZoneName};
 use bailey_rules::text::Lang;
+use bailey_rules::time::Timestamp;
 use bailey_rules::unit::Period;
 use clap::builder::PossibleValue;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
@@ -19,7 +21,8 @@ pub const GLOBAL: &str = "Global options";
 const AFTER: &str = "\
 Exit codes:
   0 done   1 error   2 wrong command line   3 not found   4 denied
-  5 a person must confirm   6 critical findings are open (with --exit-code)   7 no collector answers
+  5 a person must confirm   6 critical findings are open, or something would change (with --exit-code
+  or --dry-run)   7 no collector answers, or the host is not connected
   `bailey check` ends with the codes of monitoring plugins: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN";
 
 /// Bailey watches the hosts of a site and the isolation of its networks.
@@ -125,8 +128,10 @@ pub enum Command {
     Check(OneHost),
     /// Let hosts in, and throw them out
     Enroll(Enroll),
-    /// Check a policy, compile it, and see what it changes
+    /// Check a policy, compile it, see what it changes, and bring it to the hosts
     Policy(PolicyVerb),
+    /// Cut a host off but for its management, or let it back
+    Quarantine(Quarantine),
     /// Print a link that signs one browser in, once
     Signin,
 }
@@ -240,6 +245,20 @@ pub enum PolicyCommand {
     Compile(Compile),
     /// Show which connections a new policy opens and closes
     Diff(TwoPolicies),
+    /// Make the key whose orders hosts follow
+    Key(Key),
+    /// List what each host enforces
+    Hosts,
+    /// Sign a policy's rulesets and bring them to the hosts, a few hosts first
+    Push(Push),
+    /// Let the hosts that wait for it keep their new rulesets
+    Confirm(OnePush),
+    /// Stop a push; hosts whose ruleset is not confirmed return to the one before
+    Cancel(OnePush),
+    /// List the pushes, or show one
+    Pushes(OnePush),
+    /// Stop the push that runs, or else push the policy that was in force before
+    Rollback(Rollback),
 }
 
 /// One policy file.
@@ -284,6 +303,149 @@ pub struct TwoPolicies {
     pub exit_code: bool,
 }
 
+/// Arguments of `policy key`.
+#[derive(Debug, Clone, Args)]
+pub struct Key {
+    /// Where the private key goes; the public one goes beside it, to FILE.pub
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+}
+
+/// How rulesets come to the hosts.
+#[derive(Debug, Clone, Args)]
+pub struct Pace {
+    /// A host returns to its ruleset before unless the new one is confirmed so soon [default: 120s]
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = "120s",
+        hide_default_value = true,
+        value_parser = period
+    )]
+    pub confirm_within: Duration,
+    /// Hosts that connect later than this do not follow it any more [default: 24h]
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = "24h",
+        hide_default_value = true,
+        value_parser = period
+    )]
+    pub expires: Duration,
+    /// All hosts at the same time instead of one, then a tenth, then all
+    #[arg(long)]
+    pub at_once: bool,
+    /// A person confirms each stage, with `bailey policy confirm`
+    #[arg(long)]
+    pub hold: bool,
+    /// Print the number of the push and do not wait for its end
+    #[arg(long)]
+    pub no_wait: bool,
+    /// Do not ask
+    #[arg(long)]
+    pub yes: bool,
+}
+
+/// Arguments of `policy push`.
+#[derive(Debug, Clone, Args)]
+pub struct Push {
+    /// The policy file
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// The private key whose orders the hosts follow
+    #[arg(long, value_name = "FILE", required_unless_present = "dry_run")]
+    pub key: Option<PathBuf>,
+    /// Only to this host; may be given more than once
+    #[arg(long, value_name = "HOST")]
+    pub host: Vec<HostName>,
+    /// Only to the hosts of this zone; may be given more than once
+    #[arg(long, value_name = "ZONE")]
+    pub zone: Vec<ZoneName>,
+    /// How they come there.
+    #[command(flatten)]
+    pub pace: Pace,
+    /// Write one signed order a host into this folder and send nothing
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["at_once", "hold", "no_wait", "yes"])]
+    pub to: Option<PathBuf>,
+    /// The hosts as `bailey -o json policy hosts` printed them, where no collector can be asked
+    #[arg(long, value_name = "FILE", requires = "to")]
+    pub inventory: Option<PathBuf>,
+    /// Number the orders so; a host follows none that is not higher than all it has seen
+    #[arg(long, value_name = "N", requires = "to")]
+    pub number: Option<NonZeroU64>,
+    /// Show which hosts would get what, and send nothing; end with 6 when a ruleset changes
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// One push by its number.
+#[derive(Debug, Clone, Args)]
+pub struct OnePush {
+    /// The number of the push
+    #[arg(value_name = "ID")]
+    pub id: Option<u64>,
+}
+
+/// Arguments of `policy rollback`.
+#[derive(Debug, Clone, Args)]
+pub struct Rollback {
+    /// The private key whose orders the hosts follow
+    #[arg(long, value_name = "FILE")]
+    pub key: PathBuf,
+    /// How the policy comes to the hosts.
+    #[command(flatten)]
+    pub pace: Pace,
+}
+
+/// Arguments of `quarantine`.
+#[derive(Debug, Clone, Args)]
+pub struct Quarantine {
+    /// The host's name
+    #[arg(value_name = "HOST")]
+    pub host: HostName,
+    /// When it ends by itself: a time, or how long from now
+    #[arg(
+        long,
+        value_name = "WHEN",
+        value_parser = until,
+        required_unless_present = "release",
+        conflicts_with = "release"
+    )]
+    pub until: Option<Until>,
+    /// Why, for whoever works on the host
+    #[arg(
+        long,
+        value_name = "TEXT",
+        required_unless_present = "release",
+        conflicts_with = "release"
+    )]
+    pub reason: Option<String>,
+    /// End the quarantine
+    #[arg(long)]
+    pub release: bool,
+    /// The private key whose orders the host follows
+    #[arg(long, value_name = "FILE")]
+    pub key: PathBuf,
+    /// The policy that says what a host in quarantine keeps [default: the one pushed last]
+    #[arg(long, value_name = "FILE", conflicts_with = "release")]
+    pub policy: Option<PathBuf>,
+    /// Print the number of the push and do not wait for its end
+    #[arg(long)]
+    pub no_wait: bool,
+    /// Do not ask
+    #[arg(long)]
+    pub yes: bool,
+}
+
+/// The end of something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    /// At a point in time.
+    At(Timestamp),
+    /// So long from now.
+    For(Duration),
+}
+
 /// Arguments of `enroll token`.
 #[derive(Debug, Clone, Args)]
 pub struct Token {
@@ -302,6 +464,9 @@ pub struct Token {
         value_parser = period
     )]
     pub ttl: Duration,
+    /// The public key whose orders the host is to follow: FILE.pub of `bailey policy key`
+    #[arg(long, value_name = "FILE")]
+    pub security_key: Option<PathBuf>,
 }
 
 /// Arguments of `enroll revoke`.
@@ -327,9 +492,27 @@ fn period(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// A point in time (RFC 3339), or a length of time from now on.
+fn until(text: &str) -> Result<Until, String> {
+    match text.parse::<Timestamp>() {
+        Ok(at) => Ok(Until::At(at)),
+        Err(not) => period(text).map(Until::For).map_err(|_| format!("{not}, or as 4 h")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_end_is_a_time_or_a_length() {
+        let eight = "2026-11-26T08:00:00+08:00";
+        assert_eq!(until(eight), Ok(Until::At(Timestamp::from_seconds(1_795_651_200))));
+        assert_eq!(until("4 h"), Ok(Until::For(Duration::from_hours(4))));
+        for text in ["", "tomorrow", "2026-11-26", "08:00"] {
+            assert!(until(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn a_time_to_live_is_read_as_files_and_as_other_tools_write_it() {

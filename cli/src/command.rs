@@ -2,14 +2,19 @@
 
 mod alerts;
 pub mod check;
+mod delivery;
 mod enroll;
 mod hosts;
 mod policy;
+mod quarantine;
 mod signin;
 mod status;
 mod up;
 
+use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
+
 use bailey_rules::name::HostName;
+use bailey_rules::text::Text;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -22,6 +27,9 @@ use crate::screen::Screen;
 /// The most pages of a list that are asked for; with 200 rows on each, far more hosts than a
 /// collector takes. A list that goes on keeps its cursor in `next`.
 const MAX_PAGES: usize = 500;
+
+/// The longest answer to a question that is read, in octets.
+const MAX_REPLY: u64 = 1024;
 
 /// Does what the command line says.
 ///
@@ -41,7 +49,10 @@ pub fn run(arguments: Arguments, screen: Screen) -> Result<Done, Failure> {
         Command::Alerts(alerts) => alerts::run(&alerts, &Asking::new(&global, screen)?),
         Command::Check(one) => Ok(check::run(&one.host, Asking::new(&global, screen), screen)),
         Command::Enroll(enroll) => enroll::run(&enroll.command, &Asking::new(&global, screen)?),
-        Command::Policy(policy) => policy::run(&policy.command, global.output, screen),
+        Command::Policy(policy) => policy::run(&policy.command, &global, screen),
+        Command::Quarantine(quarantine) => {
+            quarantine::run(&quarantine, &Asking::new(&global, screen)?)
+        }
         Command::Signin => signin::run(&Asking::new(&global, screen)?),
     }
 }
@@ -79,6 +90,25 @@ impl Asking {
             }
         }
         Ok(answer)
+    }
+
+    /// Says something to a person without it becoming part of the output.
+    fn talk(&self, text: &Text) {
+        let words: Vec<String> =
+            text.in_lang(self.screen.lang).lines().map(crate::screen::clean).collect();
+        // Nobody may listen; nothing depends on it.
+        let _ = writeln!(io::stderr(), "{}", words.join("\n"));
+    }
+
+    /// Whether whoever sits at the terminal writes `word` when asked to.
+    fn confirmed(&self, question: &Text, word: &str) -> bool {
+        if !self.may_ask || !io::stdin().is_terminal() {
+            return false;
+        }
+        self.talk(question);
+        let mut reply = String::new();
+        let read = io::BufReader::new(io::stdin().take(MAX_REPLY)).read_line(&mut reply);
+        read.is_ok() && reply.trim() == word
     }
 
     /// The answer as it is asked for: itself, or what `table` makes of it.

@@ -19,9 +19,9 @@ pub enum Exit {
     Denied,
     /// A person must confirm it first.
     NeedsConfirmation,
-    /// With `--exit-code`: a critical finding is open.
+    /// With `--exit-code`: a critical finding is open. With `--dry-run`: something would change.
     Findings,
-    /// No collector answers.
+    /// No collector answers, or the one host that something is for is not connected to it.
     Unreachable,
 }
 

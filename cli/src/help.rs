@@ -23,10 +23,18 @@ const COMMANDS: &[(&str, &str)] = &[
     ("bailey enroll approve", "批准等待中的机器使用其主机名；原机器随即失效"),
     ("bailey enroll refuse", "拒绝等待中的机器"),
     ("bailey enroll revoke", "立即吊销主机，并切断其现有会话"),
-    ("bailey policy", "检查、编译策略，并查看其带来的变化"),
+    ("bailey policy", "检查、编译策略，查看其带来的变化，并下发到主机"),
     ("bailey policy check", "读取策略文件，并指出其中的全部错误"),
     ("bailey policy compile", "打印策略对一台主机生成的规则集"),
     ("bailey policy diff", "显示新策略放行和阻断了哪些连接"),
+    ("bailey policy key", "生成主机所听从的安全管理员密钥"),
+    ("bailey policy hosts", "列出各主机当前执行的规则集"),
+    ("bailey policy push", "为策略签名并分批下发到主机"),
+    ("bailey policy confirm", "确认等待确认的主机保留新规则集"),
+    ("bailey policy cancel", "停止下发；尚未确认的主机自动恢复原规则集"),
+    ("bailey policy pushes", "列出历次下发，或显示其中一次"),
+    ("bailey policy rollback", "停止进行中的下发；没有时重新下发之前的策略"),
+    ("bailey quarantine", "隔离一台主机，仅保留其管理通道，或解除隔离"),
     ("bailey signin", "打印一次性登录链接，供一个浏览器使用"),
 ];
 
@@ -56,6 +64,11 @@ const ARGUMENTS: &[(&str, &str, &str)] = &[
     ("bailey enroll token", "host", "该主机将使用的名称"),
     ("bailey enroll token", "zone", "该主机所在的安全域"),
     ("bailey enroll token", "ttl", "令牌有效时间，例如 10m 或 2 h [默认：10m]"),
+    (
+        "bailey enroll token",
+        "security_key",
+        "主机将听从的公钥，即 `bailey policy key` 生成的 FILE.pub",
+    ),
     ("bailey enroll approve", "host", "主机名"),
     ("bailey enroll refuse", "host", "主机名"),
     ("bailey enroll revoke", "host", "主机名"),
@@ -70,6 +83,51 @@ const ARGUMENTS: &[(&str, &str, &str)] = &[
     ("bailey policy diff", "new", "将要替换它的策略"),
     ("bailey policy diff", "host", "只显示以该主机为一端的变化"),
     ("bailey policy diff", "exit_code", "有变化时以 6 退出"),
+    ("bailey policy key", "out", "私钥写入此文件，公钥写入同目录的 FILE.pub"),
+    ("bailey policy push", "file", "策略文件"),
+    ("bailey policy push", "key", "主机所听从的私钥文件"),
+    ("bailey policy push", "host", "只下发到该主机；可多次给出"),
+    ("bailey policy push", "zone", "只下发到该安全域的主机；可多次给出"),
+    (
+        "bailey policy push",
+        "confirm_within",
+        "新规则集须在此时间内确认，否则主机自动恢复原规则集 [默认：120s]",
+    ),
+    ("bailey policy push", "expires", "超过此时间才连接的主机不再执行 [默认：24h]"),
+    ("bailey policy push", "at_once", "所有主机同时下发，而非先一台、再十分之一、最后全部"),
+    ("bailey policy push", "hold", "每一批由人员用 `bailey policy confirm` 确认"),
+    ("bailey policy push", "no_wait", "只打印下发编号，不等待结束"),
+    ("bailey policy push", "yes", "不再询问"),
+    ("bailey policy push", "to", "为每台主机在此目录写一个签名命令文件，不发送"),
+    (
+        "bailey policy push",
+        "inventory",
+        "主机清单，即 `bailey -o json policy hosts` 的输出；无法访问采集器时使用",
+    ),
+    ("bailey policy push", "number", "使用此命令序号；主机不执行序号不高于已见序号的命令"),
+    ("bailey policy push", "dry_run", "只显示哪些主机将收到什么，不发送；规则集有变化时以 6 退出"),
+    ("bailey policy confirm", "id", "下发编号"),
+    ("bailey policy cancel", "id", "下发编号"),
+    ("bailey policy pushes", "id", "下发编号"),
+    ("bailey policy rollback", "key", "主机所听从的私钥文件"),
+    (
+        "bailey policy rollback",
+        "confirm_within",
+        "新规则集须在此时间内确认，否则主机自动恢复原规则集 [默认：120s]",
+    ),
+    ("bailey policy rollback", "expires", "超过此时间才连接的主机不再执行 [默认：24h]"),
+    ("bailey policy rollback", "at_once", "所有主机同时下发，而非先一台、再十分之一、最后全部"),
+    ("bailey policy rollback", "hold", "每一批由人员用 `bailey policy confirm` 确认"),
+    ("bailey policy rollback", "no_wait", "只打印下发编号，不等待结束"),
+    ("bailey policy rollback", "yes", "不再询问"),
+    ("bailey quarantine", "host", "主机名"),
+    ("bailey quarantine", "until", "隔离自动结束的时间，或从现在起的时长"),
+    ("bailey quarantine", "reason", "隔离原因，供处理该主机的人员查看"),
+    ("bailey quarantine", "release", "解除隔离"),
+    ("bailey quarantine", "key", "主机所听从的私钥文件"),
+    ("bailey quarantine", "policy", "规定隔离主机可保留哪些通信的策略文件 [默认：最近下发的策略]"),
+    ("bailey quarantine", "no_wait", "只打印下发编号，不等待结束"),
+    ("bailey quarantine", "yes", "不再询问"),
 ];
 
 /// What a value must be, by the name under which usage shows it.
@@ -77,6 +135,9 @@ const WANTED: &[(&str, &str)] = &[
     ("<HOST>", "主机名由 a-z、0-9、-、_ 和 . 组成，各段以字母或数字开头和结尾，最长 253 个字符"),
     ("<ZONE>", "安全域名由 a-z、0-9、- 和 _ 组成，以字母或数字开头和结尾，最长 63 个字符"),
     ("<TIME>", "时间应写作 10m、30 s 或 2 h"),
+    ("<WHEN>", "时间应写作 2026-11-26T08:00:00+08:00 或 4 h"),
+    ("<N>", "序号为 1 以上的整数"),
+    ("<ID>", "编号为整数，见 `bailey policy pushes`"),
     ("<URL>", "地址应写作 http://127.0.0.1:9093"),
     ("<HOST:PORT>", "地址应写作 10.1.0.1:7710"),
     ("<ADDR>", "地址应写作 127.0.0.1:7711 或 [::]:7711"),
@@ -85,7 +146,8 @@ const WANTED: &[(&str, &str)] = &[
 const AFTER: &str = "\
 退出码：
   0 完成   1 出错   2 命令行有误   3 不存在   4 无权限
-  5 需要人工确认   6 有未解决的严重告警（使用 --exit-code 时）   7 采集器无应答
+  5 需要人工确认   6 有未解决的严重告警或将发生变化（使用 --exit-code 或 --dry-run 时）
+  7 采集器无应答，或主机未连接
   `bailey check` 使用监控插件的退出码：0 OK，1 WARNING，2 CRITICAL，3 UNKNOWN";
 
 const TEMPLATE: &str = "{about-with-newline}\n用法：{usage}\n\n{all-args}{after-help}";

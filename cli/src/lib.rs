@@ -3,14 +3,17 @@
 //!
 //! A command line meets the modules in this order: [`language`] (in which to speak) →
 //! [`arguments`] and [`help`] (what is wanted) → a file of [`command`] → [`client`] (asking the
-//! collector) → [`screen`] (what the reader sees) → [`exit`].
+//! collector) → [`screen`] (what the reader sees) → [`exit`]. What goes to hosts is made by [`orders`] and
+//! signed with a key of [`key_file`].
 
 pub mod arguments;
 pub mod client;
 pub mod command;
 pub mod exit;
 pub mod help;
+pub mod key_file;
 pub mod language;
+pub mod orders;
 pub mod screen;
 pub mod this_host;
 

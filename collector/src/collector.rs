@@ -1,7 +1,7 @@
 //! The collector as a whole: its parts put together, and taken apart in order.
 
 use std::collections::{BTreeMap, HashMap};
-use std::io;
+use std::io::{self, Read as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bailey_rules::name::{FindingId, HostKey};
 use bailey_rules::text::Text;
+use bailey_wire::order::{MAX_KEY_FILE, VerifyingKey};
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use rusqlite::{OptionalExtension as _, Transaction};
@@ -24,6 +25,7 @@ use crate::enrolment::{self, Enrolment, enrolled, waited_for};
 use crate::intake::{self, Intake};
 use crate::journal::NewEvent;
 use crate::judging::{Judge, Saver, open_findings, write_down};
+use crate::push::Pushes;
 use crate::settings::{Endpoint, Settings};
 use crate::site::{EventKind, Site};
 use crate::store::{self, Kept, OpenError, Store, StoreError};
@@ -76,6 +78,14 @@ pub enum StartError {
     /// Policy and rule files.
     #[error(transparent)]
     Files(#[from] FilesError),
+    /// The public key of the security role.
+    #[error("security_key: {}: {why}", path.display())]
+    SecurityKey {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
     /// The address for agents.
     #[error("cannot listen on {address} for agents: {source}; choose another with --agents")]
     Listen {
@@ -141,6 +151,7 @@ impl Collector {
         let lock = lock(&settings.state)?;
         let files = Files { policy: settings.policy.clone(), rules: settings.rules.clone() };
         let (config, texts) = files.at_start()?;
+        let security_key = settings.security_key.as_deref().map(read_security_key).transpose()?;
         let client = alerts::client(
             settings.alertmanager_ca.as_deref(),
             settings.alertmanagers.iter().any(Endpoint::is_https),
@@ -156,6 +167,7 @@ impl Collector {
         let site = Site::new(clock, counters, store, config, settings.alertmanagers.len());
         clear_leftovers(&site).await;
         restore(&site)?;
+        let pushes = Pushes::open(site.clone(), security_key)?;
         let saver = Saver::new();
         let mut judge = Judge::new(site.clone(), saver.clone());
         judge.judge_all();
@@ -178,6 +190,7 @@ impl Collector {
         let parts = WebParts {
             site: site.clone(),
             enrolment: enrolment.clone(),
+            pushes: pushes.clone(),
             listen: settings.web,
             socket: socket.clone(),
             tls: Arc::clone(&certificates.web),
@@ -211,6 +224,7 @@ impl Collector {
         tasks.spawn(certificates.run(site.clone(), stop.clone()));
         let intake = Intake::new(site.clone(), enrolment.clone(), tls, listener, stop.clone());
         tasks.spawn(intake.run());
+        tasks.spawn(pushes.run(stop.clone()));
         tasks.close();
         info!(web = %addresses.web, agents = %addresses.agents, "the collector runs");
         Ok(CollectorHandle { site, enrolment, addresses, web, saver, stop, tasks, _lock: lock })
@@ -333,6 +347,16 @@ fn lock(state: &Path) -> Result<Flock<std::fs::File>, StartError> {
         nix::errno::Errno::EWOULDBLOCK => StartError::InUse(state.to_owned()),
         other => fail(other.to_string()),
     })
+}
+
+/// Reads the key whose orders are taken.
+fn read_security_key(path: &Path) -> Result<VerifyingKey, StartError> {
+    let fail = |why: String| StartError::SecurityKey { path: path.to_owned(), why };
+    let mut pem = String::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(MAX_KEY_FILE as u64).read_to_string(&mut pem))
+        .map_err(|error| fail(error.to_string()))?;
+    VerifyingKey::from_pem(&pem).map_err(|error| fail(error.to_string()))
 }
 
 /// Builds everything again that was known when the collector was last there.

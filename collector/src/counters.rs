@@ -126,6 +126,18 @@ words! {
 }
 
 words! {
+    /// How a push of orders ended.
+    PushResult {
+        /// Every stage passed.
+        Done = "done",
+        /// A host could not follow.
+        Failed = "failed",
+        /// A person stopped it.
+        Cancelled = "cancelled",
+    }
+}
+
+words! {
     /// Why reports are missing, as [`bailey_rules::report::LossReason`] says it.
     GapReason {
         /// The spool was full.
@@ -298,6 +310,8 @@ pub struct Counters {
     pub notifications_failed: Counter,
     /// Resolved alerts that were dropped, because an Alertmanager was away for too long.
     pub notifications_dropped: Counter,
+    /// Pushes that ended, by how.
+    pub pushes: By<PushResult>,
     /// Reloads of the policy and rule files that took effect.
     pub reloads: Counter,
     /// Reloads that were refused.

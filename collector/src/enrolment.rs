@@ -7,6 +7,7 @@ use std::time::Duration;
 use bailey_rules::name::{HostKey, HostName, ZoneName};
 use bailey_rules::text::Text;
 use bailey_rules::time::Timestamp;
+use bailey_wire::order::VerifyingKey;
 use bailey_wire::token::{Token, secret_hash};
 use rand::RngCore as _;
 use rusqlite::types::Type;
@@ -81,6 +82,20 @@ pub struct MadeToken {
     pub line: String,
     /// When it stops being good.
     pub expires_at: Timestamp,
+}
+
+impl MadeToken {
+    /// The same token, which also tells the host to follow the orders of `key`. The collector keeps
+    /// no note of that: only the host pins it.
+    #[must_use]
+    pub fn with_security_key(self, key: VerifyingKey) -> Self {
+        let token = self.token.with_security_key(key);
+        Self { line: pasted(&token), token, ..self }
+    }
+}
+
+fn pasted(token: &Token) -> String {
+    format!("printf %s '{token}' | sudo bailey-agent enroll")
 }
 
 /// A machine that asks for a name that belongs to another key.
@@ -322,8 +337,7 @@ impl Enrolment {
             return Err(EnrolmentError::TooManyTokens);
         }
         self.site().dirty().wake.notify_one();
-        let paste = format!("printf %s '{token}' | sudo bailey-agent enroll");
-        Ok(MadeToken { token, line: paste, expires_at })
+        Ok(MadeToken { line: pasted(&token), token, expires_at })
     }
 
     fn check_zone(&self, host: &HostName, zone: &ZoneName) -> Result<(), EnrolmentError> {

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use bailey_rules::check::State;
 use bailey_rules::digest::FactDigest;
+use bailey_rules::fact::enforcement::{Enforcement, OrderRef};
 use bailey_rules::fact::{Fact, FactKey};
 use bailey_rules::host::{
     ApplyError, FactSet, HeldProbe, HostView, MAX_GAPS, MAX_INTERVAL, Session,
@@ -22,7 +23,7 @@ use bailey_rules::name::{BootId, HostKey, HostName, ZoneName};
 use bailey_rules::report::{Gap, LossReason, Place};
 use bailey_rules::text::Text;
 use bailey_rules::time::Timestamp;
-use bailey_wire::convert::{self, ConvertError, Decoded};
+use bailey_wire::convert::{self, ConvertError, Decoded, OrderOutcome};
 use bailey_wire::v1;
 use bytes::Bytes;
 use prost::Message as _;
@@ -33,6 +34,7 @@ use crate::counters::{Counters, GapReason, ReportResult};
 use crate::enrolment::Identity;
 use crate::journal::{EVENT_BURST, EVENT_REFILL, NewEvent};
 use crate::numbering::{Admission, Numbering};
+use crate::push::machine::{Seen, SessionSeen};
 use crate::quota::{Bucket, Rate};
 use crate::site::{EventKind, HostStatus};
 use crate::skew::Skew;
@@ -60,6 +62,21 @@ const MAX_MACHINES: usize = 8;
 
 /// How often a host may be asked for everything.
 const ASK_AGAIN: Duration = Duration::from_secs(30);
+
+/// The most answers about orders that are remembered of a host; older ones are forgotten.
+const MAX_OUTCOMES: usize = 8;
+
+/// The most orders and confirmations that wait for a session to send them; more is refused.
+const MAX_MAIL: usize = 8;
+
+/// What a session is to send besides answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Mail {
+    /// A signed order, as [`bailey_wire::order::SignedOrder::to_bytes`] gave it.
+    Order { order: OrderRef, octets: Bytes },
+    /// To keep what waits to be confirmed.
+    Confirm(OrderRef),
+}
 
 /// Hosts that wait to be judged.
 #[derive(Debug, Default)]
@@ -124,6 +141,8 @@ struct Held {
     wants_everything: bool,
     asked_everything: Option<Instant>,
     live: Option<Live>,
+    outcomes: VecDeque<OrderOutcome>,
+    mail: VecDeque<Mail>,
     sessions: u64,
     machines: Vec<Machine>,
     skew: Skew,
@@ -143,6 +162,8 @@ type Machine = [u8; 32];
 struct Live {
     session: u64,
     replaced: CancellationToken,
+    /// The ruleset that its hello named as pending.
+    pending: Option<OrderRef>,
 }
 
 /// A message that takes a place in the host's order.
@@ -267,6 +288,7 @@ impl Host {
                 approval_waiting_since: None,
             },
             facts: FactSet::default(),
+            pushed: None,
         });
         let status = HostStatus {
             view: Arc::clone(&view),
@@ -304,6 +326,8 @@ impl Host {
                 wants_everything: false,
                 asked_everything: None,
                 live: None,
+                outcomes: VecDeque::new(),
+                mail: VecDeque::new(),
                 sessions: 0,
                 machines: Vec::new(),
                 skew: Skew::default(),
@@ -363,11 +387,12 @@ impl Host {
         self.touch();
     }
 
-    /// Begins a session; the one before ends. `None` when the host begins too many.
+    /// Begins a session; the one before ends. `pending` is the ruleset that its hello names. `None` when the host begins too many.
     /// `restarting`: the collector itself has been away until just now.
     pub(crate) fn begin(
         self: &Arc<Self>,
         machine: Option<Machine>,
+        pending: Option<OrderRef>,
         now: Timestamp,
         restarting: bool,
     ) -> Option<Begun> {
@@ -378,9 +403,11 @@ impl Host {
         let replaced = CancellationToken::new();
         held.sessions += 1;
         let session = held.sessions;
-        if let Some(before) = held.live.replace(Live { session, replaced: replaced.clone() }) {
+        let live = Live { session, replaced: replaced.clone(), pending };
+        if let Some(before) = held.live.replace(live) {
             before.replaced.cancel();
         }
+        held.mail.clear();
         held.skew = Skew::default();
         held.asked_everything = None;
         held.settle(&self.counters);
@@ -425,6 +452,59 @@ impl Host {
             drop(held);
             self.touch();
         }
+    }
+
+    /// What pushes have to know of the host.
+    pub(crate) fn seen(&self) -> Seen {
+        let held = self.held();
+        Seen {
+            session: held
+                .live
+                .as_ref()
+                .map(|live| SessionSeen { number: live.session, pending: live.pending }),
+            outcomes: held.outcomes.iter().cloned().collect(),
+            enforcement: held.view.facts.value::<Enforcement>("").cloned(),
+        }
+    }
+
+    /// The highest number of any order that the host says it has seen.
+    pub(crate) fn highest_order(&self) -> u64 {
+        self.held().view.facts.value::<Enforcement>("").map_or(0, |facts| facts.highest)
+    }
+
+    /// Notes which ruleset the host was pushed last.
+    pub(crate) fn set_pushed(self: &Arc<Self>, order: OrderRef) {
+        Arc::make_mut(&mut self.held().view).pushed = Some(order);
+        self.touch();
+    }
+
+    /// Has a session send something; false when it is not open any more, or does not send.
+    pub(crate) fn post(&self, session: u64, mail: Mail) -> bool {
+        let mut held = self.held();
+        let open = held.live.as_ref().is_some_and(|live| live.session == session);
+        if !open || held.mail.len() >= MAX_MAIL {
+            return false;
+        }
+        held.mail.push_back(mail);
+        drop(held);
+        self.wake.notify_one();
+        true
+    }
+
+    /// What this session is to send next.
+    pub(crate) fn next_mail(&self, session: u64) -> Option<Mail> {
+        let mut held = self.held();
+        let open = held.live.as_ref().is_some_and(|live| live.session == session);
+        if open { held.mail.pop_front() } else { None }
+    }
+
+    /// Notes what the agent said of an order.
+    pub(crate) fn note_outcome(&self, outcome: OrderOutcome) {
+        let mut held = self.held();
+        if held.outcomes.len() >= MAX_OUTCOMES {
+            held.outcomes.pop_front();
+        }
+        held.outcomes.push_back(outcome);
     }
 
     /// Notes the clock of a message that carries nothing else.
@@ -1084,15 +1164,15 @@ mod tests {
     #[test]
     fn a_host_cannot_begin_sessions_without_end() {
         let host = host();
-        let begun = (0..1_000).filter(|_| host.begin(Some([1; 32]), NOW, false).is_some()).count();
+        let begun = (0..1_000).filter(|_| host.begin(Some([1; 32]), None, NOW, false).is_some()).count();
         assert!(begun <= 61, "{begun}");
     }
 
     #[test]
     fn the_later_session_ends_the_one_before_and_its_end_changes_nothing() {
         let host = host();
-        let first = host.begin(Some([1; 32]), NOW, false).unwrap();
-        let second = host.begin(Some([1; 32]), NOW, false).unwrap();
+        let first = host.begin(Some([1; 32]), None, NOW, false).unwrap();
+        let second = host.begin(Some([1; 32]), None, NOW, false).unwrap();
         assert!(first.replaced.is_cancelled() && !second.replaced.is_cancelled());
         host.end(first.session);
         assert!(host.view().session.connected);

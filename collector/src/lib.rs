@@ -5,6 +5,7 @@
 //! - [`host`]: the order of one host's reports, and what follows from them; [`numbering`], [`skew`].
 //! - [`store`]: the disk. Nothing is acknowledged before it is there.
 //! - [`judging`]: from facts to findings; [`site`] is what is known now, [`journal`] what happened.
+//! - [`push`]: orders to hosts.
 //! - [`alerts`]: findings to Alertmanager; [`web`] and [`metrics`]: everything to people and
 //!   Prometheus.
 //! - [`watch`]: the policy and rule files, read again when they change.
@@ -23,6 +24,7 @@ pub mod journal;
 pub mod judging;
 pub mod metrics;
 mod numbering;
+pub mod push;
 mod quota;
 pub mod settings;
 pub mod site;

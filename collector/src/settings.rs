@@ -60,6 +60,9 @@ pub struct Settings {
     pub policy: PathBuf,
     /// The folder of the site's rule files.
     pub rules: PathBuf,
+    /// The public key of the security role, in PEM: orders that another key signed are not taken. Any
+    /// order is passed on when absent, and the hosts alone verify.
+    pub security_key: Option<PathBuf>,
     /// Names under which browsers ask for the page, besides `localhost` and addresses.
     pub names: Vec<String>,
     /// A certificate for the page from elsewhere, in place of our own.
@@ -205,6 +208,8 @@ pub struct Given {
     pub policy: Option<PathBuf>,
     /// See [`Settings::rules`].
     pub rules: Option<PathBuf>,
+    /// See [`Settings::security_key`].
+    pub security_key: Option<PathBuf>,
     /// See [`Settings::names`].
     pub names: Option<Vec<String>>,
     /// See [`Settings::web_certificate`].
@@ -283,6 +288,7 @@ impl Given {
             alertmanager_ca: self.alertmanager_ca.or(below.alertmanager_ca),
             policy: self.policy.or(below.policy),
             rules: self.rules.or(below.rules),
+            security_key: self.security_key.or(below.security_key),
             names: self.names.or(below.names),
             web_certificate: self.web_certificate.or(below.web_certificate),
             page_url: self.page_url.or(below.page_url),
@@ -318,6 +324,7 @@ impl Given {
             alertmanager_ca: self.alertmanager_ca,
             policy: self.policy.unwrap_or_else(|| state.join("policy.yaml")),
             rules: self.rules.unwrap_or_else(|| state.join("rules")),
+            security_key: self.security_key,
             names,
             web_certificate: self.web_certificate,
             page_url: self.page_url,
@@ -344,6 +351,7 @@ alertmanagers: [http://127.0.0.1:9093, https://am.example/prefix]
 alertmanager_ca: /etc/bailey/am.pem
 policy: /etc/bailey/policy.yaml
 rules: /etc/bailey/rules
+security_key: /etc/bailey/security.pub
 names: [bailey.example]
 web_certificate: {chain: /etc/bailey/web.pem, key: /etc/bailey/web.key}
 page_url: https://bailey.example

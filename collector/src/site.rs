@@ -14,7 +14,7 @@ use bailey_rules::policy::Policy;
 use bailey_rules::text::Text;
 use bailey_rules::time::Timestamp;
 use serde::Serialize;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::clock::SharedClock;
 use crate::counters::Counters;
@@ -114,6 +114,22 @@ kinds! {
     FindingResolved = "finding_resolved", "Finding resolved", "问题解决";
     /// The policy or the rule files were read again.
     SettingsReloaded = "settings_reloaded", "Files reloaded", "配置已重新加载";
+    /// A person started a push of orders.
+    PushStarted = "push_started", "Push started", "开始下发";
+    /// A stage of a push waits for a person.
+    PushAwaits = "push_awaits", "Push waits to be confirmed", "下发等待确认";
+    /// A person confirmed a stage of a push.
+    PushConfirmed = "push_confirmed", "Push confirmed", "下发已确认";
+    /// Every stage of a push has passed.
+    PushDone = "push_done", "Push done", "下发完成";
+    /// A push stopped because a host could not follow.
+    PushFailed = "push_failed", "Push failed", "下发失败";
+    /// A person stopped a push.
+    PushCancelled = "push_cancelled", "Push cancelled", "下发已取消";
+    /// A host followed an order.
+    OrderFollowed = "order_followed", "Order followed", "命令已执行";
+    /// A host did not follow an order.
+    OrderFailed = "order_failed", "Order not followed", "命令未执行";
     /// A new policy or rule file was refused; the one before stays.
     SettingsRefused = "settings_refused", "Files refused", "配置被拒绝";
 }
@@ -200,6 +216,7 @@ struct Inner {
     findings_moved: watch::Sender<u64>,
     revision: watch::Sender<u64>,
     dirty: Arc<Dirty>,
+    push_wake: Arc<Notify>,
 }
 
 #[derive(Default)]
@@ -254,6 +271,7 @@ impl Site {
             findings_moved: watch::Sender::new(0),
             revision: watch::Sender::new(0),
             dirty: Arc::default(),
+            push_wake: Arc::default(),
         }))
     }
 
@@ -348,6 +366,11 @@ impl Site {
 
     pub(crate) fn dirty(&self) -> &Arc<Dirty> {
         &self.0.dirty
+    }
+
+    /// Woken when something happened that may move a push.
+    pub(crate) fn push_wake(&self) -> &Arc<Notify> {
+        &self.0.push_wake
     }
 
     pub(crate) fn config(&self) -> Arc<Config> {

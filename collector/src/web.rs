@@ -37,6 +37,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::counters::Counter;
 use crate::enrolment::Enrolment;
+use crate::push::Pushes;
 use crate::site::Site;
 use access::ScrapeToken;
 use session::Sessions;
@@ -53,6 +54,8 @@ pub struct WebParts {
     pub site: Site,
     /// Tokens, identities, approval: the admin verbs of the Unix socket.
     pub enrolment: Enrolment,
+    /// Pushes of orders.
+    pub pushes: Pushes,
     /// Where HTTPS listens; port 0 takes a free one.
     pub listen: SocketAddr,
     /// The Unix socket of the command line; a stale one is replaced.
@@ -139,6 +142,7 @@ pub struct Web(Arc<Shared>);
 struct Shared {
     site: Site,
     enrolment: Enrolment,
+    pushes: Pushes,
     sessions: Sessions,
     scrape_token: ScrapeToken,
     streams: live::Streams,
@@ -162,6 +166,12 @@ impl Web {
     #[must_use]
     pub fn enrolment(&self) -> &Enrolment {
         &self.0.enrolment
+    }
+
+    /// Pushes of orders.
+    #[must_use]
+    pub fn pushes(&self) -> &Pushes {
+        &self.0.pushes
     }
 
     /// Who is signed in.
@@ -267,6 +277,7 @@ pub async fn start(parts: WebParts) -> Result<WebHandle, WebError> {
     let web = Web(Arc::new(Shared {
         site: parts.site,
         enrolment: parts.enrolment,
+        pushes: parts.pushes,
         sessions: Sessions::default(),
         scrape_token,
         streams: live::Streams::default(),

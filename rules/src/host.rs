@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::digest::FactDigest;
+use crate::fact::enforcement::OrderRef;
 use crate::fact::{Fact, FactKey, FactKind, FactValue, MAX_FACTS, Named, ProbeName, Reading};
 use crate::name::{HostKey, HostName, ZoneName};
 use crate::report::{Gap, Place, ProbeRun, Report};
@@ -267,4 +268,7 @@ pub struct HostView {
     pub session: Session,
     /// Its facts.
     pub facts: FactSet,
+    /// The ruleset that it was pushed last and should have confirmed by now; `None` where it was never
+    /// pushed one, or still is for the first time.
+    pub pushed: Option<OrderRef>,
 }

@@ -7,11 +7,13 @@
 //! - [`tls`]: every TLS configuration there is.
 //! - [`identity`]: keys, certificates and signatures.
 //! - [`order`]: what the security role orders a host to enforce, signed.
+//! - [`seal`]: the mark by which whoever pushed a policy knows it again.
 //! - [`token`]: the line with which a host is enrolled.
 
 pub mod convert;
 pub mod identity;
 pub mod order;
+pub mod seal;
 pub mod tls;
 pub mod token;
 

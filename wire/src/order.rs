@@ -53,7 +53,7 @@ const PEM_LINE: usize = 64;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OrderError {
     /// The file does not begin as one with a signed order does.
-    #[error("not a file with a signed order; write one with `bailey policy push --to FILE`")]
+    #[error("not a file with a signed order; make one with `bailey policy push --to DIR`")]
     NotAnOrderFile,
     /// It is more than [`MAX_SIGNED`].
     #[error("a signed order of {0} octets; {MAX_SIGNED} are the most")]
@@ -266,9 +266,18 @@ impl SignedOrder {
         if self.key != pinned {
             return Err(OrderError::WrongKey { signed: self.key, pinned });
         }
-        UnparsedPublicKey::new(&ED25519, &key.0)
-            .verify(&signed_octets(&self.order), &self.signature)
-            .map_err(|_| OrderError::BadSignature(pinned))?;
+        if !key.verifies(&signed_octets(&self.order), &self.signature) {
+            return Err(OrderError::BadSignature(pinned));
+        }
+        Order::decode(&self.order)
+    }
+
+    /// What the order says of itself, verified by nobody: good for showing it and for finding the
+    /// host that it is for, never for following it.
+    ///
+    /// # Errors
+    /// When it is damaged, of a newer kind, or out of its bounds.
+    pub fn unverified(&self) -> Result<Order, OrderError> {
         Order::decode(&self.order)
     }
 
@@ -334,9 +343,8 @@ fn signed_octets(order: &[u8]) -> Vec<u8> {
 /// When the order is out of its bounds.
 pub fn sign(order: &Order, key: &SigningKey) -> Result<SignedOrder, OrderError> {
     let octets = order.encode()?;
-    let signature = key.0.sign(&signed_octets(&octets));
     Ok(SignedOrder {
-        signature: signature.as_ref().try_into().map_err(|_| OrderError::Cryptography)?,
+        signature: key.sign_octets(&signed_octets(&octets)),
         order: octets.into(),
         key: key.verifying_key().id(),
     })
@@ -374,6 +382,12 @@ impl SigningKey {
         Ok(to_pem("PRIVATE KEY", der.as_ref()))
     }
 
+    /// Signs octets that begin with what they are for, so that no signature is taken for another.
+    pub(crate) fn sign_octets(&self, octets: &[u8]) -> [u8; SIGNATURE] {
+        let signature = self.0.sign(octets);
+        signature.as_ref().try_into().expect("an Ed25519 signature has 64 octets")
+    }
+
     /// What hosts pin.
     #[must_use]
     pub fn verifying_key(&self) -> VerifyingKey {
@@ -394,12 +408,29 @@ impl fmt::Debug for SigningKey {
 pub struct VerifyingKey([u8; KEY]);
 
 impl VerifyingKey {
+    /// Takes the raw octets (RFC 8032, 5.1.5).
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; KEY]) -> Self {
+        Self(bytes)
+    }
+
+    /// The raw octets.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; KEY] {
+        &self.0
+    }
+
     /// Which key this is.
     #[must_use]
     pub fn id(&self) -> KeyId {
         let mut id = [0; 8];
         id.copy_from_slice(&Sha256::digest(self.spki())[..8]);
         KeyId(id)
+    }
+
+    /// Whether this key signed exactly these octets.
+    pub(crate) fn verifies(&self, octets: &[u8], signature: &[u8]) -> bool {
+        UnparsedPublicKey::new(&ED25519, &self.0).verify(octets, signature).is_ok()
     }
 
     /// Reads a public key: SubjectPublicKeyInfo in PEM form (RFC 8410, 4).

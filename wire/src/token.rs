@@ -3,6 +3,9 @@
 //! `bailey1.` and unpadded base64url (RFC 4648 section 5) of: the key pin (32 octets), the secret
 //! (32 octets), and host, zone and address, each with its length in one octet before it. Nothing
 //! may follow. There is exactly one way to write a token; anything else is refused.
+//!
+//! A token that also says whose orders the host is to follow begins with `bailey2.`, and has the
+//! security role's public key (32 octets) behind the secret.
 
 use std::fmt;
 use std::net::Ipv6Addr;
@@ -13,17 +16,20 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest as _, Sha256};
 
+use crate::order::VerifyingKey;
 use crate::tls::KeyPin;
 
-/// How every token begins: the version of the grammar.
+/// How a token begins: the version of the grammar.
 const PREFIX: &str = "bailey1.";
+/// How one begins that carries the security role's key.
+const PREFIX_WITH_KEY: &str = "bailey2.";
 
 /// The longest address, in octets: a host name of 253, a colon and a port of 5 digits do not fit
 /// the length octet together, so names are cut short here.
 pub const MAX_ADDRESS: usize = 255;
 
 /// The longest token, in octets of text.
-pub const MAX_TOKEN: usize = PREFIX.len() + (32 + 32 + 3 * 256) * 4 / 3 + 4;
+pub const MAX_TOKEN: usize = PREFIX.len() + (32 + 32 + 32 + 3 * 256) * 4 / 3 + 4;
 
 /// What an agent needs to be let in. Whoever holds it can enrol one machine under that name.
 #[derive(Clone, PartialEq, Eq)]
@@ -35,6 +41,8 @@ pub struct Token {
     pub pin: KeyPin,
     /// What proves that the collector made it; random.
     pub secret: [u8; 32],
+    /// Whose orders the host is to follow, where the token says so.
+    pub security_key: Option<VerifyingKey>,
     /// The name that the host will have.
     pub host: HostName,
     /// The zone that the host will be in.
@@ -45,7 +53,9 @@ pub struct Token {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
     /// It does not begin as one.
-    #[error("this is no enrolment token: it must begin with \"bailey1.\"; copy the whole line")]
+    #[error(
+        "this is no enrolment token: it must begin with \"bailey1.\" or \"bailey2.\"; copy the whole line"
+    )]
     NotAToken,
     /// It is longer than any token.
     #[error("this is no enrolment token: it is longer than {MAX_TOKEN} characters")]
@@ -73,7 +83,13 @@ impl Token {
         if !is_address(address) {
             return Err(TokenError::Address(address.chars().take(64).collect()));
         }
-        Ok(Self { address: address.into(), pin, secret, host, zone })
+        Ok(Self { address: address.into(), pin, secret, security_key: None, host, zone })
+    }
+
+    /// The same token, which also says that the host is to follow the orders of `key`.
+    #[must_use]
+    pub fn with_security_key(self, key: VerifyingKey) -> Self {
+        Self { security_key: Some(key), ..self }
     }
 
     /// What the collector stores of the secret and looks it up by.
@@ -114,12 +130,14 @@ impl fmt::Display for Token {
         let mut octets = Vec::with_capacity(MAX_TOKEN);
         octets.extend(self.pin.0);
         octets.extend(self.secret);
+        octets.extend(self.security_key.iter().flat_map(VerifyingKey::as_bytes));
         for part in [self.host.as_str(), self.zone.as_str(), &self.address] {
             let length = u8::try_from(part.len()).map_err(|_| fmt::Error)?;
             octets.push(length);
             octets.extend(part.as_bytes());
         }
-        write!(f, "{PREFIX}{}", URL_SAFE_NO_PAD.encode(octets))
+        let prefix = if self.security_key.is_some() { PREFIX_WITH_KEY } else { PREFIX };
+        write!(f, "{prefix}{}", URL_SAFE_NO_PAD.encode(octets))
     }
 }
 
@@ -129,6 +147,7 @@ impl fmt::Debug for Token {
         f.debug_struct("Token")
             .field("address", &self.address)
             .field("pin", &self.pin)
+            .field("security_key", &self.security_key)
             .field("host", &self.host)
             .field("zone", &self.zone)
             .finish_non_exhaustive()
@@ -144,15 +163,21 @@ impl FromStr for Token {
         if text.len() > MAX_TOKEN {
             return Err(TokenError::TooLong);
         }
-        let body = text.strip_prefix(PREFIX).ok_or(TokenError::NotAToken)?;
+        let (body, has_key) = match text.strip_prefix(PREFIX) {
+            Some(body) => (body, false),
+            None => (text.strip_prefix(PREFIX_WITH_KEY).ok_or(TokenError::NotAToken)?, true),
+        };
         let octets =
             URL_SAFE_NO_PAD.decode(body).map_err(|_| TokenError::Damaged("not base64url"))?;
         let short = TokenError::Damaged("it ends too early");
         let mut rest = octets.as_slice();
-        let pin = *rest.split_first_chunk::<32>().ok_or(short.clone())?.0;
-        rest = &rest[32..];
-        let secret = *rest.split_first_chunk::<32>().ok_or(short.clone())?.0;
-        rest = &rest[32..];
+        let mut chunk = || {
+            let (chunk, after) = rest.split_first_chunk::<32>().ok_or(short.clone())?;
+            rest = after;
+            Ok(*chunk)
+        };
+        let (pin, secret) = (chunk()?, chunk()?);
+        let security_key = if has_key { Some(VerifyingKey::from_bytes(chunk()?)) } else { None };
         let mut part = || {
             let (&length, after) = rest.split_first().ok_or(short.clone())?;
             let (part, after) = after.split_at_checked(length.into()).ok_or(short.clone())?;
@@ -165,7 +190,7 @@ impl FromStr for Token {
         }
         let host = host.parse().map_err(|_| TokenError::Damaged("bad host name"))?;
         let zone = zone.parse().map_err(|_| TokenError::Damaged("bad zone name"))?;
-        Self::new(address, KeyPin(pin), secret, host, zone)
+        Ok(Self { security_key, ..Self::new(address, KeyPin(pin), secret, host, zone)? })
     }
 }
 
@@ -194,16 +219,36 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_token_is_refused_wherever_it_is_damaged() {
-        let text = token().to_string();
-        for end in 0..text.len() {
-            assert!(text[..end].parse::<Token>().is_err(), "cut at {end}");
+    fn a_token_may_say_whose_orders_the_host_is_to_follow() {
+        let key = VerifyingKey::from_bytes([0xef; 32]);
+        let with_key = token().with_security_key(key.clone());
+        let text = with_key.to_string();
+        assert!(text.starts_with("bailey2."), "{text}");
+        assert_eq!(text.parse(), Ok(with_key.clone()));
+        assert_eq!(with_key.security_key, Some(key));
+        assert_eq!(with_key.secret_hash(), token().secret_hash());
+        // What carries no key is written as ever, so that older agents read it.
+        assert!(token().to_string().starts_with("bailey1."));
+        // The one is never taken for the other.
+        for (from, to) in [("bailey2.", "bailey1."), ("bailey1.", "bailey2.")] {
+            let text = if from == "bailey2." { text.clone() } else { token().to_string() };
+            assert!(text.replace(from, to).parse::<Token>().is_err(), "{from} as {to}");
         }
-        for more in ["A", "AA", "=", ".", " x"] {
-            assert!(format!("{text}{more}").parse::<Token>().is_err(), "with {more}");
+    }
+
+    #[test]
+    fn a_damaged_token_is_refused_wherever_it_is_damaged() {
+        let with_key = token().with_security_key(VerifyingKey::from_bytes([0xef; 32]));
+        for text in [token().to_string(), with_key.to_string()] {
+            for end in 0..text.len() {
+                assert!(text[..end].parse::<Token>().is_err(), "cut at {end}");
+            }
+            for more in ["A", "AA", "=", ".", " x"] {
+                assert!(format!("{text}{more}").parse::<Token>().is_err(), "with {more}");
+            }
         }
         assert_eq!("".parse::<Token>(), Err(TokenError::NotAToken));
-        assert_eq!("bailey2.AAAA".parse::<Token>(), Err(TokenError::NotAToken));
+        assert_eq!("bailey3.AAAA".parse::<Token>(), Err(TokenError::NotAToken));
         let long = format!("bailey1.{}", "A".repeat(MAX_TOKEN));
         assert_eq!(long.parse::<Token>(), Err(TokenError::TooLong));
     }
@@ -220,7 +265,9 @@ mod tests {
             host.parse().unwrap(),
             zone.parse().unwrap(),
         )
-        .unwrap();
+        .unwrap()
+        .with_security_key(VerifyingKey::from_bytes([3; 32]));
+        assert!(token.to_string().len() <= MAX_TOKEN);
         assert_eq!(token.to_string().parse(), Ok(token));
     }
 

@@ -1,19 +1,20 @@
 //! `bailey enroll`: letting hosts in, and throwing them out.
 
-use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _};
 
 use bailey_rules::name::HostName;
+use bailey_rules::text::Text;
 use bailey_rules::time::Timestamp;
+use bailey_wire::order::VerifyingKey;
+use bailey_wire::token;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Asking, short_key};
+use super::{Asking, read, short_key};
 use crate::arguments::{EnrollCommand, Revoke, Token};
 use crate::exit::{Done, Exit, Failure};
+use crate::key_file;
 use crate::screen::{Screen, Table, clean};
-
-/// The longest answer to a question that is read, in octets.
-const MAX_REPLY: u64 = 1024;
 
 /// Does one of the verbs of enrolment.
 pub(super) fn run(command: &EnrollCommand, asking: &Asking) -> Result<Done, Failure> {
@@ -32,27 +33,48 @@ pub(super) fn run(command: &EnrollCommand, asking: &Asking) -> Result<Done, Fail
 #[derive(Debug, Deserialize)]
 struct MadeToken {
     line: String,
+    token: String,
 }
 
 /// Only the line itself goes to standard output, so that it can be piped; what to do with it is
 /// talk.
 fn make_token(token: &Token, asking: &Asking) -> Result<Done, Failure> {
-    let body = json!({
+    let security_key = token.security_key.as_deref().map(key_file::public).transpose()?;
+    let mut body = json!({
         "host": token.host.as_str(),
         "zone": token.zone.as_str(),
         "ttl_seconds": token.ttl.as_secs(),
     });
+    if let Some(key) = &security_key {
+        body["security_key"] = key.to_pem().into();
+    }
     let answer = asking.client.post("/api/v1/enroll/tokens", &body)?;
+    carries(&read(&answer)?, security_key.as_ref())?;
     let done = asking.answer(&answer, |made: &MadeToken, _| format!("{}\n", clean(&made.line)))?;
     if io::stdout().is_terminal() {
         let length = asking.screen.length(token.ttl.as_secs_f64());
         let host = &token.host;
-        asking.talk(
-            &format!("Paste this line on {host} within {length}; it works once:"),
-            &format!("请在 {length}内于 {host} 上粘贴执行以下命令，仅能使用一次："),
-        );
+        asking.talk(&Text::new(
+            format!("Paste this line on {host} within {length}; it works once:"),
+            format!("请在 {length}内于 {host} 上粘贴执行以下命令，仅能使用一次："),
+        ));
     }
     Ok(done)
+}
+
+/// Whose orders the host will follow is not for the collector to say: the token must carry the key
+/// that was asked for, and no other.
+fn carries(made: &MadeToken, wanted: Option<&VerifyingKey>) -> Result<(), Failure> {
+    let parsed = made.token.parse::<token::Token>();
+    let carried = parsed.ok().map(|token| token.security_key);
+    if wanted.is_none() || carried.as_ref().is_some_and(|carried| carried.as_ref() == wanted) {
+        return Ok(());
+    }
+    Err(Failure::error(
+        "the collector's token does not carry the key that was asked for; do not use it, and look \
+         at the collector",
+        "采集器给出的令牌未携带所要求的公钥；请勿使用，并检查采集器",
+    ))
 }
 
 #[derive(Debug, Deserialize)]
@@ -143,7 +165,13 @@ fn told(
 
 fn throw_out(revoke: &Revoke, asking: &Asking) -> Result<Done, Failure> {
     let host = &revoke.host;
-    if !revoke.yes && !confirmed(host, asking) {
+    let asked = Text::new(
+        format!(
+            "{host} will be cut off at once and must be enrolled anew. Write its name to confirm:"
+        ),
+        format!("{host} 将立即断开，须重新注册才能接入。请输入主机名确认："),
+    );
+    if !revoke.yes && !asking.confirmed(&asked, host.as_str()) {
         return Err(Failure::new(
             Exit::NeedsConfirmation,
             format!("{host} was not revoked: nobody confirmed it; add --yes to go without asking"),
@@ -154,37 +182,30 @@ fn throw_out(revoke: &Revoke, asking: &Asking) -> Result<Done, Failure> {
     told(&asking.client.post("/api/v1/enroll/revoke", &body)?, host, REVOKED, asking)
 }
 
-/// Asks whoever sits at the terminal to write the host's name once more.
-fn confirmed(host: &HostName, asking: &Asking) -> bool {
-    use io::Read as _;
-    if !asking.may_ask || !io::stdin().is_terminal() {
-        return false;
-    }
-    asking.talk(
-        &format!(
-            "{host} will be cut off at once and must be enrolled anew. Write its name to confirm:"
-        ),
-        &format!("{host} 将立即断开，须重新注册才能接入。请输入主机名确认："),
-    );
-    let mut reply = String::new();
-    let read = io::BufReader::new(io::stdin().take(MAX_REPLY)).read_line(&mut reply);
-    read.is_ok() && reply.trim() == host.as_str()
-}
-
-impl Asking {
-    /// Says something to a person without it becoming part of the output.
-    fn talk(&self, en: &str, zh: &str) {
-        // Nobody may listen; nothing depends on it.
-        let _ = writeln!(io::stderr(), "{}", self.screen.word(en, zh));
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use bailey_rules::text::Lang;
 
-    use super::super::read;
     use super::*;
+
+    #[test]
+    fn a_token_with_another_key_than_was_asked_for_is_not_printed() {
+        let key = |octet| VerifyingKey::from_bytes([octet; 32]);
+        let pin = bailey_wire::tls::KeyPin([1; 32]);
+        let (host, zone) = ("oa-17".parse().unwrap(), "inner".parse().unwrap());
+        let plain = token::Token::new("10.1.0.1:7710", pin, [2; 32], host, zone).unwrap();
+        let check = |token: &token::Token, wanted: Option<&VerifyingKey>| {
+            let token = token.to_string();
+            carries(&MadeToken { line: String::new(), token }, wanted).is_ok()
+        };
+        let with_key = plain.clone().with_security_key(key(3));
+        assert!(check(&with_key, Some(&key(3))));
+        assert!(!check(&with_key, Some(&key(4))));
+        assert!(!check(&plain, Some(&key(3))));
+        assert!(check(&plain, None));
+        // A collector whose settings name the site's key may put it in by itself.
+        assert!(check(&with_key, None));
+    }
 
     #[test]
     fn the_list_names_who_waits_first() {

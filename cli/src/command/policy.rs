@@ -1,5 +1,13 @@
-//! `bailey policy`: what a policy file says, before anything follows it. None of this asks a
-//! collector.
+//! `bailey policy`: what a policy file says, before anything follows it, and how it comes to the
+//! hosts. `check`, `compile`, `diff` and `key` ask no collector.
+
+mod cancel;
+mod confirm;
+mod hosts;
+mod key;
+mod push;
+mod pushes;
+mod rollback;
 
 use std::io::Read as _;
 use std::path::Path;
@@ -11,7 +19,8 @@ use bailey_rules::policy::{Addresses, Mode, Origin, Party, Policy};
 use bailey_rules::yaml;
 use serde_json::{Value, json};
 
-use crate::arguments::{Compile, Format, OnePolicy, PolicyCommand, TwoPolicies};
+use super::Asking;
+use crate::arguments::{Compile, Format, Global, OnePolicy, PolicyCommand, TwoPolicies};
 use crate::exit::{Done, Exit, Failure};
 use crate::screen::Screen;
 
@@ -24,13 +33,22 @@ const SHOWN_NETWORKS: usize = 4;
 /// Does one of the verbs of policies.
 pub(super) fn run(
     command: &PolicyCommand,
-    format: Format,
+    global: &Global,
     screen: Screen,
 ) -> Result<Done, Failure> {
+    let format = global.output;
+    let asking = || Asking::new(global, screen);
     match command {
         PolicyCommand::Check(one) => check(one, format, screen),
         PolicyCommand::Compile(compile) => ruleset(compile, format),
         PolicyCommand::Diff(two) => diff(two, format, screen),
+        PolicyCommand::Key(key) => key::run(key, format, screen),
+        PolicyCommand::Hosts => hosts::run(&asking()?),
+        PolicyCommand::Push(push) => push::run(push, &asking()?),
+        PolicyCommand::Confirm(one) => confirm::run(one, &asking()?),
+        PolicyCommand::Cancel(one) => cancel::run(one, &asking()?),
+        PolicyCommand::Pushes(one) => pushes::run(one, &asking()?),
+        PolicyCommand::Rollback(rollback) => rollback::run(rollback, &asking()?),
     }
 }
 
@@ -39,6 +57,14 @@ pub(super) fn run(
 /// # Errors
 /// When it cannot be read, or is wrong: then with everything that is.
 pub(super) fn read(path: &Path) -> Result<Policy, Failure> {
+    read_with_text(path).map(|(policy, _)| policy)
+}
+
+/// Reads a policy file, and gives its text too.
+///
+/// # Errors
+/// As [`read`].
+pub(super) fn read_with_text(path: &Path) -> Result<(Policy, String), Failure> {
     let shown = path.display().to_string();
     let text = read_bounded(path).map_err(|why| {
         let (en, zh) = (format!("cannot read {shown}: {why}"), format!("无法读取 {shown}：{why}"));
@@ -47,12 +73,25 @@ pub(super) fn read(path: &Path) -> Result<Policy, Failure> {
             _ => Failure::error(en, zh),
         }
     })?;
-    Policy::parse(&shown, &text).map_err(|problems| {
+    Ok((parse(&shown, &text)?, text))
+}
+
+/// What a policy file says that is called `name`.
+///
+/// # Errors
+/// When it is wrong: then with everything that is.
+pub(super) fn parse(name: &str, text: &str) -> Result<Policy, Failure> {
+    Policy::parse(name, text).map_err(|problems| {
         Failure::error(
             format!("the policy is wrong:\n{problems}"),
             format!("策略文件有误：\n{problems}"),
         )
     })
+}
+
+/// What rulesets call a policy file: its name without the folder.
+pub(super) fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
 }
 
 fn read_bounded(path: &Path) -> std::io::Result<String> {
@@ -147,7 +186,7 @@ fn ruleset(wanted: &Compile, format: Format) -> Result<Done, Failure> {
             ));
         }
     };
-    let file = wanted.file.file_name().unwrap_or(wanted.file.as_os_str()).to_string_lossy();
+    let file = file_name(&wanted.file);
     let text = if wanted.quarantine {
         compile::quarantine(&policy, &file, host, &zone)
     } else {
@@ -198,7 +237,7 @@ fn lines(changes: &Changes, two: &TwoPolicies, screen: Screen) -> String {
         return format!("{same}\n");
     }
     let line = |sign: char, file: &Path, piece: &Piece| {
-        let name = file.file_name().unwrap_or(file.as_os_str()).to_string_lossy();
+        let name = file_name(file);
         format!(
             "{sign} {} > {}  {}  ({}:{} {})\n",
             networks(&piece.from),

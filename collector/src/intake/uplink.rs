@@ -23,7 +23,7 @@ use super::{DRAIN_LIMIT, Shared};
 use crate::ca;
 use crate::counters::{AuthFailure, ReportResult};
 use crate::enrolment::Refusal;
-use crate::host::{Arrival, Begun, Host, Said, Taken};
+use crate::host::{Arrival, Begun, Host, Mail, Said, Taken};
 use crate::judging::save_snapshot;
 use crate::store::StoreError;
 
@@ -84,6 +84,7 @@ impl v1::uplink_server::Uplink for Service {
             cut: self.cut.clone(),
             answers,
             told: None,
+            session: 0,
         };
         tokio::spawn(session.run(request.into_inner()));
         Ok(Response::new(ReceiverStream::new(stream)))
@@ -127,6 +128,8 @@ struct Session {
     answers: Answers,
     /// The last place that was acknowledged in this session.
     told: Option<Place>,
+    /// Its number among the sessions of the host, once it has begun.
+    session: u64,
 }
 
 /// Why a session ends.
@@ -150,11 +153,13 @@ impl Session {
         let end = match self.begin(&mut inbound).await {
             Err(end) => end,
             Ok(begun) => {
+                self.shared.site.push_wake().notify_one();
                 let end = self.go_on(&mut inbound, &begun.replaced).await;
                 if matches!(end, End::Stopping) {
                     self.drain().await;
                 }
                 self.host.end(begun.session);
+                self.shared.site.push_wake().notify_one();
                 // What woke this one last may be meant for the one that took its place.
                 self.host.wake.notify_one();
                 end
@@ -197,13 +202,20 @@ impl Session {
                     .map_err(|_| wrong("hello.machine is not 32 octets"))?,
             ),
         };
+        let pending = hello
+            .pending
+            .as_ref()
+            .map(convert::order_ref_from_wire)
+            .transpose()
+            .map_err(|_| wrong("hello.pending is not an order's number and digest"))?;
         let site = &self.shared.site;
         let now = site.now();
         let starting = site.started_at().age(now) < STARTING;
-        let Some(mut begun) = self.host.begin(machine, now, starting) else {
+        let Some(mut begun) = self.host.begin(machine, pending, now, starting) else {
             self.shared.turned_away(self.peer, AuthFailure::TooMany);
             return Err(End::Told(Status::resource_exhausted("too many sessions; wait a minute")));
         };
+        self.session = begun.session;
         self.host.heard(sent_at, now);
         if let Some(event) = begun.event.take() {
             let job = move |store: &Transaction<'_>| {
@@ -308,15 +320,20 @@ impl Session {
                 self.host.heard(sent_at, received_at);
                 return Ok(None);
             }
-            Some(Message::OrderOutcome(outcome)) => {
-                let outcome = convert::outcome_from_wire(outcome).map_err(malformed)?;
-                info!(host = %self.host.name, ?outcome, "a host says what came of an order");
-                return Ok(None);
-            }
             // What a newer agent may say is not answered, and not acknowledged either.
             None => return Ok(None),
             Some(Message::Hello(_)) => {
                 return Err(End::Told(Status::invalid_argument("hello comes once")));
+            }
+            Some(Message::OrderOutcome(outcome)) => {
+                self.host.heard(sent_at, received_at);
+                let octets = outcome.encoded_len();
+                let outcome = convert::outcome_from_wire(outcome).map_err(malformed)?;
+                let version = outcome.order.version;
+                info!(host = %self.host.name, version, result = ?outcome.result, "order answered");
+                self.host.note_outcome(outcome);
+                self.shared.site.push_wake().notify_one();
+                return Ok(self.wait_for(octets, arrived));
             }
             Some(Message::Report(report)) => self.report(report)?,
             Some(Message::Loss(loss)) => Said::loss(&loss).map_err(malformed)?,
@@ -334,12 +351,17 @@ impl Session {
             Taken::Admitted | Taken::Known => {}
             Taken::Stored(place) => self.acknowledge(place, replaced).await?,
         }
+        Ok(self.wait_for(octets, arrived))
+    }
+
+    /// How long nothing more is to be read, after `octets` came.
+    fn wait_for(&self, octets: usize, arrived: Instant) -> Option<Duration> {
         let wait = self.host.over_quota(octets, arrived);
         if wait.is_zero() {
-            return Ok(None);
+            return None;
         }
-        site.counters().quota_waits.one();
-        Ok(Some(wait))
+        self.shared.counters().quota_waits.one();
+        Some(wait)
     }
 
     /// A report that cannot be understood but has a place is lost, and said to be: otherwise its agent
@@ -389,6 +411,30 @@ impl Session {
         if due.ask_everything {
             let ask = v1::from_collector::Message::SendEverything(v1::SendEverything {});
             self.say(ask, replaced).await?;
+        }
+        while let Some(mail) = self.host.next_mail(self.session) {
+            self.send(mail, replaced).await?;
+        }
+        Ok(())
+    }
+
+    /// Sends an order in parts, or a confirmation.
+    async fn send(&self, mail: Mail, replaced: &CancellationToken) -> Result<(), End> {
+        use v1::from_collector::Message;
+        let (order, octets) = match mail {
+            Mail::Confirm(order) => {
+                let order = Some(convert::order_ref_to_wire(order));
+                return self.say(Message::ConfirmOrder(v1::ConfirmOrder { order }), replaced).await;
+            }
+            Mail::Order { order, octets } => (order, octets),
+        };
+        match convert::order_parts(order, &octets) {
+            Ok(parts) => {
+                for part in parts {
+                    self.say(Message::OrderPart(part), replaced).await?;
+                }
+            }
+            Err(error) => warn!(host = %self.host.name, %error, "an order cannot be sent"),
         }
         Ok(())
     }

@@ -2,10 +2,12 @@
 //! session, the bearer secret or the Unix socket; the admin verbs answer on the Unix socket only.
 
 pub mod answer;
+mod enforcement;
 pub mod enroll;
+mod pushes;
 
 use axum::extract::rejection::{JsonRejection, QueryRejection};
-use axum::extract::{Extension, FromRequest, FromRequestParts, Path, Query, Request, State};
+use axum::extract::{DefaultBodyLimit, Extension, FromRequest, FromRequestParts, Path, Query, Request, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::routing::{get, post};
@@ -37,6 +39,10 @@ pub(crate) fn routes(web: &Web) -> Router<Web> {
         .route("/api/v1/hosts/{name}", get(host))
         .route("/api/v1/findings", get(findings))
         .route("/api/v1/events", get(events))
+        .route("/api/v1/pushes", get(pushes::list))
+        .route("/api/v1/pushes/{id}", get(pushes::one))
+        .route("/api/v1/pushes/{id}/policy", get(pushes::policy))
+        .route("/api/v1/enforcement", get(enforcement::all))
         .route(live::PATH, get(live::events))
         .route_layer(middleware::from_fn_with_state(web.clone(), access::reader));
     let admin = Router::new()
@@ -45,6 +51,17 @@ pub(crate) fn routes(web: &Web) -> Router<Web> {
         .route("/api/v1/enroll/approve", post(enroll::approve))
         .route("/api/v1/enroll/refuse", post(enroll::refuse))
         .route("/api/v1/enroll/revoke", post(enroll::revoke))
+        .route(
+            "/api/v1/pushes",
+            post(pushes::make).layer(DefaultBodyLimit::max(pushes::MAX_WISH)),
+        )
+        .route(
+            "/api/v1/pushes/{id}/orders",
+            post(pushes::add).layer(DefaultBodyLimit::max(pushes::MAX_ORDERS)),
+        )
+        .route("/api/v1/pushes/{id}/start", post(pushes::start))
+        .route("/api/v1/pushes/{id}/confirm", post(pushes::confirm))
+        .route("/api/v1/pushes/{id}/cancel", post(pushes::cancel))
         .route("/api/v1/signin", post(signin))
         .route_layer(middleware::from_fn(access::admin));
     reading.merge(admin)

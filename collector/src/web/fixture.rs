@@ -292,6 +292,7 @@ impl Machine {
             zone: self.zone.parse().unwrap(),
             session: self.session,
             facts,
+            pushed: None,
         };
         let wanted = RuleFiles::shipped().for_host(&view.name, &view.zone);
         let judged = judge(&Given { host: &view, wanted: &wanted, policy, now: NOW });

@@ -127,6 +127,14 @@ pub fn event_title(kind: EventKind) -> Text {
         EventKind::FindingResolved => Text::new("Finding resolved", "告警解除"),
         EventKind::SettingsReloaded => Text::new("Settings reloaded", "配置已重新加载"),
         EventKind::SettingsRefused => Text::new("Settings refused", "配置被拒绝"),
+        EventKind::PushStarted
+        | EventKind::PushAwaits
+        | EventKind::PushConfirmed
+        | EventKind::PushDone
+        | EventKind::PushFailed
+        | EventKind::PushCancelled
+        | EventKind::OrderFollowed
+        | EventKind::OrderFailed => kind.title(),
     }
 }
 

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use axum::http::{HeaderMap, Method, StatusCode};
+use bailey_wire::order::SigningKey;
+use bailey_wire::token::Token;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1;
@@ -78,6 +80,7 @@ async fn open() -> Door {
     let handle = start(WebParts {
         site: site.clone(),
         enrolment,
+        pushes: crate::push::Pushes::open(site.clone(), None).unwrap(),
         listen: "127.0.0.1:0".parse().unwrap(),
         socket: folder.path().join("bailey.sock"),
         tls: Arc::new(ArcSwap::new(tls)),
@@ -452,6 +455,36 @@ async fn the_api_refuses_what_it_does_not_understand() {
 }
 
 #[tokio::test]
+async fn a_token_carries_the_security_roles_key_and_nothing_that_is_none() {
+    let door = open().await;
+    let json = [("content-type", "application/json")];
+    let key = SigningKey::generate().unwrap();
+    let public = key.verifying_key();
+    let private = key.to_pem().unwrap();
+    for (pem, expected) in [
+        (public.to_pem(), StatusCode::OK),
+        (String::new(), StatusCode::BAD_REQUEST),
+        (private, StatusCode::BAD_REQUEST),
+    ] {
+        let wish = serde_json::json!({
+            "host": "oa-19", "zone": "inner", "ttl_seconds": 600, "security_key": pem,
+        });
+        let path = "/api/v1/enroll/tokens";
+        let answer = door.ask(&Knocker::Socket, Method::POST, path, &json, &wish.to_string()).await;
+        assert_eq!(answer.status, expected, "{}", answer.body);
+        if expected == StatusCode::OK {
+            let made: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
+            let token = made["token"].as_str().unwrap();
+            assert!(made["line"].as_str().unwrap().contains(token), "{made}");
+            let token: Token = token.parse().unwrap();
+            assert_eq!(token.security_key, Some(public.clone()));
+        } else {
+            assert!(!answer.body.contains("PRIVATE"), "{}", answer.body);
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_token_made_on_the_socket_is_in_the_journal_with_who_made_it() {
     let door = open().await;
     let json = [("content-type", "application/json")];
@@ -464,6 +497,7 @@ async fn a_token_made_on_the_socket_is_in_the_journal_with_who_made_it() {
         if expected == StatusCode::OK {
             let made: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
             assert!(made["line"].as_str().unwrap().starts_with("printf %s 'bailey1."), "{made}");
+            assert!(made["token"].as_str().unwrap().starts_with("bailey1."), "{made}");
         } else {
             assert!(answer.body.contains("did you mean"), "{}", answer.body);
         }

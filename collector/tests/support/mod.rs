@@ -22,6 +22,7 @@ use bailey_collector::enrolment::Actor;
 use bailey_collector::settings::{Given, Settings};
 use bailey_collector::{Collector, CollectorHandle};
 use bailey_rules::digest::FactDigest;
+use bailey_rules::fact::enforcement::OrderRef;
 use bailey_rules::fact::host::Memory;
 use bailey_rules::fact::{Fact, FactKey, ProbeName};
 use bailey_rules::name::BootId;
@@ -226,6 +227,15 @@ impl Machine {
     }
 
     pub async fn try_connect(&self) -> Result<Link, Status> {
+        self.try_connect_with(None).await
+    }
+
+    /// Connects as an agent does that a ruleset which waits to be confirmed let through.
+    pub async fn connect_over(&self, pending: OrderRef) -> Link {
+        self.try_connect_with(Some(pending)).await.unwrap()
+    }
+
+    async fn try_connect_with(&self, pending: Option<OrderRef>) -> Result<Link, Status> {
         let channel =
             self.channel().await.map_err(|error| Status::unavailable(error.to_string()))?;
         let mut client = v1::uplink_client::UplinkClient::new(channel);
@@ -236,7 +246,7 @@ impl Machine {
             agent_version: "0.1.0".into(),
             machine: self.run.to_vec(),
             oldest: None,
-            pending: None,
+            pending: pending.map(convert::order_ref_to_wire),
         }))
         .await;
         let answers = client.session(ReceiverStream::new(receiver)).await?.into_inner();

@@ -122,6 +122,7 @@ impl Site {
             zone: "inner".parse().unwrap(),
             session: self.session.clone(),
             facts,
+            pushed: None,
         }
     }
 

@@ -7,6 +7,7 @@ use axum::extract::{Extension, State};
 use axum::http::StatusCode;
 use bailey_rules::name::{HostName, ZoneName};
 use bailey_rules::time::Timestamp;
+use bailey_wire::order::VerifyingKey;
 use serde::{Deserialize, Serialize};
 
 use super::{Asked, Nothing, SCHEMA, Told};
@@ -61,6 +62,9 @@ pub(super) struct TokenWish {
     host: HostName,
     zone: ZoneName,
     ttl_seconds: u64,
+    /// The security role's public key in PEM form, which the host is to pin.
+    #[serde(default)]
+    security_key: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -77,11 +81,20 @@ pub(super) async fn make_token(
     Told(wish): Told<TokenWish>,
 ) -> Result<Json<TokenAnswer>, Problem> {
     let life = Duration::from_secs(wish.ttl_seconds);
+    let security_key = wish
+        .security_key
+        .map(|pem| VerifyingKey::from_pem(&pem))
+        .transpose()
+        .map_err(|error| Problem::bad_request(format!("security_key: {error}")))?;
     let made = web
         .enrolment()
         .make_token(wish.host, wish.zone, life, actor_of(&caller))
         .await
         .map_err(|e| refused(&e))?;
+    let made = match security_key {
+        Some(key) => made.with_security_key(key),
+        None => made,
+    };
     Ok(Json(TokenAnswer {
         schema: SCHEMA,
         line: made.line,
