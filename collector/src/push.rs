@@ -79,9 +79,7 @@ pub enum PushError {
     #[error("push {0} is no draft any more: it was started")]
     NotDraft(PushId),
     /// One at a time.
-    #[error(
-        "push {0} is running; wait for its end, or stop it with `bailey policy cancel {0}`"
-    )]
+    #[error("push {0} is running; wait for its end, or stop it with `bailey policy cancel {0}`")]
     AlreadyRuns(PushId),
     /// Nothing waits to be confirmed.
     #[error("push {id} does not wait to be confirmed: it is {}", state.as_str())]
@@ -152,7 +150,9 @@ pub enum BadOrder {
     #[error("it expired at {0}; sign a new one")]
     Expired(Timestamp),
     /// The host would refuse it as older.
-    #[error("its number {version} is not above {highest}, which this host knows; sign one with a higher number")]
+    #[error(
+        "its number {version} is not above {highest}, which this host knows; sign one with a higher number"
+    )]
     Older {
         /// Its number.
         version: u64,
@@ -274,7 +274,8 @@ impl Pushes {
     /// When there is none of this number, or the store cannot be read.
     pub async fn policy(&self, id: PushId) -> Result<Option<(String, String)>, PushError> {
         let store = self.0.site.store();
-        let found = store.read("read a policy", move |store| record::read_policy(store, id)).await?;
+        let found =
+            store.read("read a policy", move |store| record::read_policy(store, id)).await?;
         found.ok_or(PushError::NotFound(id))
     }
 
@@ -309,16 +310,16 @@ impl Pushes {
             policy: wish.policy,
         };
         let mut book = self.book().await?;
-        let drafts = |book: &Book| {
-            book.live.values().filter(|push| push.state == PushState::Draft).count()
-        };
+        let drafts =
+            |book: &Book| book.live.values().filter(|push| push.state == PushState::Draft).count();
         let draft = new.draft();
         let full = drafts(&book) >= MAX_DRAFTS;
         let write = move |store: &Transaction<'_>| -> Result<_, StoreError> {
             let made = || -> rusqlite::Result<_> {
                 let gone = record::retain(store, now - DRAFT_LIFE)?;
                 // A draft that went just now makes room for this one.
-                let id = if full && gone.is_empty() { None } else { Some(insert_push(store, &new)?) };
+                let id =
+                    if full && gone.is_empty() { None } else { Some(insert_push(store, &new)?) };
                 Ok((id, gone))
             };
             made().map_err(StoreError::failed("make a push"))
@@ -623,7 +624,11 @@ impl Pushes {
         for id in &step.pushes {
             let push = &book.live[id];
             events.extend(push_event(*id, push, at));
-            pushes.push((*id, Push { targets: BTreeMap::new(), ..push.clone() }, push.is_settled()));
+            pushes.push((
+                *id,
+                Push { targets: BTreeMap::new(), ..push.clone() },
+                push.is_settled(),
+            ));
         }
         let mut targets = Vec::new();
         for (id, key) in &step.targets {
@@ -672,7 +677,8 @@ impl Pushes {
     /// Tells hosts which ruleset they were pushed last.
     fn note_pushed(&self, book: &mut Book, step: &Step) {
         let Book { live, pushed, .. } = book;
-        let of_pushes = step.pushes.iter().flat_map(|id| live[id].targets.keys().map(|key| (*id, *key)));
+        let of_pushes =
+            step.pushes.iter().flat_map(|id| live[id].targets.keys().map(|key| (*id, *key)));
         for (id, key) in step.targets.iter().copied().chain(of_pushes) {
             let push = &live[&id];
             let target = &push.targets[&key];
@@ -698,9 +704,8 @@ impl Pushes {
     async fn act(&self, action: Action) {
         match action {
             Action::Send { push, host, session, order } => {
-                let read = move |store: &rusqlite::Connection| {
-                    record::read_order(store, push, &host)
-                };
+                let read =
+                    move |store: &rusqlite::Connection| record::read_order(store, push, &host);
                 let octets = match self.0.site.store().read("read an order", read).await {
                     Ok(Some(octets)) => octets,
                     Ok(None) => return warn!(%push, key = %host, "an order is not in the store"),
@@ -821,9 +826,15 @@ fn target_event(id: PushId, kind: PushKind, target: &Target, at: Timestamp) -> O
     let version = target.order.version;
     let (event, en, zh) = match target.state {
         state if state.is_success(kind) => match kind {
-            PushKind::Ruleset => (EventKind::OrderFollowed, "is in force and confirmed", "已生效并确认"),
-            PushKind::Quarantine => (EventKind::OrderFollowed, "is in force: quarantine", "已生效：隔离"),
-            PushKind::Release => (EventKind::OrderFollowed, "was followed: released", "已执行：解除隔离"),
+            PushKind::Ruleset => {
+                (EventKind::OrderFollowed, "is in force and confirmed", "已生效并确认")
+            }
+            PushKind::Quarantine => {
+                (EventKind::OrderFollowed, "is in force: quarantine", "已生效：隔离")
+            }
+            PushKind::Release => {
+                (EventKind::OrderFollowed, "was followed: released", "已执行：解除隔离")
+            }
         },
         HostState::Refused => (EventKind::OrderFailed, "was refused", "被拒绝"),
         HostState::NoEnforcer => (EventKind::OrderFailed, "was not followed", "未执行"),

@@ -480,10 +480,7 @@ fn started(
 }
 
 /// Octets that are on their way to hosts which have not answered.
-fn in_flight(
-    pushes: &BTreeMap<PushId, Push>,
-    sight: &BTreeMap<HostKey, Option<Seen>>,
-) -> usize {
+fn in_flight(pushes: &BTreeMap<PushId, Push>, sight: &BTreeMap<HostKey, Option<Seen>>) -> usize {
     let on_its_way = |key: &HostKey, target: &Target| {
         let session = sight.get(key).and_then(Option::as_ref).and_then(|seen| seen.session);
         target.state == HostState::Sent

@@ -14,9 +14,7 @@ use bytes::Bytes;
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params};
 
-use super::machine::{
-    ConfirmBy, HostState, Push, PushId, PushKind, PushState, Staging, Target,
-};
+use super::machine::{ConfirmBy, HostState, Push, PushId, PushKind, PushState, Staging, Target};
 use crate::enrolment::Actor;
 
 /// The most pushes that are kept; of those that nothing changes any more the oldest go first.
@@ -127,7 +125,10 @@ fn small(number: i64) -> u32 {
     u32::try_from(number).unwrap_or(0)
 }
 
-pub(crate) fn insert_push(transaction: &Transaction<'_>, new: &NewPush) -> rusqlite::Result<PushId> {
+pub(crate) fn insert_push(
+    transaction: &Transaction<'_>,
+    new: &NewPush,
+) -> rusqlite::Result<PushId> {
     let (name, text) = new.policy.clone().unzip();
     transaction.execute(
         "INSERT INTO push (kind, confirm, staging, actor, created_at, policy_name, policy_text,
@@ -205,9 +206,11 @@ pub(crate) fn insert_target(
             target.sends,
             target.applied_at.map(Timestamp::as_millis),
         ])?;
-    transaction
-        .prepare_cached("INSERT INTO push_order VALUES (?, ?, ?)")?
-        .execute(params![id.0, key.as_bytes(), body])?;
+    transaction.prepare_cached("INSERT INTO push_order VALUES (?, ?, ?)")?.execute(params![
+        id.0,
+        key.as_bytes(),
+        body
+    ])?;
     transaction
         .prepare_cached(
             "INSERT INTO meta VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = ?2
@@ -308,11 +311,7 @@ fn unknown(column: usize, what: &'static str) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(column, Type::Text, what.into())
 }
 
-fn word<T>(
-    row: &Row<'_>,
-    column: usize,
-    read: impl Fn(&str) -> Option<T>,
-) -> rusqlite::Result<T> {
+fn word<T>(row: &Row<'_>, column: usize, read: impl Fn(&str) -> Option<T>) -> rusqlite::Result<T> {
     let text: String = row.get(column)?;
     read(&text).ok_or_else(|| unknown(column, "a word of another version"))
 }
@@ -323,7 +322,8 @@ fn text(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Text>> {
     Ok(en.zip(zh).map(|(en, zh)| Text { en, zh }))
 }
 
-const PUSH: &str = "SELECT id, kind, confirm, staging, actor, created_at, policy_name, state, why_en,
+const PUSH: &str =
+    "SELECT id, kind, confirm, staging, actor, created_at, policy_name, state, why_en,
                            why_zh, stage, stages, confirmed_stage FROM push";
 
 fn push_of(row: &Row<'_>) -> rusqlite::Result<(About, Push)> {
@@ -358,10 +358,7 @@ fn target_of(row: &Row<'_>) -> rusqlite::Result<(HostKey, Target)> {
     let target = Target {
         host: word(row, 1, |text| text.parse::<HostName>().ok())?,
         zone: word(row, 2, |text| text.parse::<ZoneName>().ok())?,
-        order: OrderRef {
-            version: unsigned(row.get(3)?),
-            digest: OrderDigest::from_bytes(digest),
-        },
+        order: OrderRef { version: unsigned(row.get(3)?), digest: OrderDigest::from_bytes(digest) },
         expires_at: Timestamp::from_millis(row.get(5)?),
         confirm_within: Duration::from_millis(unsigned(row.get(6)?)),
         octets: usize::try_from(row.get::<_, i64>(7)?).unwrap_or(usize::MAX),
@@ -378,7 +375,10 @@ fn target_of(row: &Row<'_>) -> rusqlite::Result<(HostKey, Target)> {
     Ok((key_of(row, 0)?, target))
 }
 
-fn read_targets(connection: &Connection, id: PushId) -> rusqlite::Result<BTreeMap<HostKey, Target>> {
+fn read_targets(
+    connection: &Connection,
+    id: PushId,
+) -> rusqlite::Result<BTreeMap<HostKey, Target>> {
     connection
         .prepare_cached(
             "SELECT key, host, zone, version, digest, expires_at, confirm_within, octets, stage,
@@ -404,10 +404,7 @@ pub(crate) fn read_live(connection: &Connection) -> rusqlite::Result<BTreeMap<Pu
 }
 
 /// One push with its hosts.
-pub(crate) fn read(
-    connection: &Connection,
-    id: PushId,
-) -> rusqlite::Result<Option<(About, Push)>> {
+pub(crate) fn read(connection: &Connection, id: PushId) -> rusqlite::Result<Option<(About, Push)>> {
     let found =
         connection.prepare_cached(&format!("{PUSH} WHERE id = ?"))?.query_row([id.0], push_of);
     let Some((about, mut push)) = found.optional()? else { return Ok(None) };

@@ -4,10 +4,13 @@
 pub mod answer;
 mod enforcement;
 pub mod enroll;
+mod flows;
 mod pushes;
 
 use axum::extract::rejection::{JsonRejection, QueryRejection};
-use axum::extract::{DefaultBodyLimit, Extension, FromRequest, FromRequestParts, Path, Query, Request, State};
+use axum::extract::{
+    DefaultBodyLimit, Extension, FromRequest, FromRequestParts, Path, Query, Request, State,
+};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::routing::{get, post};
@@ -43,6 +46,7 @@ pub(crate) fn routes(web: &Web) -> Router<Web> {
         .route("/api/v1/pushes/{id}", get(pushes::one))
         .route("/api/v1/pushes/{id}/policy", get(pushes::policy))
         .route("/api/v1/enforcement", get(enforcement::all))
+        .route("/api/v1/flows", get(flows::list))
         .route(live::PATH, get(live::events))
         .route_layer(middleware::from_fn_with_state(web.clone(), access::reader));
     let admin = Router::new()
@@ -51,10 +55,7 @@ pub(crate) fn routes(web: &Web) -> Router<Web> {
         .route("/api/v1/enroll/approve", post(enroll::approve))
         .route("/api/v1/enroll/refuse", post(enroll::refuse))
         .route("/api/v1/enroll/revoke", post(enroll::revoke))
-        .route(
-            "/api/v1/pushes",
-            post(pushes::make).layer(DefaultBodyLimit::max(pushes::MAX_WISH)),
-        )
+        .route("/api/v1/pushes", post(pushes::make).layer(DefaultBodyLimit::max(pushes::MAX_WISH)))
         .route(
             "/api/v1/pushes/{id}/orders",
             post(pushes::add).layer(DefaultBodyLimit::max(pushes::MAX_ORDERS)),
