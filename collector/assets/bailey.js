@@ -30,6 +30,11 @@
     for (const node of document.querySelectorAll("time[data-at]")) {
       setText(node, span(now - Number(node.dataset.at)));
     }
+    // Countdowns: the same form as page::isolation::clock_span.
+    for (const node of document.querySelectorAll("time[data-until]")) {
+      const left = Math.max(0, Math.floor((Number(node.dataset.until) - now) / 1000));
+      setText(node, `${Math.floor(left / 60)}:${String(left % 60).padStart(2, "0")}`);
+    }
     const offset = Number(byId("bar").dataset.offset) * 60000;
     setText(byId("clock"), new Date(now + offset).toISOString().slice(11, 19));
     veil();
@@ -207,6 +212,7 @@
       g: () => { chord = performance.now(); },
       h: () => { if (chorded) location.assign("/hosts"); },
       a: () => { if (chorded) location.assign("/alerts"); },
+      i: () => { if (chorded) location.assign("/isolation"); },
       j: () => move(1),
       k: () => move(-1),
     };

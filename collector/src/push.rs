@@ -182,9 +182,17 @@ pub struct Wish {
 pub struct Overview {
     /// Pushes of which something may still change, drafts left out.
     pub live: BTreeMap<PushId, Push>,
+    /// The newest push that was started, where nothing of it changes any more.
+    pub last: Option<(PushId, Push)>,
 }
 
 impl Overview {
+    /// What people should see, newest first.
+    pub fn shown(&self) -> impl Iterator<Item = (PushId, &Push)> {
+        let last = self.last.as_ref().map(|(id, push)| (*id, push));
+        last.into_iter().chain(self.live.iter().rev().map(|(id, push)| (*id, push)))
+    }
+
     /// When a person has to have confirmed at the latest; `None` when nothing waits for it.
     #[must_use]
     pub fn deadline(&self) -> Option<Timestamp> {
@@ -208,6 +216,8 @@ struct Inner {
 struct Book {
     /// Those of which something may still change.
     live: BTreeMap<PushId, Push>,
+    /// The newest push that was started, once it is settled.
+    last: Option<(PushId, Push)>,
     /// Which ruleset each host was pushed last.
     pushed: BTreeMap<HostKey, (PushId, OrderRef)>,
     /// A write failed: what is held may be ahead of the disk and must be read again.
@@ -232,7 +242,8 @@ impl Pushes {
                 host.set_pushed(*order);
             }
         }
-        let book = Book { live, pushed, unsure: false };
+        let last = site.store().read_at_start(record::read_last)?;
+        let book = Book { live, last, pushed, unsure: false };
         let overview = ArcSwap::from_pointee(book.overview());
         Ok(Self(Arc::new(Inner { site, key, book: Mutex::new(book), overview })))
     }
@@ -606,11 +617,8 @@ impl Pushes {
         if push.state == PushState::Cancelled {
             self.0.site.counters().pushes.of(PushResult::Cancelled).one();
         }
-        if push.is_settled() {
-            book.live.remove(&id);
-        } else {
-            book.live.insert(id, push);
-        }
+        book.live.insert(id, push);
+        book.put_away();
         self.show(book);
         self.0.site.push_wake().notify_one();
         Ok(())
@@ -669,7 +677,7 @@ impl Pushes {
             }
         }
         self.note_pushed(book, step);
-        book.live.retain(|_, push| !push.is_settled());
+        book.put_away();
         self.show(book);
         Ok(())
     }
@@ -728,10 +736,23 @@ impl Pushes {
 }
 
 impl Book {
+    /// Forgets what is settled but for the newest.
+    fn put_away(&mut self) {
+        for (id, push) in self.live.extract_if(.., |_, push| push.is_settled()) {
+            // A draft that was cancelled was never under way.
+            if push.stage > 0 && self.last.as_ref().is_none_or(|(last, _)| *last < id) {
+                self.last = Some((id, push));
+            }
+        }
+    }
+
     fn overview(&self) -> Overview {
         let started = |(_, push): &(&PushId, &Push)| push.state != PushState::Draft;
         let live = self.live.iter().filter(started).map(|(id, push)| (*id, push.clone()));
-        Overview { live: live.collect() }
+        let live: BTreeMap<PushId, Push> = live.collect();
+        let newer = |id: &PushId| live.keys().next_back().is_some_and(|live| live > id);
+        let last = self.last.clone().filter(|(id, _)| !newer(id));
+        Overview { live, last }
     }
 }
 

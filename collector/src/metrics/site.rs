@@ -37,6 +37,13 @@ const NOTIFICATIONS_FAILED: Declared = counter(
     "Attempts to reach an Alertmanager that failed.",
     &[],
 );
+const PUSHES: Declared =
+    counter("bailey_policy_push_total", "Pushes of orders by how they ended.", &["result"]);
+const CONFIRM_DEADLINE: Declared = gauge(
+    "bailey_policy_confirm_deadline_timestamp_seconds",
+    "When the first host that waits for a person to confirm returns to its ruleset before.",
+    &[],
+);
 const HOSTS: Declared = gauge("bailey_hosts", "Hosts by zone and state.", &["zone", "state"]);
 const FINDINGS: Declared =
     gauge("bailey_findings", "Open findings.", &["zone", "component", "severity"]);
@@ -71,6 +78,12 @@ pub(crate) fn families(
     out.add(&STORE_FREE, &[], counters.store_free_bytes.get() as f64);
     out.add(&NOTIFICATIONS, &[], counters.notifications.get() as f64);
     out.add(&NOTIFICATIONS_FAILED, &[], counters.notifications_failed.get() as f64);
+    for (result, count) in counters.pushes.each() {
+        out.add(&PUSHES, &[result.as_str()], count as f64);
+    }
+    if let Some(deadline) = shown.pushes.deadline() {
+        out.add(&CONFIRM_DEADLINE, &[], deadline.as_seconds_f64());
+    }
     zones(&mut out, shown);
     for check in CHECKS.iter().filter(|check| check.component == "isolation") {
         let count = counters.isolation_violations.of(check.name);

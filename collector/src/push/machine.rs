@@ -459,7 +459,7 @@ pub fn step(
     out
 }
 
-/// An order of a started push that is not final: its number, what it is, and whether it is on its way.
+/// An order of a started push: its number, what it is, and whether something still comes of it.
 type StartedOrder = (u64, PushKind, bool);
 
 fn started(
@@ -471,8 +471,8 @@ fn started(
         for (key, target) in &push.targets {
             let gone = matches!(target.state, HostState::Cancelled | HostState::Expired);
             if sight.contains_key(key) && !gone {
-                let under_way = target.state.is_under_way(push.kind);
-                started.entry(*key).or_default().push((target.order.version, push.kind, under_way));
+                let open = !target.state.is_final(push.kind);
+                started.entry(*key).or_default().push((target.order.version, push.kind, open));
             }
         }
     }
@@ -738,8 +738,8 @@ fn send(
             };
             // A ruleset does not overtake a quarantine that was ordered before it.
             let held_up = started.get(key).is_some_and(|others| {
-                others.iter().any(|(version, kind, under_way)| {
-                    *under_way && *version < target.order.version && *kind != PushKind::Ruleset
+                others.iter().any(|(version, kind, open)| {
+                    *open && *version < target.order.version && *kind != PushKind::Ruleset
                 })
             });
             (due && !held_up && target.expires_at > now).then_some((*key, session.number))

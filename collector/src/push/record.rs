@@ -412,6 +412,19 @@ pub(crate) fn read(connection: &Connection, id: PushId) -> rusqlite::Result<Opti
     Ok(Some((about, push)))
 }
 
+/// The newest push that was started, where nothing of it changes any more.
+pub(crate) fn read_last(connection: &Connection) -> rusqlite::Result<Option<(PushId, Push)>> {
+    let newest: Option<PushId> = connection
+        .query_row(
+            "SELECT id FROM push WHERE settled = 1 AND stage > 0 ORDER BY id DESC LIMIT 1",
+            [],
+            |row| row.get(0).map(PushId),
+        )
+        .optional()?;
+    let Some(id) = newest else { return Ok(None) };
+    Ok(read(connection, id)?.map(|(_, push)| (id, push)))
+}
+
 /// A push in a list: without its hosts, but with how many are how far.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed {

@@ -448,6 +448,7 @@ pub(crate) fn shown(machines: Vec<Machine>) -> Shown {
         findings,
         problems: Vec::new(),
         policy: Arc::new(policy),
+        pushes: Arc::default(),
         now: NOW,
         local: local(),
     }

@@ -283,13 +283,15 @@ impl Frame {
             .collect();
         let search_path =
             if choice.path == "/alerts" { "/alerts".to_owned() } else { "/hosts".to_owned() };
+        let zone_path =
+            if choice.path == "/isolation" { "/isolation" } else { search_path.as_str() };
         Self {
             w,
             title: titled(shown, title, w),
             site: shown.policy.site.to_string(),
             fragment: choice.fragment,
             nav,
-            zones: zones(shown, filter, &search_path, w),
+            zones: zones(shown, filter, zone_path, w),
             counts: counts(shown, filter, &choice.path, choice.lang),
             problem: problem(shown, choice.lang),
             filter: filter.clone(),

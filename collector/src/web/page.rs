@@ -4,6 +4,7 @@
 pub mod alerts;
 pub mod host;
 pub mod hosts;
+pub mod isolation;
 pub mod runbook;
 pub mod signin;
 #[cfg(test)]
@@ -32,7 +33,8 @@ pub struct Page {
 }
 
 /// Every page for signed-in people, in the order of the navigation.
-pub const PAGES: &[Page] = &[hosts::PAGE, host::PAGE, alerts::PAGE, runbook::PAGE];
+pub const PAGES: &[Page] = 
+    &[hosts::PAGE, host::PAGE, alerts::PAGE, isolation::PAGE, runbook::PAGE];
 
 /// The start of the site leads to the hosts.
 pub async fn root() -> Redirect {

@@ -18,6 +18,7 @@ use time::{OffsetDateTime, UtcOffset};
 use super::Web;
 use super::frame::Filter;
 use super::words::{Words, filled};
+use crate::push::Overview;
 use crate::site::{ConfigProblem, HostStatus};
 
 /// The parts of the site that a host is judged in, in the order of the screens. They are the
@@ -35,6 +36,8 @@ pub struct Shown {
     pub problems: Vec<ConfigProblem>,
     /// Zones and their names.
     pub policy: Arc<Policy>,
+    /// Pushes of orders that are under way.
+    pub pushes: Arc<Overview>,
     /// The moment, by the collector's clock.
     pub now: Timestamp,
     /// The site's local time.
@@ -51,6 +54,7 @@ impl Shown {
             findings: site.findings(),
             problems: site.problems(),
             policy: site.policy(),
+            pushes: web.pushes().overview(),
             now: site.now(),
             local: LocalTime(web.offset()),
         }

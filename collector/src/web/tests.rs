@@ -222,6 +222,15 @@ const DENY_TABLE: &[(&str, &str, [u16; 5])] = &[
     ("GET", "/api/v1/flows", [401, 401, 200, 200, 200]),
     ("GET", "/api/v1/events", [401, 401, 200, 200, 200]),
     ("GET", live::PATH, [401, 401, 200, 200, 200]),
+    ("GET", "/api/v1/pushes", [401, 401, 200, 200, 200]),
+    ("GET", "/api/v1/pushes/{id}", [401, 401, 404, 404, 404]),
+    ("GET", "/api/v1/pushes/{id}/policy", [401, 401, 404, 404, 404]),
+    ("GET", "/api/v1/enforcement", [401, 401, 200, 200, 200]),
+    ("POST", "/api/v1/pushes", [403, 403, 403, 403, 415]),
+    ("POST", "/api/v1/pushes/{id}/orders", [403, 403, 403, 403, 415]),
+    ("POST", "/api/v1/pushes/{id}/start", [403, 403, 403, 403, 404]),
+    ("POST", "/api/v1/pushes/{id}/confirm", [403, 403, 403, 403, 404]),
+    ("POST", "/api/v1/pushes/{id}/cancel", [403, 403, 403, 403, 404]),
     ("GET", "/api/v1/enroll", [403, 403, 403, 403, 200]),
     ("POST", "/api/v1/enroll/tokens", [403, 403, 403, 403, 415]),
     ("POST", "/api/v1/enroll/approve", [403, 403, 403, 403, 415]),
@@ -245,7 +254,7 @@ async fn every_route_answers_only_whom_it_may() {
     ];
     for (method, path, expected) in DENY_TABLE {
         for (who, expected) in knockers.iter().zip(expected) {
-            let path = path.replace("{name}", "oa-17");
+            let path = path.replace("{name}", "oa-17").replace("{id}", "1");
             let answer = door.ask(who, method.parse().unwrap(), &path, &[], "").await;
             assert_eq!(answer.status.as_u16(), *expected, "{method} {path} by {who:?}");
             if *who == Knocker::Stranger && !path.starts_with("/assets/") {

@@ -49,6 +49,7 @@ words! {
     key_search: "search", "搜索";
     key_hosts: "hosts", "主机";
     key_alerts: "alerts", "告警";
+    key_isolation: "isolation", "隔离";
     key_next: "next row", "下一行";
     key_previous: "previous row", "上一行";
     key_open: "open the row", "打开所选行";
@@ -147,6 +148,67 @@ words! {
     held: "held: no fresh data", "保持：无新数据";
     held_why: "Nothing fresh confirms or clears it. A finding never closes because data stopped.",
         "没有新数据确认或排除。告警不会因数据中断而关闭。";
+
+    // Isolation.
+    push: "Push", "下发";
+    rulesets: "rulesets", "规则";
+    quarantine: "quarantine", "隔离主机";
+    release: "release from quarantine", "解除隔离";
+    stage: "Stage", "阶段";
+    stage_of: "stage # of #", "第 # 阶段，共 # 阶段";
+    order: "Order", "命令号";
+    confirm_within: "Confirm within", "请在限时内确认：剩余";
+    reverts_by_itself: "or each host returns to its ruleset before by itself.", "到时未确认，主机将自动恢复先前规则。";
+    stop_with: "Stop it with", "停止下发：";
+    draft: "draft", "草稿";
+    running: "running", "进行中";
+    awaits_confirmation: "waits to be confirmed", "等待确认";
+    done: "done", "已完成";
+    failed: "failed", "失败";
+    cancelled: "cancelled", "已取消";
+    target_waiting: "waiting", "等待下发";
+    target_sent: "sent", "已下发";
+    target_applied: "applied", "已生效";
+    target_reachable: "reachable", "可达";
+    target_confirmed: "confirmed", "已确认";
+    target_refused: "refused", "被拒绝";
+    target_no_enforcer: "no enforcer", "无执行器";
+    target_reverted: "reverted", "已回退";
+    target_superseded: "superseded", "已被取代";
+    target_expired: "expired", "已过期";
+    changed_by_hand: "changed by hand", "被手工改动";
+    somebody: "somebody unknown", "未知进程";
+    line_come: "added", "新增";
+    line_gone: "removed", "删除";
+    more_lines: "more lines", "行未显示";
+    more_drifts: "more hosts were changed by hand", "台主机也被手工改动";
+    exchange_points: "Exchange points", "交换点";
+    exchange_point: "Exchange point", "交换点";
+    exchange_why: "The only declared ways between zones; volumes since each ruleset was loaded.", "安全域之间仅有的合法通道，流量自各规则加载时起计。";
+    from_to: "From, to", "方向";
+    service: "Service", "服务";
+    owner: "Owner", "责任人";
+    there: "There", "去向流量";
+    back: "Back", "返回流量";
+    not_counted: "not counted", "未计量";
+    policy_says: "policy:", "策略：";
+    mode_enforce: "enforce", "强制执行";
+    mode_observe: "observe", "仅观察";
+    mode_untold: "mode unknown", "模式未知";
+    not_in_policy: "not in the policy", "策略中没有";
+    no_enforcer: "no enforcer", "无执行器";
+    no_key: "no key pinned", "未绑定密钥";
+    nothing_in_force: "nothing in force", "无规则生效";
+    in_quarantine: "in quarantine", "隔离中";
+    enforcer_problem: "enforcer problem", "执行器故障";
+    until: "until #", "至 #";
+    wanted: "Policy", "策略";
+    in_force: "In force", "生效命令";
+    pushed: "Pushed", "下发命令";
+    not_current: "differs", "不一致";
+    would_drop: "Would drop", "将拦截";
+    dropped: "Dropped", "已拦截";
+    key: "Key", "密钥";
 
     // Sign-in.
     signin_title: "Sign in", "登录";
