@@ -137,12 +137,14 @@ impl Core {
     /// Every probe but the one for backups.
     fn probes(&self) -> [Box<dyn Probe>; 5] {
         let roots = &self.roots;
+        let flows = probe::flows::FlowsProbe::new(roots, Arc::clone(&self.clock));
         [
             Box::new(probe::host::HostProbe::new(roots, Arc::clone(&self.own))),
             Box::new(probe::system::SystemProbe::new(roots)),
             Box::new(probe::links::LinksProbe::new(roots)),
             Box::new(probe::firewall::FirewallProbe::new(roots)),
             Box::new(probe::enforcement::EnforcementProbe::new(&self.settings.enforcer)),
+            Box::new(flows.remembering_in(self.folder.path())),
         ]
     }
 

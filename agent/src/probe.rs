@@ -7,6 +7,7 @@
 pub mod backup;
 pub mod enforcement;
 pub mod firewall;
+pub mod flows;
 pub mod host;
 pub mod links;
 pub(crate) mod program;

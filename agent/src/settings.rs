@@ -60,6 +60,7 @@ pub struct Schedules {
     firewall: Schedule,
     backup: Schedule,
     enforcement: Schedule,
+    flows: Schedule,
 }
 
 impl Schedules {
@@ -73,6 +74,7 @@ impl Schedules {
             ProbeName::Firewall => self.firewall,
             ProbeName::Backup => self.backup,
             ProbeName::Enforcement => self.enforcement,
+            ProbeName::Flows => self.flows,
         }
     }
 
@@ -86,6 +88,7 @@ impl Schedules {
             ProbeName::Firewall => self.firewall = schedule,
             ProbeName::Backup => self.backup = schedule,
             ProbeName::Enforcement => self.enforcement = schedule,
+            ProbeName::Flows => self.flows = schedule,
         }
         self
     }
@@ -104,6 +107,7 @@ impl Default for Schedules {
             firewall: every(60, 20),
             backup: every(60, 120),
             enforcement: every(60, 20),
+            flows: every(60, 20),
         }
     }
 }
@@ -263,6 +267,7 @@ struct WrittenProbes {
     firewall: WrittenSchedule,
     backup: WrittenSchedule,
     enforcement: WrittenSchedule,
+    flows: WrittenSchedule,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -312,7 +317,8 @@ impl Reader<'_> {
         if let Some(socket) = written.enforcer.as_ref().and_then(|path| self.absolute(path)) {
             settings.enforcer = socket;
         }
-        let WrittenProbes { host, system, links, firewall, backup, enforcement } = written.probes;
+        let WrittenProbes { host, system, links, firewall, backup, enforcement, flows } =
+            written.probes;
         for (probe, schedule) in [
             (ProbeName::Host, host),
             (ProbeName::System, system),
@@ -320,6 +326,7 @@ impl Reader<'_> {
             (ProbeName::Firewall, firewall),
             (ProbeName::Backup, backup),
             (ProbeName::Enforcement, enforcement),
+            (ProbeName::Flows, flows),
         ] {
             let schedule = self.schedule(&schedule, settings.probes.of(probe));
             settings.probes = settings.probes.with(probe, schedule);

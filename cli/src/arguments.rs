@@ -259,6 +259,10 @@ pub enum PolicyCommand {
     Pushes(OnePush),
     /// Stop the push that runs, or else push the policy that was in force before
     Rollback(Rollback),
+    /// Show what pushing a policy would change, what it would cut, and whom it would lock out
+    Plan(Plan),
+    /// Print the JSON Schema of the policy file, for editors
+    Schema,
 }
 
 /// One policy file.
@@ -444,6 +448,23 @@ pub enum Until {
     At(Timestamp),
     /// So long from now.
     For(Duration),
+}
+
+/// Arguments of `policy plan`.
+#[derive(Debug, Clone, Args)]
+pub struct Plan {
+    /// The policy file
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Only this host; may be given more than once
+    #[arg(long, value_name = "HOST")]
+    pub host: Vec<HostName>,
+    /// Compare with this file, and ask no collector [default: the policy pushed last]
+    #[arg(long, value_name = "OLD")]
+    pub against: Option<PathBuf>,
+    /// End with 6 when something changes
+    #[arg(long)]
+    pub exit_code: bool,
 }
 
 /// Arguments of `enroll token`.

@@ -34,6 +34,8 @@ const COMMANDS: &[(&str, &str)] = &[
     ("bailey policy cancel", "停止下发；尚未确认的主机自动恢复原规则集"),
     ("bailey policy pushes", "列出历次下发，或显示其中一次"),
     ("bailey policy rollback", "停止进行中的下发；没有时重新下发之前的策略"),
+    ("bailey policy plan", "显示下发策略将带来的变化、将切断的连接，以及可能失去管理的主机"),
+    ("bailey policy schema", "打印策略文件的 JSON Schema，供编辑器使用"),
     ("bailey quarantine", "隔离一台主机，仅保留其管理通道，或解除隔离"),
     ("bailey signin", "打印一次性登录链接，供一个浏览器使用"),
 ];
@@ -128,6 +130,10 @@ const ARGUMENTS: &[(&str, &str, &str)] = &[
     ("bailey quarantine", "policy", "规定隔离主机可保留哪些通信的策略文件 [默认：最近下发的策略]"),
     ("bailey quarantine", "no_wait", "只打印下发编号，不等待结束"),
     ("bailey quarantine", "yes", "不再询问"),
+    ("bailey policy plan", "file", "策略文件"),
+    ("bailey policy plan", "host", "只看该主机；可多次给出"),
+    ("bailey policy plan", "against", "与此文件比较，不访问采集器 [默认：最近一次下发的策略]"),
+    ("bailey policy plan", "exit_code", "有变化时以 6 退出"),
 ];
 
 /// What a value must be, by the name under which usage shows it.

@@ -135,6 +135,19 @@ impl<'a> Place<'a> {
         Self { zone, addresses, zones, forwards, permits }
     }
 
+    /// The other ends of the permits that the host is at an end of, each once: many permits share one.
+    fn partners(&self) -> Vec<&Addresses> {
+        let mut partners: BTreeMap<*const Addresses, &Addresses> = BTreeMap::new();
+        for permit in &self.permits {
+            for (own, other) in [(&permit.from, &permit.to), (&permit.to, &permit.from)] {
+                if own.meets(&self.addresses) {
+                    partners.insert(Arc::as_ptr(other), other);
+                }
+            }
+        }
+        partners.into_values().collect()
+    }
+
     /// Whether packets in the direction of a permit pass here.
     fn concerns(&self, permit: &Permit, hook: Hook, way: Way) -> bool {
         let (from, to) = match way {
@@ -281,12 +294,9 @@ impl<'a> Table<'a> {
         };
         let mut rules = Vec::new();
         if hook != Hook::Forward {
+            let partners = place.partners();
             let foreign = all_of(&|zone, all| {
-                !place.zones.contains(&zone)
-                    && !place.permits.iter().any(|permit| {
-                        let leaves = permit.from.meets(&place.addresses) && permit.to.meets(all);
-                        leaves || permit.to.meets(&place.addresses) && permit.from.meets(all)
-                    })
+                !place.zones.contains(&zone) && !partners.iter().any(|partner| partner.meets(all))
             });
             self.sets.call(&foreign, "foreign");
             let end = if hook == Hook::Input { "saddr" } else { "daddr" };

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::digest::FactDigest;
 use crate::fact::enforcement::OrderRef;
@@ -217,6 +218,15 @@ impl FactSet {
     }
 }
 
+/// A connection of an agent, as its collector sees it: address translation in between shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Connection {
+    /// Where the agent's end is.
+    pub from: SocketAddr,
+    /// Where the collector's end is.
+    pub to: SocketAddr,
+}
+
 /// The most recorded gaps that a host's session shows.
 pub const MAX_GAPS: usize = 32;
 
@@ -231,6 +241,8 @@ pub struct Session {
     pub interval: Duration,
     /// Whether a session is open now.
     pub connected: bool,
+    /// The connection of the open session; `None` while there is none.
+    pub connection: Option<Connection>,
     /// When it said a signed goodbye, if nothing came since.
     pub goodbye_at: Option<Timestamp>,
     /// How far its clock was ahead of the collector's at the last live message; negative: behind.

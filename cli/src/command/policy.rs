@@ -1,10 +1,11 @@
 //! `bailey policy`: what a policy file says, before anything follows it, and how it comes to the
-//! hosts. `check`, `compile`, `diff` and `key` ask no collector.
+//! hosts. `check`, `compile`, `diff`, `schema` and `key` ask no collector.
 
 mod cancel;
 mod confirm;
 mod hosts;
 mod key;
+mod plan;
 mod push;
 mod pushes;
 mod rollback;
@@ -14,8 +15,8 @@ use std::path::Path;
 
 use bailey_rules::compile;
 use bailey_rules::name::ZoneName;
-use bailey_rules::plan::{self, Changes, Piece};
-use bailey_rules::policy::{Addresses, Mode, Origin, Party, Policy};
+use bailey_rules::plan::{Changes, Piece, changes as changes_between};
+use bailey_rules::policy::{Addresses, Mode, Origin, Party, Policy, SCHEMA as SCHEMA_OF_FILES};
 use bailey_rules::yaml;
 use serde_json::{Value, json};
 
@@ -49,6 +50,8 @@ pub(super) fn run(
         PolicyCommand::Cancel(one) => cancel::run(one, &asking()?),
         PolicyCommand::Pushes(one) => pushes::run(one, &asking()?),
         PolicyCommand::Rollback(rollback) => rollback::run(rollback, &asking()?),
+        PolicyCommand::Plan(plan) => plan::run(plan, global, screen),
+        PolicyCommand::Schema => Ok(Done::said(SCHEMA_OF_FILES.to_owned())),
     }
 }
 
@@ -202,7 +205,7 @@ fn ruleset(wanted: &Compile, format: Format) -> Result<Done, Failure> {
 
 fn diff(two: &TwoPolicies, format: Format, screen: Screen) -> Result<Done, Failure> {
     let (old, new) = (read(&two.old)?, read(&two.new)?);
-    let mut changes = plan::changes(&old, &new);
+    let mut changes = changes_between(&old, &new);
     if let Some(host) = &two.host {
         let party = Party::Host(host.clone());
         let at = old.addresses(&party).with(&new.addresses(&party));

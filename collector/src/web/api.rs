@@ -4,6 +4,7 @@
 pub mod answer;
 mod enforcement;
 pub mod enroll;
+mod flows;
 mod pushes;
 
 use axum::extract::rejection::{JsonRejection, QueryRejection};
@@ -45,6 +46,7 @@ pub(crate) fn routes(web: &Web) -> Router<Web> {
         .route("/api/v1/pushes/{id}", get(pushes::one))
         .route("/api/v1/pushes/{id}/policy", get(pushes::policy))
         .route("/api/v1/enforcement", get(enforcement::all))
+        .route("/api/v1/flows", get(flows::list))
         .route(live::PATH, get(live::events))
         .route_layer(middleware::from_fn_with_state(web.clone(), access::reader));
     let make_push = post(pushes::make).layer(DefaultBodyLimit::max(pushes::MAX_WISH));

@@ -84,6 +84,7 @@ impl Machine {
             last_report_at: Some(ago(4)),
             interval: Duration::from_secs(15),
             connected: true,
+            connection: None,
             goodbye_at: None,
             clock_ahead_millis: Some(12),
             certificate_ends: NOW + Duration::from_hours(17),
@@ -278,7 +279,8 @@ impl Machine {
                 ProbeName::System
                 | ProbeName::Firewall
                 | ProbeName::Backup
-                | ProbeName::Enforcement => 60,
+                | ProbeName::Enforcement
+                | ProbeName::Flows => 60,
             };
             facts.restore_probe(
                 probe,

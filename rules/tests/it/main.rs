@@ -14,6 +14,7 @@ mod host;
 mod isolation;
 mod plan;
 mod policy;
+mod schema;
 mod site;
 mod unit;
 mod yaml;

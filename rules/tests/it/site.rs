@@ -57,6 +57,7 @@ impl Site {
                 last_report_at: Some(NOW - Duration::from_secs(4)),
                 interval: Duration::from_secs(15),
                 connected: true,
+                connection: None,
                 goodbye_at: None,
                 clock_ahead_millis: Some(0),
                 certificate_ends: NOW + HOUR * 17,
