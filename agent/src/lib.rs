@@ -135,7 +135,7 @@ struct Core {
 
 impl Core {
     /// Every probe but the one for backups.
-    fn probes(&self) -> [Box<dyn Probe>; 5] {
+    fn probes(&self) -> [Box<dyn Probe>; 6] {
         let roots = &self.roots;
         let flows = probe::flows::FlowsProbe::new(roots, Arc::clone(&self.clock));
         [

@@ -1,5 +1,6 @@
 //! The command line of `bailey-agent`.
 
+use std::ffi::OsString;
 use std::io::{IsTerminal as _, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -142,18 +143,24 @@ struct Socket {
     socket: PathBuf,
 }
 
-/// Runs the program and gives its exit code: 0, 1 for an error, 2 for wrong usage, 3 when the
-/// enforcer refused, 5 when a person must approve the enrolment.
+/// Runs the program with the arguments of this process.
 #[must_use]
 pub fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    run(std::env::args_os())
+}
+
+/// Runs the program with a command line, its name first, and gives its exit code: 0, 1 for an
+/// error, 2 for wrong usage, 3 when the enforcer refused, 5 when a person must approve the enrolment.
+#[must_use]
+pub fn run(line: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments = Arguments::parse_from(line);
     let lang = match arguments.lang {
         Some(Language::En) => Lang::En,
         Some(Language::Zh) => Lang::Zh,
         None => locale(),
     };
     let result = match arguments.command {
-        Command::Run(places) => run(&places),
+        Command::Run(places) => watch(&places),
         Command::Enroll { places, token_file, wait, socket } => {
             enroll_host(&places, token_file.as_deref(), wait, &socket.socket, lang)
         }
@@ -229,7 +236,7 @@ fn tell_what_happens() {
     tracing_subscriber::registry().with(lines).with(filter).init();
 }
 
-fn run(places: &Places) -> anyhow::Result<ExitCode> {
+fn watch(places: &Places) -> anyhow::Result<ExitCode> {
     tell_what_happens();
     let settings = settings(places)?;
     runtime()?.block_on(async {

@@ -1,6 +1,7 @@
 //! The command line. The English words of the help stand here; the Chinese ones in
 //! [`crate::help`].
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
@@ -13,6 +14,8 @@ use bailey_rules::time::Timestamp;
 use bailey_rules::unit::Period;
 use clap::builder::PossibleValue;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+pub use crate::command::demo::DemoName;
 
 /// The heading of the options that every command takes.
 pub const GLOBAL: &str = "Global options";
@@ -118,6 +121,8 @@ impl ValueEnum for Tongue {
 pub enum Command {
     /// Start the collector and watch this machine, until Ctrl-C
     Up(Up),
+    /// Run the reference site on this machine, with breaches to cause and undo, until Ctrl-C
+    Demo(Demo),
     /// Show how the site is
     Status(Status),
     /// List the hosts and their states
@@ -157,6 +162,70 @@ pub struct Up {
     /// Log more to standard error; twice: everything
     #[arg(short, long, action = ArgAction::Count)]
     pub verbose: u8,
+}
+
+/// Arguments of `demo`.
+#[derive(Debug, Clone, Args)]
+pub struct Demo {
+    /// What to do with a demo that runs.
+    #[command(subcommand)]
+    pub command: Option<DemoCommand>,
+    /// Which demo, where more than one runs on this machine [default: demo]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DEMO",
+        default_value = "demo",
+        hide_default_value = true
+    )]
+    pub name: DemoName,
+    /// Where the page is served; port 0 takes a free one [default: 127.0.0.1:7711]
+    #[arg(long, value_name = "ADDR")]
+    pub web: Option<SocketAddr>,
+}
+
+/// The commands under `demo`.
+#[derive(Debug, Clone, Subcommand)]
+pub enum DemoCommand {
+    /// Cause a breach, and wait until its alert comes
+    Break(OneBreach),
+    /// Undo a breach, or all of them, and wait until the alert goes
+    Fix(OneBreach),
+    /// List the breaches, and which of them are open
+    Status,
+    /// End the demo, and take away whatever a killed one left
+    Down,
+    /// Run one of the demo's own programs
+    #[command(hide = true)]
+    Part(DemoPart),
+}
+
+/// Arguments of `demo break` and `demo fix`.
+#[derive(Debug, Clone, Args)]
+pub struct OneBreach {
+    /// The breach, as `bailey demo status` lists it; `fix` takes all too
+    #[arg(value_name = "BREACH")]
+    pub breach: String,
+    /// Do not wait for the alert
+    #[arg(long)]
+    pub no_wait: bool,
+}
+
+/// Arguments of `demo part`.
+#[derive(Debug, Clone, Args)]
+pub struct DemoPart {
+    /// Where it keeps which process it is
+    #[arg(long, value_name = "FILE")]
+    pub record: PathBuf,
+    /// The program and its own command line
+    #[arg(
+        value_name = "LINE",
+        required = true,
+        num_args = 1..,
+        trailing_var_arg = true,
+        allow_hyphen_values = true
+    )]
+    pub line: Vec<OsString>,
 }
 
 /// Arguments of `status`.

@@ -2,6 +2,7 @@
 
 mod alerts;
 pub mod check;
+pub mod demo;
 mod delivery;
 mod enroll;
 mod hosts;
@@ -39,6 +40,7 @@ pub fn run(arguments: Arguments, screen: Screen) -> Result<Done, Failure> {
     let Arguments { command, global } = arguments;
     match command {
         Command::Up(up) => up::run(&up, &global, screen),
+        Command::Demo(demo) => demo::run(&demo, &global, screen),
         Command::Status(status) => status::run(&status, &Asking::new(&global, screen)?),
         Command::Hosts(hosts) => match hosts.command {
             None => hosts::list::run(hosts.zone.as_ref(), &Asking::new(&global, screen)?),

@@ -12,6 +12,12 @@ use crate::arguments::GLOBAL;
 const COMMANDS: &[(&str, &str)] = &[
     ("bailey", "Bailey 监视站点内的主机和网络隔离。"),
     ("bailey up", "启动采集器并监视本机，按 Ctrl-C 停止"),
+    ("bailey demo", "在本机运行参考站点，可触发并恢复违规场景，按 Ctrl-C 停止"),
+    ("bailey demo break", "触发一个违规场景，并等待告警出现"),
+    ("bailey demo fix", "恢复一个或全部违规场景，并等待告警消除"),
+    ("bailey demo status", "列出违规场景及其状态"),
+    ("bailey demo down", "结束演示，并清除被强制终止的演示的残留"),
+    ("bailey demo part", "运行演示自身的一个程序"),
     ("bailey status", "显示站点概况"),
     ("bailey hosts", "列出主机及其状态"),
     ("bailey hosts show", "显示一台主机：各项检查及其原因"),
@@ -57,6 +63,14 @@ const ARGUMENTS: &[(&str, &str, &str)] = &[
     ("bailey up", "alertmanager", "接收告警的 Alertmanager；可多次给出"),
     ("bailey up", "zone", "本机所在的安全域 [默认：按本机地址判断，首次启动为 inner]"),
     ("bailey up", "verbose", "向标准错误输出更多日志；给出两次则输出全部"),
+    ("bailey demo", "name", "演示的名称，本机同时运行多个演示时使用 [默认：demo]"),
+    ("bailey demo", "web", "网页监听地址；端口 0 表示任选空闲端口 [默认：127.0.0.1:7711]"),
+    ("bailey demo break", "breach", "违规场景名，见 `bailey demo status`"),
+    ("bailey demo break", "no_wait", "不等待告警"),
+    ("bailey demo fix", "breach", "违规场景名，all 表示全部"),
+    ("bailey demo fix", "no_wait", "不等待告警"),
+    ("bailey demo part", "record", "记录进程身份的文件"),
+    ("bailey demo part", "line", "程序及其命令行"),
     ("bailey status", "exit_code", "有未解决的严重告警时以 6 退出"),
     ("bailey hosts", "zone", "只列出该安全域的主机"),
     ("bailey hosts show", "host", "主机名"),
@@ -141,6 +155,7 @@ const WANTED: &[(&str, &str)] = &[
     ("<HOST>", "主机名由 a-z、0-9、-、_ 和 . 组成，各段以字母或数字开头和结尾，最长 253 个字符"),
     ("<ZONE>", "安全域名由 a-z、0-9、- 和 _ 组成，以字母或数字开头和结尾，最长 63 个字符"),
     ("<TIME>", "时间应写作 10m、30 s 或 2 h"),
+    ("<DEMO>", "演示的名称由小写字母和数字组成，以字母开头，最长 16 个字符"),
     ("<WHEN>", "时间应写作 2026-11-26T08:00:00+08:00 或 4 h"),
     ("<N>", "序号为 1 以上的整数"),
     ("<ID>", "编号为整数，见 `bailey policy pushes`"),
@@ -342,7 +357,8 @@ mod tests {
                     .get_value_names()
                     .and_then(|names| names.first())
                     .map(clap::builder::Str::as_str);
-                let free = ["DIR", "FILE", "OLD", "NEW", "TEXT", "FORMAT", "LANGUAGE"];
+                let free =
+                    ["DIR", "FILE", "OLD", "NEW", "TEXT", "FORMAT", "LANGUAGE", "BREACH", "LINE"];
                 let name = name.unwrap_or_default();
                 let wanted = format!("<{name}>");
                 let explained = WANTED.iter().any(|(known, _)| *known == wanted);

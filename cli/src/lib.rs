@@ -13,6 +13,7 @@ pub mod exit;
 pub mod help;
 pub mod key_file;
 pub mod language;
+pub mod netns;
 pub mod orders;
 pub mod screen;
 pub mod this_host;

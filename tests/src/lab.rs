@@ -4,14 +4,16 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::process::{self, Process, run};
+use bailey_cli::netns::Netns;
+
+use crate::process::{self, Process};
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
 /// One namespace: a machine of the lab. It goes with this value.
 #[derive(Debug)]
 pub struct Machine {
-    netns: String,
+    netns: Netns,
 }
 
 impl Machine {
@@ -22,9 +24,8 @@ impl Machine {
     #[must_use]
     pub fn new(label: &str) -> Self {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let netns = format!("bailey-{}-{number}-{label}", std::process::id());
-        run(Command::new("ip").args(["netns", "add", &netns])).expect("the lab runs as root");
-        let machine = Self { netns };
+        let name = format!("bailey-{}-{number}-{label}", std::process::id());
+        let machine = Self { netns: Netns::add(name).expect("the lab runs as root") };
         machine.ip("link set lo up");
         machine
     }
@@ -32,9 +33,7 @@ impl Machine {
     /// A command that will run on this machine.
     #[must_use]
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
-        let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.netns]).arg(program.as_ref());
-        command
+        self.netns.command(program)
     }
 
     /// Runs `ip ARGUMENTS` on this machine.
@@ -42,13 +41,12 @@ impl Machine {
     /// # Panics
     /// When `ip` refuses.
     pub fn ip(&self, arguments: &str) {
-        run(Command::new("ip").args(["-n", &self.netns]).args(arguments.split_whitespace()))
-            .expect("ip accepts the lab's commands");
+        self.netns.ip(arguments).expect("ip accepts the lab's commands");
     }
 
     /// Runs a command line on this machine and gives its output.
     pub fn sh(&self, line: &str) -> anyhow::Result<String> {
-        run(self.command("sh").args(["-c", line]))
+        self.netns.sh(line)
     }
 
     /// Starts one of Bailey's programs here.
@@ -69,14 +67,12 @@ impl Machine {
     /// # Panics
     /// When the kernel refuses.
     pub fn wire(&self, end: &str, other: &Self, other_end: &str) {
-        self.ip(&format!("link add {end} type veth peer name {other_end} netns {}", other.netns));
-        self.ip(&format!("link set {end} up"));
-        other.ip(&format!("link set {other_end} up"));
+        self.netns.wire(end, &other.netns, other_end).expect("ip accepts the lab's wires");
     }
 }
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        let _ = run(Command::new("ip").args(["netns", "del", &self.netns]));
+        let _ = self.netns.remove();
     }
 }

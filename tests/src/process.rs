@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+pub use bailey_cli::netns::run;
+
 use anyhow::{Context as _, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -107,14 +109,4 @@ impl Drop for Process {
 #[allow(clippy::print_stderr)] // The test harness and the benches show standard error to people.
 pub fn report(text: &str) {
     eprintln!("{text}");
-}
-
-/// Runs a command to its end and gives its standard output; fails with both outputs.
-pub fn run(command: &mut Command) -> anyhow::Result<String> {
-    let out = command.output().with_context(|| format!("cannot start {command:?}"))?;
-    let text = String::from_utf8_lossy(&out.stdout).into_owned();
-    if out.status.success() {
-        return Ok(text);
-    }
-    bail!("{command:?}: {}\n{text}{}", out.status, String::from_utf8_lossy(&out.stderr))
 }

@@ -2,9 +2,9 @@
 
 mod agent;
 mod policy;
-mod ports;
+pub(super) mod ports;
 mod state;
-mod welcome;
+pub(super) mod welcome;
 
 use std::io::Write as _;
 use std::path::Path;
@@ -76,7 +76,7 @@ fn settings(up: &Up, state: &Path) -> Result<Settings, Failure> {
 }
 
 /// Logs to standard error: warnings, or more.
-fn log_to_stderr(verbose: u8) {
+pub(super) fn log_to_stderr(verbose: u8) {
     let level = match verbose {
         0 => tracing::Level::WARN,
         1 => tracing::Level::INFO,
@@ -201,13 +201,14 @@ async fn first_verdict(collector: &CollectorHandle, host: &HostName) -> Option<S
 }
 
 /// What ends the program.
-struct Stop {
+pub(super) struct Stop {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Stop {
-    fn new() -> Result<Self, Failure> {
+    /// Catches the signals that ask to stop.
+    pub(super) fn new() -> Result<Self, Failure> {
         let catch = |kind| {
             signal(kind)
                 .map_err(|e| Failure::error(format!("cannot start: {e}"), format!("无法启动：{e}")))
@@ -219,7 +220,7 @@ impl Stop {
     }
 
     /// Ends when somebody asks to stop.
-    async fn asked(&mut self) {
+    pub(super) async fn asked(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => info!("asked to stop (SIGTERM)"),
             _ = self.interrupt.recv() => info!("asked to stop (SIGINT)"),
@@ -227,7 +228,8 @@ impl Stop {
     }
 }
 
-async fn in_time(part: &str, stopping: impl Future<Output = ()>) {
+/// Waits for a part to stop, within a bound.
+pub(super) async fn in_time(part: &str, stopping: impl Future<Output = ()>) {
     if tokio::time::timeout(STOP_LIMIT, stopping).await.is_err() {
         warn!(
             "{part} did not stop in time; what it had not written yet comes again from the spool"

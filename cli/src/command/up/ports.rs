@@ -10,7 +10,7 @@ use crate::exit::Failure;
 ///
 /// # Errors
 /// When it is taken, or is no address of this machine, or may not be listened on.
-pub(super) fn try_to_listen(option: &str, address: SocketAddr) -> Result<(), Failure> {
+pub(in crate::command) fn try_to_listen(option: &str, address: SocketAddr) -> Result<(), Failure> {
     let Err(error) = TcpListener::bind(address) else { return Ok(()) };
     Err(match error.kind() {
         ErrorKind::AddrInUse => Failure::error(

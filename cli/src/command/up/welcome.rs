@@ -150,7 +150,7 @@ fn yaml_word(text: &str) -> String {
 }
 
 /// `text` as one word of a shell (POSIX.1-2017, Shell Command Language 2.2).
-pub(super) fn quoted(text: &str) -> String {
+pub(in crate::command) fn quoted(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%".contains(c);
     if !text.is_empty() && text.chars().all(plain) {
         return text.to_owned();
