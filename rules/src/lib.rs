@@ -20,6 +20,7 @@ pub mod model;
 pub mod name;
 pub mod plan;
 pub mod policy;
+pub mod prove;
 pub mod report;
 pub mod text;
 pub mod time;

@@ -11,6 +11,7 @@ mod finding;
 mod firewall;
 mod host;
 mod isolation;
+mod packet_sets;
 mod plan;
 mod policy;
 mod site;
