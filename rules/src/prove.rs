@@ -3,12 +3,19 @@
 //! `docs/proof.md` says what a proof rests on.
 
 mod arena;
+mod block;
 mod change;
+pub mod diff;
 mod layout;
+pub mod lint;
+pub mod matrix;
 mod pass;
 mod space;
+mod wish;
 
 pub use self::arena::{NODES, Set, TooComplex};
+pub use self::block::{Block, MAX_BLOCKS};
 pub use self::change::{Before, Change};
 pub use self::pass::{Flow, Flows, Passed, RuleAt, Seen, Walk};
+pub use self::wish::wishes;
 pub use self::space::{End, Space, Values};

@@ -54,6 +54,23 @@ impl Change {
         }
     }
 
+    /// The values that a field can have afterwards, whatever it was; nothing where that depends.
+    #[must_use]
+    pub fn gives(&self, field: Field) -> Option<Intervals> {
+        match self.0.get(&field) {
+            Some(Becomes::Bits { and: 0, xor, .. }) => Some(Intervals::one(*xor)),
+            Some(Becomes::AnyOf(values)) => Some(values.clone()),
+            Some(Becomes::Bits { .. }) | None => None,
+        }
+    }
+
+    /// This change, as far as it is one of these fields.
+    #[must_use]
+    pub fn of_fields(&self, fields: &[Field]) -> Self {
+        let kept = self.0.iter().filter(|(field, _)| fields.contains(field));
+        Self(kept.map(|(field, becomes)| (*field, becomes.clone())).collect())
+    }
+
     /// The field then gets a value.
     pub fn set(&mut self, field: Field, value: u128) {
         self.bits(field, field, 0, value);

@@ -266,10 +266,25 @@ impl<'a> Walk<'a> {
         self
     }
 
-    /// What was noted.
+    /// What was noted of a rule.
     #[must_use]
-    pub fn seen(self) -> HashMap<RuleAt, Seen> {
-        self.seen.unwrap_or_default()
+    pub fn seen(&self, at: RuleAt) -> Seen {
+        self.seen.as_ref().and_then(|seen| seen.get(&at)).copied().unwrap_or_default()
+    }
+
+    /// Where the conditions of a rule may be true and where they surely are, of packets that nothing
+    /// has changed yet.
+    pub fn condition(&mut self, hook: Hook, at: RuleAt) -> Result<(Set, Set), TooComplex> {
+        let table = self.ruleset.table(at.chain);
+        let rule = &table.chain(at.chain.chain).rules[at.rule as usize];
+        let here = Here { table, number: at.chain.table, hook, priority: 0, v6: false };
+        let truth = self.all_true(here, matches_of(rule), &Change::NONE)?;
+        Ok((truth.maybe, truth.surely))
+    }
+
+    /// The sets that the walk is made of.
+    pub const fn space(&mut self) -> &mut Space {
+        self.space
     }
 
     /// What becomes of packets at some hooks, one after the other.
