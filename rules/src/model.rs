@@ -1,6 +1,6 @@
 //! What a kernel does with a packet: the model that tracing and proving share.
 //!
-//! A listing meets the modules in this order: `nft` or `save` (what the kernel printed) →
+//! A listing meets the modules in this order: [`nft`] or [`save`] (what the kernel printed) →
 //! [`ruleset`] (tables, chains, sets and rules in one shape, whoever wrote them) → `trace` (one
 //! packet through it). [`network`] holds addresses and routes, [`packet`] what is asked about, and
 //! [`field`] and [`interval`] the words in which a rule speaks of a packet.
@@ -14,11 +14,14 @@
 //! or false ([`ruleset::Match::Unknown`]), or a statement that may do what its
 //! [`ruleset::Effects`] say.
 
+pub mod calls;
 pub mod field;
 pub mod interval;
 pub mod network;
+pub mod nft;
 pub mod packet;
 pub mod ruleset;
+pub mod save;
 
 /// The longest file that is read, in octets. A kernel with 100,000 rules prints about half of it.
 pub const MAX_OCTETS: usize = 128 << 20;

@@ -13,7 +13,8 @@ pub enum Field {
     InputDevice,
     /// Name of the interface it goes out by, likewise. Zero in `prerouting` and `input`.
     OutputDevice,
-    /// Group of the interface it came in by (ip-link(8)).
+    /// Group of the interface it came in by (ip-link(8)). Where there is no interface, every match
+    /// on its group or type is false, turned round or not.
     InputGroup,
     /// Group of the interface it goes out by.
     OutputGroup,
@@ -256,6 +257,17 @@ pub fn device(name: &str) -> Option<u128> {
     let mut octets = [0; 16];
     octets.get_mut(..name.len()).filter(|place| place.len() < 16)?.copy_from_slice(name.as_bytes());
     Some(u128::from_be_bytes(octets))
+}
+
+/// The bits of an interface's name behind so many octets: what is free where only the beginning of
+/// a name is given.
+#[must_use]
+pub const fn ones_of_device(octets: usize) -> u128 {
+    match octets {
+        0 => u128::MAX,
+        1..=15 => u128::MAX >> (octets * 8),
+        _ => 0,
+    }
 }
 
 /// The name of an interface from its value.

@@ -120,7 +120,8 @@ pub struct Base {
     pub priority: i32,
     /// Whether packets pass that nothing in the chain decided.
     pub accepts: bool,
-    /// The interfaces it is for; only of families netdev and inet at ingress and egress.
+    /// The interfaces it is for, at ingress and egress. Where there are none, the listing did not
+    /// tell (nft 1.0.6 does not), and it is not known whether the chain is entered.
     pub devices: Vec<String>,
 }
 
@@ -219,7 +220,8 @@ pub enum Statement {
     Match(Match),
     /// The rule ends with this.
     Verdict(Verdict),
-    /// The rule ends with the verdict that a map has for the keys, and goes on where it has none.
+    /// The rule ends with the verdict that a map has for the keys; where it has none, the rule is
+    /// not true, and the next one is asked.
     VerdictMap {
         /// What is looked up.
         keys: Vec<Key>,
@@ -270,8 +272,6 @@ pub enum Match {
         /// Turned round.
         not: bool,
     },
-    /// Never true, whatever the packet: `0.0.0.0/0` turned round.
-    Never,
     /// At least one of these is true.
     Any(Vec<Match>),
     /// True or false, nobody knows: a limit, a time, a set that is not listed.
@@ -316,7 +316,7 @@ pub enum Value {
         /// The bits that turn.
         xor: u128,
     },
-    /// What a map has for these keys; where it has nothing, the rule ends.
+    /// What a map has for these keys; where it has nothing, the rule is not true.
     Map {
         /// What is looked up.
         keys: Vec<Key>,
@@ -377,7 +377,7 @@ pub enum NatAddress {
     /// Likewise.
     Prefix6(Interval),
     /// What a map has for these keys, of either version. A second part of its values is the port.
-    /// Where it has nothing, the rule ends.
+    /// Where it has nothing, the rule is not true.
     Map {
         /// What is looked up.
         keys: Vec<Key>,
@@ -432,8 +432,8 @@ pub struct Set {
     pub elements: Vec<Element>,
     /// What it has for keys that no element covers (`*` in nft(8)).
     pub otherwise: Option<Data>,
-    /// Whether it changes by itself: rules add to it, or elements end with time. What it has is
-    /// then only what it had when it was listed, and any look-up is unknown.
+    /// Whether it changes by itself, because rules add to it: what it has is then only what it had
+    /// when it was listed, and any look-up is unknown.
     pub changing: bool,
 }
 
@@ -444,7 +444,7 @@ pub struct Element {
     pub key: Vec<Interval>,
     /// What a map has for it.
     pub data: Data,
-    /// Whether it matches only at times: it has a limit of its own.
+    /// Whether it matches only at times: it has a limit of its own, or ends with time.
     pub unsure: bool,
 }
 
@@ -471,6 +471,24 @@ pub struct At {
 }
 
 impl Ruleset {
+    /// Adds what another listing of the same kernel has. iptables-save reads the tables of
+    /// iptables-nft better than nft does: its tables stand in place of those.
+    pub fn join(&mut self, other: Self) {
+        for table in other.tables {
+            let same = |known: &&mut Table| {
+                let makers = [known.maker, table.maker];
+                (known.family, &known.name) == (table.family, &table.name)
+                    && makers.contains(&Maker::Nft)
+                    && makers.contains(&Maker::IptablesNft)
+            };
+            match self.tables.iter_mut().find(same) {
+                Some(known) if known.maker == Maker::Nft => *known = table,
+                Some(_) => {}
+                None => self.tables.push(table),
+            }
+        }
+    }
+
     /// The table of a chain.
     #[must_use]
     pub fn table(&self, at: At) -> &Table {
