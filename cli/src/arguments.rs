@@ -127,6 +127,8 @@ pub enum Command {
     Enroll(Enroll),
     /// Check a policy, compile it, and see what it changes
     Policy(PolicyVerb),
+    /// Ask what packet filters do: of a kernel, or of files from one
+    Ruleset(RulesetVerb),
     /// Print a link that signs one browser in, once
     Signin,
 }
@@ -282,6 +284,98 @@ pub struct TwoPolicies {
     /// End with 6 when something changes
     #[arg(long)]
     pub exit_code: bool,
+}
+
+/// Arguments of `ruleset`.
+#[derive(Debug, Clone, Args)]
+pub struct RulesetVerb {
+    /// What to do with it.
+    #[command(subcommand)]
+    pub command: RulesetCommand,
+}
+
+/// The commands under `ruleset`.
+#[derive(Debug, Clone, Subcommand)]
+pub enum RulesetCommand {
+    /// Show which addresses may open which service to which
+    Matrix(Matrix),
+    /// Find rules that do nothing, contradict others, or open everything
+    Lint(Lint),
+    /// Show which packets one ruleset lets through and another does not
+    Diff(RulesetDiff),
+}
+
+/// The files that say what one kernel does with packets. `-` is standard input.
+#[derive(Debug, Clone, Args)]
+pub struct RulesetFiles {
+    /// What `nft -j list ruleset` printed; may be given more than once
+    #[arg(long, value_name = "FILE")]
+    pub nft_json: Vec<PathBuf>,
+    /// What `iptables-save`, `ip6tables-save` or their legacy kin printed; may be given more than once
+    #[arg(long, value_name = "FILE")]
+    pub iptables_save: Vec<PathBuf>,
+    /// What `ip addr` printed, or `ip -j addr`
+    #[arg(long, value_name = "FILE")]
+    pub addresses: Vec<PathBuf>,
+    /// What `ip route` or `ip rule` printed, or `ip -j route`
+    #[arg(long, value_name = "FILE")]
+    pub routes: Vec<PathBuf>,
+}
+
+/// Which way packets take through a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Way {
+    /// To it: prerouting, input.
+    Input,
+    /// From it: output, postrouting.
+    Output,
+    /// Through it: prerouting, forward, postrouting.
+    Forward,
+}
+
+/// Arguments of `ruleset matrix`.
+#[derive(Debug, Clone, Args)]
+pub struct Matrix {
+    /// The files.
+    #[command(flatten)]
+    pub files: RulesetFiles,
+    /// The packets' way: input, output, forward
+    #[arg(long, value_name = "HOOK", hide_possible_values = true)]
+    pub hook: Way,
+}
+
+/// Arguments of `ruleset lint`.
+#[derive(Debug, Clone, Args)]
+pub struct Lint {
+    /// The files.
+    #[command(flatten)]
+    pub files: RulesetFiles,
+    /// Only rules on this way: input, output, forward [default: all]
+    #[arg(long, value_name = "HOOK", hide_possible_values = true)]
+    pub hook: Option<Way>,
+    /// End with 6 when something is odd
+    #[arg(long)]
+    pub exit_code: bool,
+}
+
+/// Arguments of `ruleset diff`.
+#[derive(Debug, Clone, Args)]
+pub struct RulesetDiff {
+    /// The ruleset as it was: output of `nft -j list ruleset` or of `iptables-save`
+    #[arg(value_name = "A")]
+    pub old: PathBuf,
+    /// The ruleset to compare it with
+    #[arg(value_name = "B")]
+    pub new: PathBuf,
+    /// What `ip addr` printed, or `ip -j addr`, on both
+    #[arg(long, value_name = "FILE")]
+    pub addresses: Vec<PathBuf>,
+    /// What `ip route` or `ip rule` printed, or `ip -j route`, on both
+    #[arg(long, value_name = "FILE")]
+    pub routes: Vec<PathBuf>,
+    /// Only this way: input, output, forward [default: all]
+    #[arg(long, value_name = "HOOK", hide_possible_values = true)]
+    pub hook: Option<Way>,
 }
 
 /// Arguments of `enroll token`.

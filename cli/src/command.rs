@@ -5,6 +5,7 @@ pub mod check;
 mod enroll;
 mod hosts;
 mod policy;
+mod ruleset;
 mod signin;
 mod status;
 mod up;
@@ -42,6 +43,7 @@ pub fn run(arguments: Arguments, screen: Screen) -> Result<Done, Failure> {
         Command::Check(one) => Ok(check::run(&one.host, Asking::new(&global, screen), screen)),
         Command::Enroll(enroll) => enroll::run(&enroll.command, &Asking::new(&global, screen)?),
         Command::Policy(policy) => policy::run(&policy.command, global.output, screen),
+        Command::Ruleset(ruleset) => ruleset::run(&ruleset.command, global.output, screen),
         Command::Signin => signin::run(&Asking::new(&global, screen)?),
     }
 }

@@ -27,6 +27,10 @@ const COMMANDS: &[(&str, &str)] = &[
     ("bailey policy check", "读取策略文件，并指出其中的全部错误"),
     ("bailey policy compile", "打印策略对一台主机生成的规则集"),
     ("bailey policy diff", "显示新策略放行和阻断了哪些连接"),
+    ("bailey ruleset", "查询包过滤规则对报文的处理：内核中的规则，或取自内核的文件"),
+    ("bailey ruleset matrix", "显示哪些地址可以向哪些地址建立哪些服务的连接"),
+    ("bailey ruleset lint", "查找不起作用、相互矛盾或完全放行的规则"),
+    ("bailey ruleset diff", "显示一份规则集放行而另一份不放行的报文"),
     ("bailey signin", "打印一次性登录链接，供一个浏览器使用"),
 ];
 
@@ -70,6 +74,22 @@ const ARGUMENTS: &[(&str, &str, &str)] = &[
     ("bailey policy diff", "new", "将要替换它的策略"),
     ("bailey policy diff", "host", "只显示以该主机为一端的变化"),
     ("bailey policy diff", "exit_code", "有变化时以 6 退出"),
+    ("bailey ruleset matrix", "nft_json", "`nft -j list ruleset` 的输出；可多次给出"),
+    ("bailey ruleset matrix", "iptables_save", "`iptables-save`、`ip6tables-save` 及其 legacy 版本的输出；可多次给出"),
+    ("bailey ruleset matrix", "addresses", "`ip addr` 或 `ip -j addr` 的输出"),
+    ("bailey ruleset matrix", "routes", "`ip route`、`ip rule` 或 `ip -j route` 的输出"),
+    ("bailey ruleset matrix", "hook", "报文的路径：input、output、forward"),
+    ("bailey ruleset lint", "nft_json", "`nft -j list ruleset` 的输出；可多次给出"),
+    ("bailey ruleset lint", "iptables_save", "`iptables-save`、`ip6tables-save` 及其 legacy 版本的输出；可多次给出"),
+    ("bailey ruleset lint", "addresses", "`ip addr` 或 `ip -j addr` 的输出"),
+    ("bailey ruleset lint", "routes", "`ip route`、`ip rule` 或 `ip -j route` 的输出"),
+    ("bailey ruleset lint", "hook", "只检查该路径上的规则：input、output、forward [默认：全部]"),
+    ("bailey ruleset lint", "exit_code", "发现问题时以 6 退出"),
+    ("bailey ruleset diff", "old", "原规则集：`nft -j list ruleset` 或 `iptables-save` 的输出"),
+    ("bailey ruleset diff", "new", "与之比较的规则集"),
+    ("bailey ruleset diff", "addresses", "`ip addr` 或 `ip -j addr` 的输出，两者共用"),
+    ("bailey ruleset diff", "routes", "`ip route`、`ip rule` 或 `ip -j route` 的输出，两者共用"),
+    ("bailey ruleset diff", "hook", "只比较该路径：input、output、forward [默认：全部]"),
 ];
 
 /// What a value must be, by the name under which usage shows it.

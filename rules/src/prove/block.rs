@@ -108,7 +108,8 @@ impl Space {
                 continue;
             }
             let mut block = block.clone();
-            for field in fields.iter().rev() {
+            // A block of both versions would speak of addresses of one of them only.
+            for field in fields.iter().rev().filter(|field| **field != Field::Version) {
                 // Values with which something of the block would lie outside of the set.
                 let around = block.set(self, Some(*field))?;
                 let wrong = self.and(around, outside)?;

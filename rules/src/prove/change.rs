@@ -10,7 +10,11 @@ use crate::model::interval::{Intervals, ones};
 
 /// What becomes of a packet's fields; those that are not named stay.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-pub struct Change(BTreeMap<Field, Becomes>);
+pub struct Change {
+    fields: BTreeMap<Field, Becomes>,
+    /// Whether something that is not understood may have changed it so.
+    unsure: bool,
+}
 
 /// What becomes of one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -32,23 +36,29 @@ pub struct Before {
 
 impl Change {
     /// No change at all.
-    pub const NONE: Self = Self(BTreeMap::new());
+    pub const NONE: Self = Self { fields: BTreeMap::new(), unsure: false };
 
     /// Whether it leaves every packet as it was.
     #[must_use]
     pub fn is_none(&self) -> bool {
-        self.0.is_empty()
+        self.fields.is_empty() && !self.unsure
+    }
+
+    /// Whether it is not known that packets are changed so.
+    #[must_use]
+    pub const fn is_unsure(&self) -> bool {
+        self.unsure
     }
 
     /// The fields that may be others than before.
     pub fn fields(&self) -> impl Iterator<Item = Field> + '_ {
-        self.0.keys().copied()
+        self.fields.keys().copied()
     }
 
     /// The one value that a field has afterwards, whatever it was.
     #[must_use]
     pub fn fixes(&self, field: Field) -> Option<u128> {
-        match self.0.get(&field) {
+        match self.fields.get(&field) {
             Some(Becomes::Bits { and: 0, xor, .. }) => Some(*xor),
             Some(Becomes::Bits { .. } | Becomes::AnyOf(_)) | None => None,
         }
@@ -57,7 +67,7 @@ impl Change {
     /// The values that a field can have afterwards, whatever it was; nothing where that depends.
     #[must_use]
     pub fn gives(&self, field: Field) -> Option<Intervals> {
-        match self.0.get(&field) {
+        match self.fields.get(&field) {
             Some(Becomes::Bits { and: 0, xor, .. }) => Some(Intervals::one(*xor)),
             Some(Becomes::AnyOf(values)) => Some(values.clone()),
             Some(Becomes::Bits { .. }) | None => None,
@@ -67,8 +77,9 @@ impl Change {
     /// This change, as far as it is one of these fields.
     #[must_use]
     pub fn of_fields(&self, fields: &[Field]) -> Self {
-        let kept = self.0.iter().filter(|(field, _)| fields.contains(field));
-        Self(kept.map(|(field, becomes)| (*field, becomes.clone())).collect())
+        let kept = self.fields.iter().filter(|(field, _)| fields.contains(field));
+        let fields = kept.map(|(field, becomes)| (*field, becomes.clone())).collect();
+        Self { fields, unsure: self.unsure }
     }
 
     /// The field then gets a value.
@@ -91,8 +102,9 @@ impl Change {
         }
     }
 
-    /// The field may then be anything.
+    /// The field may then be anything, and nobody knows why.
     pub fn lose(&mut self, field: Field) {
+        self.unsure = true;
         self.keep(field, Becomes::AnyOf(Intervals::all(field.bits())));
     }
 
@@ -100,7 +112,8 @@ impl Change {
     #[must_use]
     pub fn followed_by(&self, next: &Self) -> Self {
         let mut both = self.clone();
-        for (field, becomes) in &next.0 {
+        both.unsure |= next.unsure;
+        for (field, becomes) in &next.fields {
             let becomes = self.after(becomes);
             both.keep(*field, becomes);
         }
@@ -110,7 +123,7 @@ impl Change {
     /// What `next` comes to in terms of the packet before this change.
     fn after(&self, next: &Becomes) -> Becomes {
         let Becomes::Bits { of, and, xor } = next else { return next.clone() };
-        match self.0.get(of) {
+        match self.fields.get(of) {
             None => next.clone(),
             Some(Becomes::Bits { of, and: had, xor: turned }) => {
                 Becomes::Bits { of: *of, and: had & and, xor: turned & and ^ xor }
@@ -125,14 +138,14 @@ impl Change {
     fn keep(&mut self, field: Field, becomes: Becomes) {
         match becomes {
             Becomes::Bits { of, and, xor: 0 } if of == field && and == ones(field.bits()) => {
-                self.0.remove(&field);
+                self.fields.remove(&field);
             }
             // What no bit is kept of is the same whatever it was.
             Becomes::Bits { and: 0, xor, .. } => {
-                self.0.insert(field, Becomes::Bits { of: field, and: 0, xor });
+                self.fields.insert(field, Becomes::Bits { of: field, and: 0, xor });
             }
             other => {
-                self.0.insert(field, other);
+                self.fields.insert(field, other);
             }
         }
     }
@@ -144,7 +157,7 @@ impl Change {
         }
         let mut choices = Set::ALL;
         let mut chosen = Vec::new();
-        for (field, becomes) in &self.0 {
+        for (field, becomes) in &self.fields {
             if let Becomes::AnyOf(values) = becomes {
                 let values = space.among(*field, values)?;
                 choices = space.and(choices, values)?;
@@ -161,7 +174,7 @@ impl Change {
         }
         let substitute = |variable: u32| {
             let field = layout::field(variable);
-            match self.0.get(&field) {
+            match self.fields.get(&field) {
                 Some(Becomes::Bits { of, and, xor }) => {
                     let bit = layout::end(field) - 1 - variable;
                     // Of fields with few values numbers stand in the diagrams, and not the values.
@@ -189,7 +202,7 @@ impl Change {
     /// a diagram of two fields that agree would be beyond every bound.
     pub fn image(&self, space: &mut Space, set: Set) -> Result<Set, TooComplex> {
         let mut image = set;
-        for (&field, becomes) in &self.0 {
+        for (&field, becomes) in &self.fields {
             image = match becomes {
                 Becomes::AnyOf(values) => {
                     let image = space.forget(image, &[field])?;
@@ -222,7 +235,7 @@ impl Change {
     #[must_use]
     pub fn of(&self, packet: &Values) -> Values {
         let mut changed = *packet;
-        for (field, becomes) in &self.0 {
+        for (field, becomes) in &self.fields {
             let value = match becomes {
                 Becomes::AnyOf(values) => values.as_slice().first().map_or(0, |run| run.first),
                 Becomes::Bits { of, and, xor } => packet.get(*of) & and ^ xor,

@@ -8,7 +8,9 @@ use super::pass::{RuleAt, Walk};
 use super::space::Space;
 use crate::model::field::{Field, device, state};
 use crate::model::network::Network;
-use crate::model::ruleset::{At, ChainId, ChainKind, Data, Hook, Match, Ruleset, Statement, Verdict};
+use crate::model::ruleset::{
+    At, ChainId, ChainKind, Data, Hook, Match, Ruleset, Statement, Verdict,
+};
 use crate::text::Text;
 
 /// Rules named as the cause, at most.
@@ -182,10 +184,7 @@ pub fn lint(
 }
 
 /// The chains that packets of some hooks come to, with one of these hooks.
-fn called(
-    table: &crate::model::ruleset::Table,
-    hooks: &BTreeSet<Hook>,
-) -> HashMap<ChainId, Hook> {
+fn called(table: &crate::model::ruleset::Table, hooks: &BTreeSet<Hook>) -> HashMap<ChainId, Hook> {
     let mut called = HashMap::new();
     let mut open = Vec::new();
     for (id, chain) in (0..).map(ChainId).zip(&table.chains) {
@@ -375,7 +374,7 @@ impl Suffixes<'_, '_> {
         for ((place, rule), (own, after)) in (0..count).zip(rules).zip(suffixes) {
             let at = RuleAt { chain, rule: place };
             let (maybe, surely) = self.walk.condition(hook, at)?;
-            let words = not_understood(&rule.statements);
+            let words = not_understood(&rule.statements, false);
             if !words.is_empty() {
                 say(place, Oddity::NotUnderstood(words));
             }
@@ -383,8 +382,6 @@ impl Suffixes<'_, '_> {
             let dead = seen.matched.is_empty();
             if maybe.is_empty() {
                 say(place, Oddity::NeverTrue);
-            } else if seen.reached.is_empty() {
-                say(place, Oddity::Unreachable);
             } else if dead {
                 say(place, self.shadow(chain, hook, place, maybe, own)?);
             } else if decides(&rule.statements) && self.is_redundant(maybe, open, own, after)? {
@@ -509,19 +506,21 @@ fn decides(statements: &[Statement]) -> bool {
     })
 }
 
-/// What of a rule is not understood.
-fn not_understood(statements: &[Statement]) -> Vec<String> {
-    fn of(one: &Match, words: &mut Vec<String>) {
+/// What of a rule may be true or false, in its words: what is not understood, and with `limits` also
+/// what is understood well and still nobody knows.
+pub(super) fn not_understood(statements: &[Statement], limits: bool) -> Vec<String> {
+    fn of(one: &Match, limits: bool, words: &mut Vec<String>) {
         match one {
+            Match::Unknown { text } if !limits && text.starts_with("limit") => {}
             Match::Unknown { text } => words.push(text.clone()),
-            Match::Any(some) => some.iter().for_each(|one| of(one, words)),
-            Match::In { .. } | Match::Lookup { .. } | Match::Never => {}
+            Match::Any(some) => some.iter().for_each(|one| of(one, limits, words)),
+            Match::In { .. } | Match::Lookup { .. } => {}
         }
     }
     let mut words = Vec::new();
     for statement in statements {
         match statement {
-            Statement::Match(one) => of(one, &mut words),
+            Statement::Match(one) => of(one, limits, &mut words),
             Statement::Unknown { text, .. } => words.push(text.clone()),
             Statement::Verdict(_)
             | Statement::VerdictMap { .. }

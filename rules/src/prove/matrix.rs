@@ -32,13 +32,9 @@ impl Direction {
         match self {
             Self::Input => &[Hook::Ingress, Hook::Prerouting, Hook::Input],
             Self::Output => &[Hook::Output, Hook::Postrouting, Hook::Egress],
-            Self::Forward => &[
-                Hook::Ingress,
-                Hook::Prerouting,
-                Hook::Forward,
-                Hook::Postrouting,
-                Hook::Egress,
-            ],
+            Self::Forward => {
+                &[Hook::Ingress, Hook::Prerouting, Hook::Forward, Hook::Postrouting, Hook::Egress]
+            }
         }
     }
 

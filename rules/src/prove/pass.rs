@@ -91,7 +91,8 @@ impl Flows {
         Ok(())
     }
 
-    fn extend(&mut self, space: &mut Space, more: &Self) -> Result<(), TooComplex> {
+    /// Adds other packets.
+    pub fn join(&mut self, space: &mut Space, more: &Self) -> Result<(), TooComplex> {
         more.0.iter().try_for_each(|flow| self.add(space, flow.packets, &flow.change))
     }
 }
@@ -346,7 +347,7 @@ impl<'a> Walk<'a> {
             }
             let steps = self.ruleset.path(hook, v6);
             let ends = self.steps(hook, v6, &steps, own)?;
-            passed.accepted.extend(self.space, &ends.accepted)?;
+            passed.accepted.join(self.space, &ends.accepted)?;
             let dropped = self.space.any_of(&ends.dropped)?;
             passed.dropped = self.space.or(passed.dropped, dropped)?;
             let rejected = self.space.any_of(&ends.rejected)?;
@@ -387,18 +388,18 @@ impl<'a> Walk<'a> {
                     let (accepted, translated) = self.base(at, step, hook, v6, here, &mut all)?;
                     here = accepted;
                     if step.nat {
-                        done.extend(self.space, &translated)?;
+                        done.join(self.space, &translated)?;
                     } else {
-                        here.extend(self.space, &translated)?;
+                        here.join(self.space, &translated)?;
                     }
                 }
-                results.extend(self.space, &here)?;
-                results.extend(self.space, &done)?;
+                results.join(self.space, &here)?;
+                results.join(self.space, &done)?;
             }
             after_nat |= step.nat;
             flows = results;
         }
-        all.accepted.extend(self.space, &flows)?;
+        all.accepted.join(self.space, &flows)?;
         Ok(all)
     }
 
@@ -460,7 +461,11 @@ impl<'a> Walk<'a> {
         let Some(base) = &chain.base else { return Ok((flows, Flows::default())) };
         let mut skip = Flows::default();
         let mut flows = flows;
-        if !base.devices.is_empty() {
+        let at_device = matches!(hook, Hook::Ingress | Hook::Egress);
+        if at_device && base.devices.is_empty() {
+            // Nobody told for which interfaces it is: it is entered, and it is not.
+            skip = flows.clone();
+        } else if at_device {
             let field = if hook == Hook::Egress { Field::OutputDevice } else { Field::InputDevice };
             let names = base.devices.iter().filter_map(|name| device(name)).map(Interval::one);
             let devices = self.space.among(field, &names.collect())?;
@@ -478,13 +483,13 @@ impl<'a> Walk<'a> {
         let left = self.chain(here, at.chain, flows, &mut ends)?;
         let policy = left.packets(self.space)?;
         if base.accepts {
-            ends.accepted.extend(self.space, &left)?;
+            ends.accepted.join(self.space, &left)?;
         } else if !policy.is_empty() {
             ends.dropped.push(policy);
         }
         all.dropped.append(&mut ends.dropped);
         all.rejected.append(&mut ends.rejected);
-        skip.extend(self.space, &ends.accepted)?;
+        skip.join(self.space, &ends.accepted)?;
         Ok((skip, ends.translated))
     }
 
@@ -515,7 +520,7 @@ impl<'a> Walk<'a> {
             flows = self.rule(here, at, &rules[nth], flows, &mut left, ends)?;
             nth += 1;
         }
-        left.extend(self.space, &flows)?;
+        left.join(self.space, &flows)?;
         Ok(left)
     }
 
@@ -622,7 +627,7 @@ impl<'a> Walk<'a> {
             };
             self.note(at, reached, matched)?;
         }
-        next.extend(self.space, &flows)?;
+        next.join(self.space, &flows)?;
         Ok(next)
     }
 
@@ -711,14 +716,14 @@ impl<'a> Walk<'a> {
             }
             Verdict::Jump(chain) => {
                 let back = self.chain(here, chain, flows, ends)?;
-                next.extend(self.space, &back)?;
+                next.join(self.space, &back)?;
             }
             Verdict::Goto(chain) => {
                 let back = self.chain(here, chain, flows, ends)?;
-                left.extend(self.space, &back)?;
+                left.join(self.space, &back)?;
             }
-            Verdict::Return => left.extend(self.space, &flows)?,
-            Verdict::Continue => next.extend(self.space, &flows)?,
+            Verdict::Return => left.join(self.space, &flows)?,
+            Verdict::Continue => next.join(self.space, &flows)?,
         }
         Ok(())
     }
@@ -768,6 +773,35 @@ impl<'a> Walk<'a> {
     }
 
     fn set(
+        &mut self,
+        here: Here<'a>,
+        field: Field,
+        value: &'a Value,
+        flow: &Flow,
+        on: &mut Flows,
+        next: &mut Flows,
+    ) -> Result<(), TooComplex> {
+        if field == Field::ConnectionMark && here.is_before_conntrack() {
+            // There is no connection that could get it.
+            return on.add(self.space, flow.packets, &flow.change);
+        }
+        if let Value::Bits { of, .. } = value
+            && is_of_connection(*of)
+        {
+            // Without a connection there is nothing to read, and the rule is not true.
+            let tracked = state::TRACKED.map(Interval::one).into_iter().collect();
+            let tracked = self.is_in(Key::whole(Field::State), &tracked)?;
+            let tracked = self.before(here, tracked, &[Field::State], false, &flow.change)?;
+            let without = self.space.without(flow.packets, tracked.surely)?;
+            next.add(self.space, without, &flow.change)?;
+            let with = self.space.and(flow.packets, tracked.maybe)?;
+            let with = Flow { packets: with, change: flow.change.clone() };
+            return self.set_known(here, field, value, &with, on, next);
+        }
+        self.set_known(here, field, value, flow, on, next)
+    }
+
+    fn set_known(
         &mut self,
         here: Here<'a>,
         field: Field,
@@ -1115,7 +1149,6 @@ impl<'a> Walk<'a> {
                 };
                 self.before(here, truth, &keys_of(keys), *not, change)
             }
-            Match::Never => Ok(Truth::FALSE),
             Match::Any(some) => {
                 let mut any = Truth::FALSE;
                 for one in some {

@@ -30,7 +30,8 @@ pub fn wishes(space: &mut Space) -> Result<Vec<Set>, TooComplex> {
         let hosts = [(0x0100_0000, 0x7eff_ffff), (0x8000_0000, 0xdfff_ffff)];
         let hosts = hosts.map(|(first, last)| Interval { first, last }).into_iter().collect();
         let hosts4 = space.among(v4, &hosts)?;
-        let hosts6 = space.among(v6, &Intervals::from(Interval { first: 2, last: 0xfe7f << 112 }))?;
+        let hosts6 =
+            space.among(v6, &Intervals::from(Interval { first: 2, last: 0xfe7f << 112 }))?;
         let (of4, of6) = (space.version(false)?, space.version(true)?);
         let (hosts4, hosts6) = (space.and(of4, hosts4)?, space.and(of6, hosts6)?);
         wishes.push(space.or(hosts4, hosts6)?);
@@ -45,14 +46,13 @@ pub fn wishes(space: &mut Space) -> Result<Vec<Set>, TooComplex> {
     for service in SERVICES {
         wishes.push(space.value(Field::DestinationPort, service)?);
     }
-    wishes.push(space.among(
-        Field::DestinationPort,
-        &Intervals::from(Interval { first: 1, last: 65_535 }),
-    )?);
+    wishes.push(
+        space
+            .among(Field::DestinationPort, &Intervals::from(Interval { first: 1, last: 65_535 }))?,
+    );
     wishes.push(space.value(Field::SourcePort, SOURCE_PORT)?);
-    wishes.push(space.among(
-        Field::SourcePort,
-        &Intervals::from(Interval { first: 1024, last: 65_535 }),
-    )?);
+    wishes.push(
+        space.among(Field::SourcePort, &Intervals::from(Interval { first: 1024, last: 65_535 }))?,
+    );
     Ok(wishes)
 }

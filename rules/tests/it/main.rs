@@ -14,6 +14,7 @@ mod isolation;
 mod packet_sets;
 mod plan;
 mod policy;
+mod ruleset_questions;
 mod site;
 mod unit;
 mod yaml;

@@ -33,13 +33,9 @@ const FIELDS: [Field; 8] = [
 fn edges(field: Field) -> Vec<u128> {
     match field {
         Field::Version => vec![2, IPV6],
-        Field::State => vec![
-            state::INVALID,
-            state::ESTABLISHED,
-            state::RELATED,
-            state::NEW,
-            state::UNTRACKED,
-        ],
+        Field::State => {
+            vec![state::INVALID, state::ESTABLISHED, state::RELATED, state::NEW, state::UNTRACKED]
+        }
         Field::Direction => vec![0, 1],
         Field::Protocol => vec![0, 1, 6, 17, 255],
         Field::DestinationPort => vec![0, 22, 79, 80, 443, 1023, 1024, 65_535],
