@@ -55,9 +55,26 @@ pub struct Packet {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Device(pub u128);
 
-/// A transport protocol (IANA protocol numbers).
+/// A transport protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Protocol(pub u8);
+pub enum Protocol {
+    /// By its number (IANA protocol numbers).
+    Number(u8),
+    /// The ICMP of the packet's version.
+    Icmp,
+}
+
+impl Protocol {
+    /// Its number.
+    #[must_use]
+    pub const fn number(self, v6: bool) -> u8 {
+        match (self, v6) {
+            (Self::Number(number), _) => number,
+            (Self::Icmp, false) => field::ICMP,
+            (Self::Icmp, true) => field::ICMPV6,
+        }
+    }
+}
 
 /// Type and code of an ICMP message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -320,9 +337,17 @@ impl<'de> Deserialize<'de> for Protocol {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         from.deserialize_any(Octet {
             wanted: "a protocol such as \"tcp\" or 6",
-            number: Self,
-            name: |name| named(&PROTOCOLS, name).map(Self),
+            number: Self::Number,
+            name: protocol,
         })
+    }
+}
+
+/// A protocol by its name.
+fn protocol(name: &str) -> Option<Protocol> {
+    match name {
+        "icmp" => Some(Protocol::Icmp),
+        name => named(&PROTOCOLS, name).map(Protocol::Number),
     }
 }
 
