@@ -5,6 +5,7 @@ pub mod check;
 mod enroll;
 mod hosts;
 mod policy;
+mod ruleset;
 mod signin;
 mod status;
 mod up;
@@ -42,6 +43,7 @@ pub fn run(arguments: Arguments, screen: Screen) -> Result<Done, Failure> {
         Command::Check(one) => Ok(check::run(&one.host, Asking::new(&global, screen), screen)),
         Command::Enroll(enroll) => enroll::run(&enroll.command, &Asking::new(&global, screen)?),
         Command::Policy(policy) => policy::run(&policy.command, global.output, screen),
+        Command::Ruleset(ruleset) => ruleset::run(&ruleset.command, global.output, screen),
         Command::Signin => signin::run(&Asking::new(&global, screen)?),
     }
 }
@@ -88,7 +90,7 @@ impl Asking {
         table: impl FnOnce(&T, Screen) -> String,
     ) -> Result<Done, Failure> {
         match self.format {
-            Format::Json => Ok(Done::said(json(answer))),
+            Format::Json | Format::Ndjson => Ok(Done::said(json(answer, self.format))),
             Format::Table => Ok(Done::said(table(&read(answer)?, self.screen))),
         }
     }
@@ -104,9 +106,12 @@ fn read<T: DeserializeOwned>(answer: &Value) -> Result<T, Failure> {
     })
 }
 
-/// An answer for programs.
-fn json(answer: &Value) -> String {
-    format!("{answer:#}\n")
+/// An answer for programs: spread out, or on one line.
+fn json(answer: &Value, format: Format) -> String {
+    match format {
+        Format::Ndjson => format!("{answer}\n"),
+        Format::Json | Format::Table => format!("{answer:#}\n"),
+    }
 }
 
 /// The address of a host's answer.

@@ -27,12 +27,14 @@ const COMMANDS: &[(&str, &str)] = &[
     ("bailey policy check", "读取策略文件，并指出其中的全部错误"),
     ("bailey policy compile", "打印策略对一台主机生成的规则集"),
     ("bailey policy diff", "显示新策略放行和阻断了哪些连接"),
+    ("bailey ruleset", "根据内核导出的内容，查询包过滤规则的作用"),
+    ("bailey ruleset trace", "让报文逐条经过过滤规则，给出其结果"),
     ("bailey signin", "打印一次性登录链接，供一个浏览器使用"),
 ];
 
 /// What each argument is, by the path of its command.
 const ARGUMENTS: &[(&str, &str, &str)] = &[
-    ("bailey", "output", "输出表格，或采集器返回的 JSON：table、json [默认：table]"),
+    ("bailey", "output", "输出表格，或 JSON（展开或每行一个）：table、json、ndjson [默认：table]"),
     ("bailey", "lang", "使用英文或中文：en、zh [默认：按系统语言环境]"),
     ("bailey", "state", "采集器的状态目录 [默认：用户数据目录下的 bailey]"),
     ("bailey", "url", "访问另一台机器上采集器的网页地址；须同时给出 --ca-file 和 --token-file"),
@@ -70,12 +72,42 @@ const ARGUMENTS: &[(&str, &str, &str)] = &[
     ("bailey policy diff", "new", "将要替换它的策略"),
     ("bailey policy diff", "host", "只显示以该主机为一端的变化"),
     ("bailey policy diff", "exit_code", "有变化时以 6 退出"),
+    ("bailey ruleset trace", "src", "单个报文的来源：10.1.7.20 或 10.1.7.20:40000"),
+    (
+        "bailey ruleset trace",
+        "dst",
+        "其目的：10.1.2.10:443/tcp、[fd00:1::5]:53/udp 或 10.1.2.10/icmp",
+    ),
+    ("bailey ruleset trace", "nft_json", "`nft -j list ruleset` 的输出；- 表示标准输入"),
+    ("bailey ruleset trace", "iptables_save", "iptables-save 或 ip6tables-save 的输出；可多次给出"),
+    ("bailey ruleset trace", "addresses", "`ip address` 的输出，文本或 JSON"),
+    ("bailey ruleset trace", "routes", "`ip route`、`ip -6 route` 或 `ip rule` 的输出；可多次给出"),
+    ("bailey ruleset trace", "hook", "报文的走向：input、output、forward"),
+    ("bailey ruleset trace", "packets", "多个报文，每行一个 JSON 对象；- 表示标准输入"),
+    ("bailey ruleset trace", "iif", "单个报文进入的接口"),
+    ("bailey ruleset trace", "oif", "其离开的接口"),
+    (
+        "bailey ruleset trace",
+        "ct_state",
+        "连接跟踪对它的判断：new、established、related、invalid、untracked [默认：new]",
+    ),
+    ("bailey ruleset trace", "tcp_flags", "其 TCP 标志，例如 syn,ack [默认：新连接为 syn]"),
+    ("bailey ruleset trace", "icmp_type", "其 ICMP 类型，例如 echo-request 或 3/1"),
+    ("bailey ruleset trace", "mac", "其链路层发送者"),
 ];
 
 /// What a value must be, by the name under which usage shows it.
 const WANTED: &[(&str, &str)] = &[
     ("<HOST>", "主机名由 a-z、0-9、-、_ 和 . 组成，各段以字母或数字开头和结尾，最长 253 个字符"),
     ("<ZONE>", "安全域名由 a-z、0-9、- 和 _ 组成，以字母或数字开头和结尾，最长 63 个字符"),
+    ("<SRC>", "来源应写作 10.1.7.20 或 10.1.7.20:40000"),
+    ("<DST>", "目的应写作 10.1.2.10:443/tcp"),
+    ("<HOOK>", "走向应为 input、output 或 forward"),
+    ("<NAME>", "接口名最长 15 个字符"),
+    ("<STATE>", "状态应为 new、established、related、invalid 或 untracked"),
+    ("<FLAGS>", "TCP 标志应写作 syn,ack"),
+    ("<TYPE>", "ICMP 类型应写作 echo-request 或 3/1"),
+    ("<MAC>", "硬件地址应写作 02:00:00:00:00:01"),
     ("<TIME>", "时间应写作 10m、30 s 或 2 h"),
     ("<URL>", "地址应写作 http://127.0.0.1:9093"),
     ("<HOST:PORT>", "地址应写作 10.1.0.1:7710"),

@@ -282,26 +282,39 @@ impl Packet {
     }
 }
 
-/// Reads a string without keeping it.
-fn text<'de, D: Deserializer<'de>, T>(
-    from: D,
+/// Takes a string, and keeps only what it means.
+struct Word<T> {
     wanted: &'static str,
-    read: impl FnOnce(&str) -> Option<T>,
-) -> Result<T, D::Error> {
-    let text = Cow::<'de, str>::deserialize(from)?;
-    read(&text).ok_or_else(|| de::Error::invalid_value(de::Unexpected::Str(&text), &wanted))
+    read: fn(&str) -> Option<T>,
+}
+
+impl<T> Visitor<'_> for Word<T> {
+    type Value = T;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.wanted)
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+        (self.read)(text).ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
+    }
 }
 
 impl<'de> Deserialize<'de> for Device {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let name = |name: &str| field::device(name).filter(|value| *value != 0).map(Self);
-        text(from, "the name of an interface, 1 to 15 octets", name)
+        from.deserialize_str(Word {
+            wanted: "the name of an interface, 1 to 15 octets",
+            read: |name| field::device(name).filter(|value| *value != 0).map(Self),
+        })
     }
 }
 
 impl<'de> Deserialize<'de> for Mac {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        text(from, "a hardware address such as 02:00:00:00:00:01", |text| mac(text).map(Self))
+        from.deserialize_str(Word {
+            wanted: "a hardware address such as 02:00:00:00:00:01",
+            read: |text| mac(text).map(Self),
+        })
     }
 }
 

@@ -27,13 +27,11 @@ pub(super) enum Known {
     Is(u128),
     /// It is one of these.
     Among(Box<Intervals>),
+    /// It is any value that the field can have.
+    Any,
 }
 
 impl Known {
-    pub(super) fn any(field: Field) -> Self {
-        Self::among(Intervals::all(field.bits()))
-    }
-
     pub(super) fn among(values: Intervals) -> Self {
         match values.single() {
             Some(one) => Self::Is(one),
@@ -41,8 +39,8 @@ impl Known {
         }
     }
 
-    fn or_any(value: Option<u128>, field: Field) -> Self {
-        value.map_or_else(|| Self::any(field), Self::Is)
+    fn or_any(value: Option<u128>) -> Self {
+        value.map_or(Self::Any, Self::Is)
     }
 }
 
@@ -101,8 +99,8 @@ impl<'n> Live<'n> {
         live.put(Field::EtherType, Known::Is(ether));
         let of = |one: Option<IpAddr>| one.map(address);
         let (source, destination) = live.addresses();
-        live.put(source, Known::or_any(of(packet.src), source));
-        live.put(destination, Known::or_any(of(packet.dst), destination));
+        live.put(source, Known::or_any(of(packet.src)));
+        live.put(destination, Known::or_any(of(packet.dst)));
         live.transport(packet);
         live.put(Field::PacketType, live.packet_type(packet.dst));
         live.put(Field::Mark, Known::Is(0));
@@ -118,25 +116,25 @@ impl<'n> Live<'n> {
         if sender.is_some() {
             self.put(Field::InputType, Known::Is(ETHERNET));
         }
-        self.put(Field::EtherSource, Known::or_any(sender, Field::EtherSource));
+        self.put(Field::EtherSource, Known::or_any(sender));
         let own = packet.iif.and_then(|iif| self.interface(iif.0)).and_then(|one| one.mac);
-        self.put(Field::EtherDestination, Known::or_any(own, Field::EtherDestination));
+        self.put(Field::EtherDestination, Known::or_any(own));
     }
 
     fn transport(&mut self, packet: &Packet) {
         let v6 = self.v6;
         let protocol = packet.proto.map(|protocol| protocol.number(v6));
-        self.put(Field::Protocol, Known::or_any(protocol.map(u128::from), Field::Protocol));
-        let port = |port: Option<u16>, field| {
+        self.put(Field::Protocol, Known::or_any(protocol.map(u128::from)));
+        let port = |port: Option<u16>| {
             // Where the protocol has no ports, the kernel reads something else there.
             let has = protocol.is_none_or(|number| WITH_PORTS.contains(&number));
-            Known::or_any(port.filter(|_| has).map(u128::from), field)
+            Known::or_any(port.filter(|_| has).map(u128::from))
         };
-        self.put(Field::SourcePort, port(packet.sport, Field::SourcePort));
-        self.put(Field::DestinationPort, port(packet.dport, Field::DestinationPort));
+        self.put(Field::SourcePort, port(packet.sport));
+        self.put(Field::DestinationPort, port(packet.dport));
         if protocol.is_none_or(|number| number == TCP) {
             let flags = packet.tcp_flags.map(|flags| u128::from(flags.0));
-            self.put(Field::TcpFlags, Known::or_any(flags, Field::TcpFlags));
+            self.put(Field::TcpFlags, Known::or_any(flags));
         }
         let (icmp, kind, code) = if v6 {
             (ICMPV6, Field::Icmp6Type, Field::Icmp6Code)
@@ -145,9 +143,9 @@ impl<'n> Live<'n> {
         };
         if protocol.is_none_or(|number| number == icmp) {
             let known = packet.icmp_type.and_then(|known| known.kind.number(v6));
-            self.put(kind, Known::or_any(known.map(u128::from), kind));
+            self.put(kind, Known::or_any(known.map(u128::from)));
             let known = packet.icmp_type.and_then(|known| known.code);
-            self.put(code, Known::or_any(known.map(u128::from), code));
+            self.put(code, Known::or_any(known.map(u128::from)));
         }
     }
 
@@ -183,7 +181,7 @@ impl<'n> Live<'n> {
             (Known::among(first), Known::Is(0), Known::Is(0))
         } else {
             let direction = Known::among(Interval { first: 0, last: 1 }.into());
-            (Known::any(Field::Status), direction, Known::any(Field::ConnectionMark))
+            (Known::Any, direction, Known::Any)
         };
         self.put(Field::Status, status);
         self.put(Field::Direction, direction);
@@ -204,7 +202,7 @@ impl<'n> Live<'n> {
             },
         ];
         for (now, original) in pairs {
-            let known = if fresh { self.at(now).clone() } else { Known::any(original) };
+            let known = if fresh { self.at(now).clone() } else { Known::Any };
             self.put(original, known);
         }
     }
@@ -224,9 +222,9 @@ impl<'n> Live<'n> {
                 let ether = if loopback { Some(LOOPBACK) } else { None };
                 let of = known.and_then(|one| one.hardware).map(u128::from).or(ether);
                 let of_group = known.and_then(|one| one.group).map(u128::from);
-                (Known::or_any(of_group, group), Known::or_any(of, hardware))
+                (Known::or_any(of_group), Known::or_any(of))
             }
-            Known::Among(_) => (Known::any(group), Known::any(hardware)),
+            Known::Among(_) | Known::Any => (Known::Any, Known::Any),
         };
         self.put(name, device);
         self.put(group, of_group);
@@ -259,7 +257,7 @@ impl<'n> Live<'n> {
     pub(super) fn is(&self, field: Field) -> Option<u128> {
         match self.at(field) {
             Known::Is(value) => Some(*value),
-            Known::Absent | Known::Among(_) => None,
+            Known::Absent | Known::Among(_) | Known::Any => None,
         }
     }
 
@@ -273,7 +271,7 @@ impl<'n> Live<'n> {
         };
         Cow::Owned(match self.ip(of) {
             Some(address) => Known::among(self.network.kinds_of(address)),
-            None => Known::any(field),
+            None => Known::Any,
         })
     }
 
@@ -304,6 +302,12 @@ impl<'n> Live<'n> {
                 })
             }
             Known::Among(possible) => Some(tried(possible, key.mask, values)),
+            Known::Any => Some(match values.as_slice() {
+                [] => Truth::No,
+                [one] if one.covers(Interval::all(key.field.bits())) => Truth::Yes,
+                _ if key.field.bits() > 8 || key.is_whole() => Truth::Maybe,
+                _ => tried(&Intervals::all(key.field.bits()), key.mask, values),
+            }),
         }
     }
 
@@ -312,14 +316,14 @@ impl<'n> Live<'n> {
         if !key.is_whole() {
             return;
         }
-        if let Known::Among(possible) = self.at(key.field) {
-            let kept = if within {
-                possible.and(values)
-            } else {
-                possible.and(&values.not(key.field.bits()))
-            };
-            self.put(key.field, Known::among(kept));
-        }
+        let bits = key.field.bits();
+        let wanted = || if within { values.clone() } else { values.not(bits) };
+        let kept = match self.at(key.field) {
+            Known::Among(possible) => possible.and(&wanted()),
+            Known::Any => wanted().and(&Intervals::all(bits)),
+            Known::Absent | Known::Is(_) => return,
+        };
+        self.put(key.field, Known::among(kept));
     }
 }
 

@@ -267,8 +267,8 @@ impl<'r, 'a> Run<'r, 'a> {
             Hook::Input | Hook::Postrouting => (source, Field::SourcePort),
             _ => (destination, Field::DestinationPort),
         };
-        self.live.put(ip, Known::any(ip));
-        self.live.put(port, Known::any(port));
+        self.live.put(ip, Known::Any);
+        self.live.put(port, Known::Any);
     }
 
     fn base(&mut self, at: At) -> Option<(Verdict, By)> {
@@ -506,7 +506,7 @@ impl<'r, 'a> Run<'r, 'a> {
             Value::Bits { of, and, xor } => match self.live.view(*of).as_ref() {
                 Known::Absent => return false,
                 Known::Is(value) => Known::Is((value & and) ^ xor),
-                Known::Among(_) => Known::any(field),
+                Known::Among(_) | Known::Any => Known::Any,
             },
             Value::Map { keys, map } => {
                 let set = self.tracer.ruleset.table(at).set(*map);
@@ -516,10 +516,10 @@ impl<'r, 'a> Run<'r, 'a> {
                     Some(Had::Data(Data::Value(parts))) if parts.len() == 1 => {
                         Known::among(parts[0].into())
                     }
-                    Some(Had::Data(_) | Had::Unknown) => Known::any(field),
+                    Some(Had::Data(_) | Had::Unknown) => Known::Any,
                 }
             }
-            Value::Unknown => Known::any(field),
+            Value::Unknown => Known::Any,
         };
         // A packet without a connection has no mark of one.
         if field == Field::ConnectionMark && !self.live.is_tracked() {
@@ -547,7 +547,7 @@ impl<'r, 'a> Run<'r, 'a> {
             self.live.put(Field::State, Known::Is(state::UNTRACKED));
         }
         for field in fields {
-            self.live.put(field, Known::any(field));
+            self.live.put(field, Known::Any);
         }
     }
 
@@ -563,7 +563,7 @@ impl<'r, 'a> Run<'r, 'a> {
         let mut ports = match nat.ports {
             NatPorts::Kept => None,
             NatPorts::Range(range) => Some(Known::among(range.into())),
-            NatPorts::Unknown => Some(Known::any(port)),
+            NatPorts::Unknown => Some(Known::Any),
         };
         let to = match &nat.address {
             NatAddress::Kept => match nat.kind {
@@ -590,7 +590,7 @@ impl<'r, 'a> Run<'r, 'a> {
                 let free = range.first ^ range.last;
                 Some(match self.live.at(ip) {
                     Known::Is(value) => Known::Is(range.first | value & free),
-                    Known::Among(_) | Known::Absent => Known::among((*range).into()),
+                    Known::Among(_) | Known::Any | Known::Absent => Known::among((*range).into()),
                 })
             }
             NatAddress::Map { keys, map, address, port: of_port } => {
@@ -605,19 +605,16 @@ impl<'r, 'a> Run<'r, 'a> {
                         match *address {
                             Some(AddressPart { part, v6: of }) if of == v6 => {
                                 let range = parts.get(part).copied();
-                                Some(
-                                    range
-                                        .map_or_else(|| Known::any(ip), |r| Known::among(r.into())),
-                                )
+                                Some(range.map_or_else(|| Known::Any, |r| Known::among(r.into())))
                             }
                             Some(_) => return Some(false),
                             None => None,
                         }
                     }
-                    Some(Had::Data(_) | Had::Unknown) => Some(Known::any(ip)),
+                    Some(Had::Data(_) | Had::Unknown) => Some(Known::Any),
                 }
             }
-            NatAddress::Unknown => Some(Known::any(ip)),
+            NatAddress::Unknown => Some(Known::Any),
         };
         if let Some(known) = to {
             self.changed(at, ip, known);
@@ -645,19 +642,18 @@ impl<'r, 'a> Run<'r, 'a> {
                 let values = all.as_slice().iter().flat_map(|one| one.first..=one.last);
                 Known::among(values.map(|value| Interval::one(value | bit)).collect())
             }
-            Known::Among(_) | Known::Absent => return,
+            Known::Among(_) | Known::Any | Known::Absent => return,
         };
         self.live.put(Field::Status, with);
     }
 
     /// The first address of an interface that others can reach.
     fn own_address(&self, field: Field) -> Known {
-        let (source, _) = self.live.addresses();
         let known = || {
             let device = self.live.is(field)?;
             first_address(self.tracer.network, device, self.live.v6)
         };
-        known().map_or_else(|| Known::any(source), Known::Is)
+        known().map_or_else(|| Known::Any, Known::Is)
     }
 }
 

@@ -87,7 +87,7 @@ impl SetIndex {
             match live.view(key.field).as_ref() {
                 Known::Absent => return None,
                 Known::Is(value) => values[place] = value & key.mask,
-                Known::Among(_) => known = false,
+                Known::Among(_) | Known::Any => known = false,
             }
         }
         if set.changing {

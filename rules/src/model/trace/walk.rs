@@ -303,7 +303,7 @@ impl ChainIndex {
                 let class = |field: &Field| match live.at(*field) {
                     Known::Is(value) => Class::Value(*value),
                     Known::Absent => Class::Nothing,
-                    Known::Among(_) => Class::Anything,
+                    Known::Among(_) | Known::Any => Class::Anything,
                 };
                 let packet = std::array::from_fn(|nth| class(&DIMENSIONS[nth]));
                 Candidates::Classes { rules: &self.rules, classes, packet }
