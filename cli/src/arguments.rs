@@ -47,7 +47,7 @@ pub struct Arguments {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = GLOBAL)]
 pub struct Global {
-    /// Print a table, or the collector's answer as JSON: table, json [default: table]
+    /// Print a table, or an answer as JSON, spread out or one a line: table, json, ndjson [default: table]
     #[arg(
         short,
         long,
@@ -89,8 +89,10 @@ pub struct Global {
 pub enum Format {
     /// For people.
     Table,
-    /// For programs: the collector's answer, with its `schema`.
+    /// For programs: the answer, with its `schema`.
     Json,
+    /// For programs: each answer on a line of its own.
+    Ndjson,
 }
 
 /// A language as the command line names it.
@@ -127,7 +129,7 @@ pub enum Command {
     Enroll(Enroll),
     /// Check a policy, compile it, and see what it changes
     Policy(PolicyVerb),
-    /// Ask what packet filters do: of a kernel, or of files from one
+    /// Ask what packet filters do, from what kernels printed
     Ruleset(RulesetVerb),
     /// Print a link that signs one browser in, once
     Signin,
@@ -289,7 +291,7 @@ pub struct TwoPolicies {
 /// Arguments of `ruleset`.
 #[derive(Debug, Clone, Args)]
 pub struct RulesetVerb {
-    /// What to do with it.
+    /// What to ask.
     #[command(subcommand)]
     pub command: RulesetCommand,
 }
@@ -297,6 +299,8 @@ pub struct RulesetVerb {
 /// The commands under `ruleset`.
 #[derive(Debug, Clone, Subcommand)]
 pub enum RulesetCommand {
+    /// Follow packets through the filters and say what becomes of them
+    Trace(Trace),
     /// Show which addresses may open which service to which
     Matrix(Matrix),
     /// Find rules that do nothing, contradict others, or open everything
@@ -305,40 +309,78 @@ pub enum RulesetCommand {
     Diff(RulesetDiff),
 }
 
-/// The files that say what one kernel does with packets. `-` is standard input.
+/// What a kernel printed. All files are of one kernel.
 #[derive(Debug, Clone, Args)]
-pub struct RulesetFiles {
-    /// What `nft -j list ruleset` printed; may be given more than once
+pub struct Listings {
+    /// What `nft -j list ruleset` printed; - is standard input
     #[arg(long, value_name = "FILE")]
     pub nft_json: Vec<PathBuf>,
-    /// What `iptables-save`, `ip6tables-save` or their legacy kin printed; may be given more than once
+    /// What iptables-save or ip6tables-save printed; may be given several times
     #[arg(long, value_name = "FILE")]
     pub iptables_save: Vec<PathBuf>,
-    /// What `ip addr` printed, or `ip -j addr`
+    /// What `ip address` printed, as text or as JSON
     #[arg(long, value_name = "FILE")]
     pub addresses: Vec<PathBuf>,
-    /// What `ip route` or `ip rule` printed, or `ip -j route`
+    /// What `ip route`, `ip -6 route` or `ip rule` printed; may be given several times
     #[arg(long, value_name = "FILE")]
     pub routes: Vec<PathBuf>,
 }
 
-/// Which way packets take through a host.
+/// Which way packets take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Way {
-    /// To it: prerouting, input.
+    /// To the host.
     Input,
-    /// From it: output, postrouting.
+    /// From the host.
     Output,
-    /// Through it: prerouting, forward, postrouting.
+    /// Through the host.
     Forward,
+}
+
+/// Arguments of `ruleset trace`.
+#[derive(Debug, Clone, Args)]
+pub struct Trace {
+    /// Where one packet comes from: 10.1.7.20 or 10.1.7.20:40000
+    #[arg(value_name = "SRC", requires = "dst", conflicts_with = "packets")]
+    pub src: Option<String>,
+    /// Where it goes: 10.1.2.10:443/tcp, [fd00:1::5]:53/udp or 10.1.2.10/icmp
+    #[arg(value_name = "DST")]
+    pub dst: Option<String>,
+    /// What the kernel printed.
+    #[command(flatten)]
+    pub listings: Listings,
+    /// The way of the packets: input, output, forward
+    #[arg(long, value_name = "HOOK", hide_possible_values = true)]
+    pub hook: Way,
+    /// Many packets, one JSON object a line; - is standard input
+    #[arg(long, value_name = "FILE", required_unless_present = "src")]
+    pub packets: Option<PathBuf>,
+    /// The interface that one packet comes in by
+    #[arg(long, value_name = "NAME", conflicts_with = "packets")]
+    pub iif: Option<String>,
+    /// The interface that it goes out by
+    #[arg(long, value_name = "NAME", conflicts_with = "packets")]
+    pub oif: Option<String>,
+    /// What connection tracking says of it: new, established, related, invalid, untracked [default: new]
+    #[arg(long, value_name = "STATE", conflicts_with = "packets")]
+    pub ct_state: Option<String>,
+    /// Its TCP flags, such as syn,ack [default: syn where it is new]
+    #[arg(long, value_name = "FLAGS", conflicts_with = "packets")]
+    pub tcp_flags: Option<String>,
+    /// Its ICMP type, such as echo-request or 3/1
+    #[arg(long, value_name = "TYPE", conflicts_with = "packets")]
+    pub icmp_type: Option<String>,
+    /// Its sender on the wire
+    #[arg(long, value_name = "MAC", conflicts_with = "packets")]
+    pub mac: Option<String>,
 }
 
 /// Arguments of `ruleset matrix`.
 #[derive(Debug, Clone, Args)]
 pub struct Matrix {
-    /// The files.
+    /// What the kernel printed.
     #[command(flatten)]
-    pub files: RulesetFiles,
+    pub listings: Listings,
     /// The packets' way: input, output, forward
     #[arg(long, value_name = "HOOK", hide_possible_values = true)]
     pub hook: Way,
@@ -347,9 +389,9 @@ pub struct Matrix {
 /// Arguments of `ruleset lint`.
 #[derive(Debug, Clone, Args)]
 pub struct Lint {
-    /// The files.
+    /// What the kernel printed.
     #[command(flatten)]
-    pub files: RulesetFiles,
+    pub listings: Listings,
     /// Only rules on this way: input, output, forward [default: all]
     #[arg(long, value_name = "HOOK", hide_possible_values = true)]
     pub hook: Option<Way>,

@@ -90,7 +90,7 @@ impl Asking {
         table: impl FnOnce(&T, Screen) -> String,
     ) -> Result<Done, Failure> {
         match self.format {
-            Format::Json => Ok(Done::said(json(answer))),
+            Format::Json | Format::Ndjson => Ok(Done::said(json(answer, self.format))),
             Format::Table => Ok(Done::said(table(&read(answer)?, self.screen))),
         }
     }
@@ -106,9 +106,12 @@ fn read<T: DeserializeOwned>(answer: &Value) -> Result<T, Failure> {
     })
 }
 
-/// An answer for programs.
-fn json(answer: &Value) -> String {
-    format!("{answer:#}\n")
+/// An answer for programs: spread out, or on one line.
+fn json(answer: &Value, format: Format) -> String {
+    match format {
+        Format::Ndjson => format!("{answer}\n"),
+        Format::Json | Format::Table => format!("{answer:#}\n"),
+    }
 }
 
 /// The address of a host's answer.

@@ -1,7 +1,7 @@
 //! What a kernel does with a packet: the model that tracing and proving share.
 //!
 //! A listing meets the modules in this order: [`nft`] or [`save`] (what the kernel printed) →
-//! [`ruleset`] (tables, chains, sets and rules in one shape, whoever wrote them) → `trace` (one
+//! [`ruleset`] (tables, chains, sets and rules in one shape, whoever wrote them) → [`trace`] (one
 //! packet through it). [`network`] holds addresses and routes, [`packet`] what is asked about, and
 //! [`field`] and [`interval`] the words in which a rule speaks of a packet.
 //!
@@ -15,6 +15,7 @@
 //! [`ruleset::Effects`] say.
 
 pub mod calls;
+mod classify;
 pub mod field;
 pub mod interval;
 pub mod network;
@@ -22,6 +23,7 @@ pub mod nft;
 pub mod packet;
 pub mod ruleset;
 pub mod save;
+pub mod trace;
 
 /// The longest file that is read, in octets. A kernel with 100,000 rules prints about half of it.
 pub const MAX_OCTETS: usize = 128 << 20;

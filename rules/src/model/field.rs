@@ -243,6 +243,49 @@ impl Field {
         }
     }
 
+    /// Its name, in the words of nft(8).
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::InputDevice => "iifname",
+            Self::OutputDevice => "oifname",
+            Self::InputGroup => "iifgroup",
+            Self::OutputGroup => "oifgroup",
+            Self::InputType => "iiftype",
+            Self::OutputType => "oiftype",
+            Self::EtherSource => "ether saddr",
+            Self::EtherDestination => "ether daddr",
+            Self::EtherType => "meta protocol",
+            Self::Version => "meta nfproto",
+            Self::Protocol => "meta l4proto",
+            Self::Source4 => "ip saddr",
+            Self::Destination4 => "ip daddr",
+            Self::Source6 => "ip6 saddr",
+            Self::Destination6 => "ip6 daddr",
+            Self::SourcePort => "th sport",
+            Self::DestinationPort => "th dport",
+            Self::TcpFlags => "tcp flags",
+            Self::IcmpType => "icmp type",
+            Self::IcmpCode => "icmp code",
+            Self::Icmp6Type => "icmpv6 type",
+            Self::Icmp6Code => "icmpv6 code",
+            Self::PacketType => "meta pkttype",
+            Self::Mark => "meta mark",
+            Self::State => "ct state",
+            Self::Direction => "ct direction",
+            Self::Status => "ct status",
+            Self::ConnectionMark => "ct mark",
+            Self::OriginalSource4 => "ct original ip saddr",
+            Self::OriginalDestination4 => "ct original ip daddr",
+            Self::OriginalSource6 => "ct original ip6 saddr",
+            Self::OriginalDestination6 => "ct original ip6 daddr",
+            Self::OriginalSourcePort => "ct original proto-src",
+            Self::OriginalDestinationPort => "ct original proto-dst",
+            Self::SourceKind => "fib saddr type",
+            Self::DestinationKind => "fib daddr type",
+        }
+    }
+
     /// Its place in [`Field::ALL`].
     #[must_use]
     pub const fn index(self) -> usize {

@@ -55,9 +55,26 @@ pub struct Packet {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Device(pub u128);
 
-/// A transport protocol (IANA protocol numbers).
+/// A transport protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Protocol(pub u8);
+pub enum Protocol {
+    /// By its number (IANA protocol numbers).
+    Number(u8),
+    /// The ICMP of the packet's version.
+    Icmp,
+}
+
+impl Protocol {
+    /// Its number.
+    #[must_use]
+    pub const fn number(self, v6: bool) -> u8 {
+        match (self, v6) {
+            (Self::Number(number), _) => number,
+            (Self::Icmp, false) => field::ICMP,
+            (Self::Icmp, true) => field::ICMPV6,
+        }
+    }
+}
 
 /// Type and code of an ICMP message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -265,26 +282,39 @@ impl Packet {
     }
 }
 
-/// Reads a string without keeping it.
-fn text<'de, D: Deserializer<'de>, T>(
-    from: D,
+/// Takes a string, and keeps only what it means.
+struct Word<T> {
     wanted: &'static str,
-    read: impl FnOnce(&str) -> Option<T>,
-) -> Result<T, D::Error> {
-    let text = Cow::<'de, str>::deserialize(from)?;
-    read(&text).ok_or_else(|| de::Error::invalid_value(de::Unexpected::Str(&text), &wanted))
+    read: fn(&str) -> Option<T>,
+}
+
+impl<T> Visitor<'_> for Word<T> {
+    type Value = T;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.wanted)
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+        (self.read)(text).ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
+    }
 }
 
 impl<'de> Deserialize<'de> for Device {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let name = |name: &str| field::device(name).filter(|value| *value != 0).map(Self);
-        text(from, "the name of an interface, 1 to 15 octets", name)
+        from.deserialize_str(Word {
+            wanted: "the name of an interface, 1 to 15 octets",
+            read: |name| field::device(name).filter(|value| *value != 0).map(Self),
+        })
     }
 }
 
 impl<'de> Deserialize<'de> for Mac {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        text(from, "a hardware address such as 02:00:00:00:00:01", |text| mac(text).map(Self))
+        from.deserialize_str(Word {
+            wanted: "a hardware address such as 02:00:00:00:00:01",
+            read: |text| mac(text).map(Self),
+        })
     }
 }
 
@@ -320,9 +350,17 @@ impl<'de> Deserialize<'de> for Protocol {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         from.deserialize_any(Octet {
             wanted: "a protocol such as \"tcp\" or 6",
-            number: Self,
-            name: |name| named(&PROTOCOLS, name).map(Self),
+            number: Self::Number,
+            name: protocol,
         })
+    }
+}
+
+/// A protocol by its name.
+fn protocol(name: &str) -> Option<Protocol> {
+    match name {
+        "icmp" => Some(Protocol::Icmp),
+        name => named(&PROTOCOLS, name).map(Protocol::Number),
     }
 }
 

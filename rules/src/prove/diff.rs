@@ -3,13 +3,14 @@
 use super::arena::{Set, TooComplex};
 use super::block::Block;
 use super::change::Change;
-use super::matrix::Direction;
+use super::matrix::on_way;
 use super::pass::{Passed, Walk};
 use super::space::{Space, Values};
 use super::wish::wishes;
 use crate::model::field::Field;
 use crate::model::network::Network;
 use crate::model::ruleset::Ruleset;
+use crate::model::trace::Direction;
 
 /// How two rulesets differ on one way through a host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,7 +80,7 @@ pub fn diff(
     direction: Direction,
 ) -> Result<Difference, TooComplex> {
     let hooks = direction.hooks();
-    let begin = direction.packets(space)?;
+    let begin = on_way(space, direction)?;
     let before = Walk::new(space, old).knowing(old_network).through(hooks, begin)?;
     let after = Walk::new(space, new).knowing(new_network).through(hooks, begin)?;
     let (had, have) = (before.accepted.packets(space)?, after.accepted.packets(space)?);

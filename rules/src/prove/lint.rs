@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::arena::{Set, TooComplex};
-use super::matrix::Direction;
+use super::matrix::{WAYS, on_way};
 use super::pass::{RuleAt, Walk};
 use super::space::Space;
 use crate::model::field::{Field, device, state};
@@ -11,6 +11,7 @@ use crate::model::network::Network;
 use crate::model::ruleset::{
     At, ChainId, ChainKind, Data, Hook, Match, Ruleset, Statement, Verdict,
 };
+use crate::model::trace::Direction;
 use crate::text::Text;
 
 /// Rules named as the cause, at most.
@@ -145,7 +146,7 @@ pub fn lint(
 ) -> Result<Vec<Odd>, TooComplex> {
     let mut begins = Vec::new();
     for direction in directions {
-        begins.push((*direction, direction.packets(space)?));
+        begins.push((*direction, on_way(space, *direction)?));
     }
     let mut walk = Walk::new(space, ruleset).knowing(network).noting();
     for (direction, begin) in begins {
@@ -165,7 +166,7 @@ pub fn lint(
             let mut say = |rule, what| odd.push(Odd { chain: at, rule, what });
             let Some(hook) = called.get(&id) else {
                 // Only whoever asked about every way knows that none leads here.
-                if chain.base.is_none() && directions.len() == Direction::ALL.len() {
+                if chain.base.is_none() && directions.len() == WAYS.len() {
                     say(None, Oddity::NeverCalled);
                 }
                 continue;

@@ -9,43 +9,19 @@ use super::space::Space;
 use crate::model::field::{Field, state};
 use crate::model::interval::Intervals;
 use crate::model::network::Network;
-use crate::model::ruleset::{Hook, Ruleset};
+use crate::model::ruleset::Ruleset;
+use crate::model::trace::Direction;
 
-/// Which way packets take through a host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Direction {
-    /// To it.
-    Input,
-    /// From it.
-    Output,
-    /// Through it.
-    Forward,
-}
+/// Every way.
+pub const WAYS: [Direction; 3] = [Direction::Input, Direction::Output, Direction::Forward];
 
-impl Direction {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Input, Self::Output, Self::Forward];
-
-    /// The hooks on the way, in their order.
-    #[must_use]
-    pub const fn hooks(self) -> &'static [Hook] {
-        match self {
-            Self::Input => &[Hook::Ingress, Hook::Prerouting, Hook::Input],
-            Self::Output => &[Hook::Output, Hook::Postrouting, Hook::Egress],
-            Self::Forward => {
-                &[Hook::Ingress, Hook::Prerouting, Hook::Forward, Hook::Postrouting, Hook::Egress]
-            }
-        }
-    }
-
-    /// The packets that take it: without an interface where they do not cross one. Where they do,
-    /// any name is one.
-    pub fn packets(self, space: &mut Space) -> Result<Set, TooComplex> {
-        match self {
-            Self::Input => space.value(Field::OutputDevice, 0),
-            Self::Output => space.value(Field::InputDevice, 0),
-            Self::Forward => Ok(Set::ALL),
-        }
+/// The packets that take a way: without an interface where they do not cross one. Where they do, any
+/// name is one.
+pub fn on_way(space: &mut Space, direction: Direction) -> Result<Set, TooComplex> {
+    match direction {
+        Direction::Input => space.value(Field::OutputDevice, 0),
+        Direction::Output => space.value(Field::InputDevice, 0),
+        Direction::Forward => Ok(Set::ALL),
     }
 }
 
@@ -136,6 +112,6 @@ pub fn matrix(
 /// The packets that begin a connection.
 fn opening(space: &mut Space, direction: Direction) -> Result<Set, TooComplex> {
     let new = space.value(Field::State, state::NEW)?;
-    let way = direction.packets(space)?;
+    let way = on_way(space, direction)?;
     space.and(new, way)
 }

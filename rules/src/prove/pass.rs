@@ -735,7 +735,7 @@ impl<'a> Walk<'a> {
         next: &mut Flows,
         ends: &mut Ends,
     ) -> Result<(), TooComplex> {
-        next.extend(self.space, flows)?;
+        next.join(self.space, flows)?;
         for flow in &flows.0 {
             self.decide(Some(Verdict::Queue), flow.packets, &flow.change, ends)?;
         }

@@ -1,20 +1,23 @@
 //! `bailey ruleset diff`: what one ruleset lets through and another does not.
 
+use bailey_rules::model::trace::Direction;
 use bailey_rules::prove::diff::{Difference, Piece, diff};
-use bailey_rules::prove::matrix::Direction;
+use bailey_rules::prove::matrix::WAYS;
 use bailey_rules::prove::{Space, example};
 use serde_json::{Value, json};
 
-use super::{SCHEMA, answer, direction, hook_name, listed, load_either, network, too_complex};
+use super::super::json as json_text;
+use super::files::{either, network};
+use super::{SCHEMA, direction, listed, too_complex};
 use crate::arguments::{Format, RulesetDiff};
 use crate::exit::{Done, Exit, Failure};
 use crate::screen::{Screen, clean};
 
 /// Compares two files.
 pub(super) fn run(wanted: &RulesetDiff, format: Format, screen: Screen) -> Result<Done, Failure> {
-    let (old, new) = (load_either(&wanted.old)?, load_either(&wanted.new)?);
+    let (old, new) = (either(&wanted.old)?, either(&wanted.new)?);
     let network = network(&wanted.addresses, &wanted.routes)?;
-    let ways = wanted.hook.map_or_else(|| Direction::ALL.to_vec(), |way| vec![direction(way)]);
+    let ways = wanted.hook.map_or_else(|| WAYS.to_vec(), |way| vec![direction(way)]);
     let mut found = Vec::new();
     for way in ways {
         let mut space = Space::default();
@@ -23,14 +26,18 @@ pub(super) fn run(wanted: &RulesetDiff, format: Format, screen: Screen) -> Resul
     }
     let same = found.iter().all(|(_, difference)| difference.is_empty());
     let done = Done::said(match format {
-        Format::Json => answer(&json!({
-            "schema": SCHEMA,
-            "same": same,
-            "hooks": found.iter().map(|(way, one)| (hook_name(*way), difference(one)))
-                .collect::<std::collections::BTreeMap<_, _>>(),
-        })),
+        Format::Json | Format::Ndjson => json_text(
+            &json!({
+                "schema": SCHEMA,
+                "same": same,
+                "hooks": found.iter().map(|(way, one)| (way.hook().name(), difference(one)))
+                    .collect::<std::collections::BTreeMap<_, _>>(),
+            }),
+            format,
+        ),
         Format::Table if same => {
-            let same = screen.word("Both let the same packets through.", "两份规则集放行的报文完全相同。");
+            let same =
+                screen.word("Both let the same packets through.", "两份规则集放行的报文完全相同。");
             format!("{same}\n")
         }
         Format::Table => found.iter().map(|(way, one)| lines(*way, one, screen)).collect(),
@@ -58,7 +65,7 @@ fn lines(way: Direction, one: &Difference, screen: Screen) -> String {
     if one.is_empty() {
         return String::new();
     }
-    let mut out = format!("{}:\n", hook_name(way));
+    let mut out = format!("{}:\n", way.hook().name());
     let lists = [
         ('-', "no longer passes", "不再放行", &one.closed),
         ('+', "passes now", "新增放行", &one.opened),
@@ -90,7 +97,10 @@ fn lines(way: Direction, one: &Difference, screen: Screen) -> String {
             }
             let word = screen.word("such as", "例如");
             out.push_str(&clean(&line));
-            out.push_str(&format!("\n      {word} {}\n", clean(&example(&piece.example).to_string())));
+            out.push_str(&format!(
+                "\n      {word} {}\n",
+                clean(&example(&piece.example).to_string())
+            ));
         }
     }
     out

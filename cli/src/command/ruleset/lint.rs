@@ -3,25 +3,30 @@
 use bailey_rules::model::ruleset::{At, Place, Ruleset};
 use bailey_rules::prove::Space;
 use bailey_rules::prove::lint::{Odd, lint};
-use bailey_rules::prove::matrix::Direction;
+use bailey_rules::prove::matrix::WAYS;
 use serde_json::{Value, json};
 
-use super::{Kernel, SCHEMA, answer, direction, load, too_complex};
+use super::super::json as json_text;
+use super::files::{Loaded, load};
+use super::{SCHEMA, direction, too_complex};
 use crate::arguments::{Format, Lint};
 use crate::exit::{Done, Exit, Failure};
 use crate::screen::{Screen, clean};
 
 /// Shows what is odd in the files.
 pub(super) fn run(wanted: &Lint, format: Format, screen: Screen) -> Result<Done, Failure> {
-    let Kernel { ruleset, network } = load(&wanted.files)?;
-    let ways = wanted.hook.map_or_else(|| Direction::ALL.to_vec(), |way| vec![direction(way)]);
+    let Loaded { ruleset, network } = load(&wanted.listings)?;
+    let ways = wanted.hook.map_or_else(|| WAYS.to_vec(), |way| vec![direction(way)]);
     let mut space = Space::default();
     let found = lint(&mut space, &ruleset, &network, &ways).map_err(too_complex)?;
     let done = Done::said(match format {
-        Format::Json => answer(&json!({
-            "schema": SCHEMA,
-            "findings": found.iter().map(|odd| finding(&ruleset, odd)).collect::<Vec<_>>(),
-        })),
+        Format::Json | Format::Ndjson => json_text(
+            &json!({
+                "schema": SCHEMA,
+                "findings": found.iter().map(|odd| finding(&ruleset, odd)).collect::<Vec<_>>(),
+            }),
+            format,
+        ),
         Format::Table if found.is_empty() => {
             format!("{}\n", screen.word("Nothing is odd.", "未发现问题。"))
         }

@@ -5,23 +5,28 @@ use bailey_rules::prove::matrix::{Row, Translated, matrix};
 use bailey_rules::prove::{Space, networks};
 use serde_json::{Value, json};
 
-use super::{Kernel, SCHEMA, answer, direction, hook_name, listed, load, too_complex};
+use super::super::json as json_text;
+use super::files::{Loaded, load};
+use super::{SCHEMA, direction, listed, too_complex};
 use crate::arguments::{Format, Matrix};
 use crate::exit::{Done, Failure};
 use crate::screen::{Cell, Screen, Table};
 
 /// Shows the matrix of the files.
 pub(super) fn run(wanted: &Matrix, format: Format, screen: Screen) -> Result<Done, Failure> {
-    let Kernel { ruleset, network } = load(&wanted.files)?;
+    let Loaded { ruleset, network } = load(&wanted.listings)?;
     let way = direction(wanted.hook);
     let mut space = Space::default();
     let rows = matrix(&mut space, &ruleset, &network, way).map_err(too_complex)?;
     Ok(Done::said(match format {
-        Format::Json => answer(&json!({
-            "schema": SCHEMA,
-            "hook": hook_name(way),
-            "rows": rows.iter().map(row).collect::<Vec<_>>(),
-        })),
+        Format::Json | Format::Ndjson => json_text(
+            &json!({
+                "schema": SCHEMA,
+                "hook": way.hook().name(),
+                "rows": rows.iter().map(row).collect::<Vec<_>>(),
+            }),
+            format,
+        ),
         Format::Table => table(&rows, screen),
     }))
 }

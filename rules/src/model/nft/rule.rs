@@ -368,7 +368,10 @@ fn kind(name: &str) -> NatKind {
 
 fn nat(name: &str, what: &Value, growing: &mut Growing) -> Option<(Vec<Match>, Nat)> {
     let kind = kind(name);
+    // A source port that was not given is then another one.
+    let random = super::words(&what["flags"]).iter().any(|flag| flag.ends_with("random"));
     let ports = match what.get("port") {
+        None if random && kind.is_source() => NatPorts::Unknown,
         None => NatPorts::Kept,
         Some(port) => Kind::Service.interval(port).map_or(NatPorts::Unknown, NatPorts::Range),
     };

@@ -140,7 +140,12 @@ fn nat(name: &str, options: &Options, context: &Context<'_>) -> Statement {
             None => Some((NatAddress::Kept, NatPorts::Kept)),
         },
     };
-    let (address, ports) = read.unwrap_or((NatAddress::Unknown, NatPorts::Unknown));
+    let (address, mut ports) = read.unwrap_or((NatAddress::Unknown, NatPorts::Unknown));
+    // A source port that was not given is then another one.
+    let random = options.has("--random") || options.has("--random-fully");
+    if random && kind.is_source() && ports == NatPorts::Kept {
+        ports = NatPorts::Unknown;
+    }
     Statement::Nat(Nat { kind, address, ports })
 }
 

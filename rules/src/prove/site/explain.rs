@@ -276,11 +276,7 @@ fn only(space: &mut Space, packet: &Values, hooks: Hooks<'_>) -> Result<Set, Too
 }
 
 /// Takes one packet through a host. Gives whether it may pass.
-fn walk_one(
-    walk: &mut Walk<'_>,
-    packet: Set,
-    hooks: Hooks<'_>,
-) -> Result<bool, TooComplex> {
+fn walk_one(walk: &mut Walk<'_>, packet: Set, hooks: Hooks<'_>) -> Result<bool, TooComplex> {
     let mut flows = walk.begin(packet)?;
     let (before, after) = hooks.of();
     for hook in before {
@@ -430,7 +426,9 @@ pub(super) fn doubt(
         let piece = leads.map_or(reached.piece.as_ref(), |(_, piece)| piece.as_ref());
         let output = piece.and_then(|piece| match &piece.leaves {
             Leaves::Here => None,
-            Leaves::By { interface, .. } | Leaves::Somehow { interface } => Some(interface.as_str()),
+            Leaves::By { interface, .. } | Leaves::Somehow { interface } => {
+                Some(interface.as_str())
+            }
         });
         let Some(host) = prover.site.hosts.get(name) else { continue };
         if let Some(unread) = host.unread.first() {

@@ -6,9 +6,7 @@ use super::super::arena::{Set, TooComplex};
 use super::super::space::{End, Space};
 use crate::model::field::{Field, Key, kind};
 use crate::model::interval::{Interval, Intervals};
-use crate::model::network::{
-    Action, DEFAULT, Hop, LOCAL, MAIN, Network, PolicyRule, THROW, Table,
-};
+use crate::model::network::{Action, DEFAULT, Hop, LOCAL, MAIN, Network, PolicyRule, THROW, Table};
 
 /// Where packets go.
 #[derive(Debug, Clone, PartialEq, Eq)]

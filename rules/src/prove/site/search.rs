@@ -200,20 +200,16 @@ fn addresses(space: &mut Space, end: End, all: &Addresses) -> Result<Set, TooCom
 }
 
 /// The packets that a permit lets open connections.
-fn permitted_by(
-    space: &mut Space,
-    permit: &crate::policy::Permit,
-) -> Result<Set, TooComplex> {
+fn permitted_by(space: &mut Space, permit: &crate::policy::Permit) -> Result<Set, TooComplex> {
     use crate::model::field::{ICMP, ICMPV6, TCP, UDP};
     use crate::model::interval::Interval;
     let from = addresses(space, End::Source, &permit.from)?;
     let to = addresses(space, End::Destination, &permit.to)?;
     let mut services = Vec::new();
     for (protocol, ports) in [(TCP, &permit.service.tcp), (UDP, &permit.service.udp)] {
-        let ports = ports.iter().map(|ports| Interval {
-            first: u128::from(ports.first),
-            last: u128::from(ports.last),
-        });
+        let ports = ports
+            .iter()
+            .map(|ports| Interval { first: u128::from(ports.first), last: u128::from(ports.last) });
         let ports = space.among(Field::DestinationPort, &ports.collect())?;
         let protocol = space.value(Field::Protocol, u128::from(protocol))?;
         services.push(space.and(ports, protocol)?);
@@ -419,7 +415,8 @@ impl<'p> Search<'p> {
             let routes = network.routes.iter().flat_map(|tables| tables.values());
             routes.flat_map(crate::model::network::Table::iter).any(|route| {
                 route.hops.iter().any(|hop| {
-                    let here = hop.device.is_none_or(|device| device_name(device) == port.interface);
+                    let here =
+                        hop.device.is_none_or(|device| device_name(device) == port.interface);
                     here && hop.via.is_some_and(|via| wires.owners(wire, via).next().is_none())
                 })
             })

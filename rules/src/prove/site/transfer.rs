@@ -102,14 +102,27 @@ pub(super) fn openers(space: &mut Space) -> Result<Set, TooComplex> {
 
 /// The packets that no router passes on: multicast, what is for one wire, and what cannot be.
 fn unroutable(space: &mut Space) -> Result<Set, TooComplex> {
-    let nets = |nets: &[&str]| -> Vec<IpNet> { nets.iter().filter_map(|net| net.parse().ok()).collect() };
+    let nets =
+        |nets: &[&str]| -> Vec<IpNet> { nets.iter().filter_map(|net| net.parse().ok()).collect() };
     let to = nets(&[
-        "0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/4", "255.255.255.255/32", "::/128", "::1/128",
-        "fe80::/10", "ff00::/8",
+        "0.0.0.0/8",
+        "127.0.0.0/8",
+        "224.0.0.0/4",
+        "255.255.255.255/32",
+        "::/128",
+        "::1/128",
+        "fe80::/10",
+        "ff00::/8",
     ]);
     let from = nets(&[
-        "0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/4", "255.255.255.255/32", "::/128", "::1/128",
-        "fe80::/10", "ff00::/8",
+        "0.0.0.0/8",
+        "127.0.0.0/8",
+        "224.0.0.0/4",
+        "255.255.255.255/32",
+        "::/128",
+        "::1/128",
+        "fe80::/10",
+        "ff00::/8",
     ]);
     let to = space.networks(End::Destination, &to)?;
     let from = space.networks(End::Source, &from)?;
@@ -184,11 +197,7 @@ fn routed(
 }
 
 /// Takes parts through hooks. What may be stopped there is sure no more.
-fn hooked(
-    walk: &mut Walk<'_>,
-    hooks: &[Hook],
-    parts: Vec<Part>,
-) -> Result<Vec<Part>, TooComplex> {
+fn hooked(walk: &mut Walk<'_>, hooks: &[Hook], parts: Vec<Part>) -> Result<Vec<Part>, TooComplex> {
     let mut done = Vec::new();
     for part in parts {
         let mut change = part.flow.change.clone();
@@ -315,9 +324,12 @@ fn leaving(space: &mut Space, host: &Host) -> Result<Vec<Piece>, TooComplex> {
     let mut sent = Vec::new();
     for part in hooked(&mut walk, &[Hook::Output], parts)? {
         // What is sent elsewhere, or marked, is routed once more (ip_route_me_harder).
-        let moved = part.flow.change.fields().any(|field| {
-            matches!(field, Field::Destination4 | Field::Destination6)
-        }) || part.flow.change.fixes(Field::Mark) != Some(0);
+        let moved = part
+            .flow
+            .change
+            .fields()
+            .any(|field| matches!(field, Field::Destination4 | Field::Destination6))
+            || part.flow.change.fixes(Field::Mark) != Some(0);
         if moved { again.push((part.flow, part.surely)) } else { sent.push(part) }
     }
     sent.extend(routed(walk.space(), host, &again, &ways)?);
@@ -327,12 +339,7 @@ fn leaving(space: &mut Space, host: &Host) -> Result<Vec<Piece>, TooComplex> {
 }
 
 /// The packets whose sources an interface takes.
-fn sources(
-    space: &mut Space,
-    host: &Host,
-    interface: &str,
-    by: u128,
-) -> Result<Reach, TooComplex> {
+fn sources(space: &mut Space, host: &Host, interface: &str, by: u128) -> Result<Reach, TooComplex> {
     let all = Reach { maybe: Set::ALL, surely: Set::ALL };
     let wanted = host.reverse_path.get(interface).copied().unwrap_or_default();
     if wanted == ReversePath::Off {

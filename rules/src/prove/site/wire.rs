@@ -66,7 +66,8 @@ impl Wires {
         }
         let bridges = site.hosts.iter().flat_map(|(host, of)| {
             of.bridges.iter().map(|bridge| {
-                let port = |interface: &String| Port { host: host.clone(), interface: interface.clone() };
+                let port =
+                    |interface: &String| Port { host: host.clone(), interface: interface.clone() };
                 bridge.iter().map(port).collect::<BTreeSet<Port>>()
             })
         });
