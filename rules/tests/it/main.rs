@@ -16,5 +16,7 @@ mod plan;
 mod policy;
 mod ruleset_questions;
 mod site;
+mod site_proof;
 mod unit;
+mod walk;
 mod yaml;
