@@ -53,7 +53,7 @@ pub struct Arguments {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = GLOBAL)]
 pub struct Global {
-    /// Print a table, or the collector's answer as JSON: table, json [default: table]
+    /// Print a table, or an answer as JSON, spread out or one a line: table, json, ndjson [default: table]
     #[arg(
         short,
         long,
@@ -95,8 +95,10 @@ pub struct Global {
 pub enum Format {
     /// For people.
     Table,
-    /// For programs: the collector's answer, with its `schema`.
+    /// For programs: the answer, with its `schema`.
     Json,
+    /// For programs: each answer on a line of its own.
+    Ndjson,
 }
 
 /// A language as the command line names it.
@@ -137,6 +139,8 @@ pub enum Command {
     Policy(PolicyVerb),
     /// Cut a host off but for its management, or let it back
     Quarantine(Quarantine),
+    /// Ask what packet filters do, from what kernels printed
+    Ruleset(RulesetVerb),
     /// Print a link that signs one browser in, once
     Signin,
 }
@@ -534,6 +538,138 @@ pub struct Plan {
     /// End with 6 when something changes
     #[arg(long)]
     pub exit_code: bool,
+}
+
+/// Arguments of `ruleset`.
+#[derive(Debug, Clone, Args)]
+pub struct RulesetVerb {
+    /// What to ask.
+    #[command(subcommand)]
+    pub command: RulesetCommand,
+}
+
+/// The commands under `ruleset`.
+#[derive(Debug, Clone, Subcommand)]
+pub enum RulesetCommand {
+    /// Follow packets through the filters and say what becomes of them
+    Trace(Trace),
+    /// Show which addresses may open which service to which
+    Matrix(Matrix),
+    /// Find rules that do nothing, contradict others, or open everything
+    Lint(Lint),
+    /// Show which packets one ruleset lets through and another does not
+    Diff(RulesetDiff),
+}
+
+/// What a kernel printed. All files are of one kernel.
+#[derive(Debug, Clone, Args)]
+pub struct Listings {
+    /// What `nft -j list ruleset` printed; - is standard input
+    #[arg(long, value_name = "FILE")]
+    pub nft_json: Vec<PathBuf>,
+    /// What iptables-save or ip6tables-save printed; may be given several times
+    #[arg(long, value_name = "FILE")]
+    pub iptables_save: Vec<PathBuf>,
+    /// What `ip address` printed, as text or as JSON
+    #[arg(long, value_name = "FILE")]
+    pub addresses: Vec<PathBuf>,
+    /// What `ip route`, `ip -6 route` or `ip rule` printed; may be given several times
+    #[arg(long, value_name = "FILE")]
+    pub routes: Vec<PathBuf>,
+}
+
+/// Which way packets take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Way {
+    /// To the host.
+    Input,
+    /// From the host.
+    Output,
+    /// Through the host.
+    Forward,
+}
+
+/// Arguments of `ruleset trace`.
+#[derive(Debug, Clone, Args)]
+pub struct Trace {
+    /// Where one packet comes from: 10.1.7.20 or 10.1.7.20:40000
+    #[arg(value_name = "SRC", requires = "dst", conflicts_with = "packets")]
+    pub src: Option<String>,
+    /// Where it goes: 10.1.2.10:443/tcp, [fd00:1::5]:53/udp or 10.1.2.10/icmp
+    #[arg(value_name = "DST")]
+    pub dst: Option<String>,
+    /// What the kernel printed.
+    #[command(flatten)]
+    pub listings: Listings,
+    /// The way of the packets: input, output, forward
+    #[arg(long, value_name = "HOOK", hide_possible_values = true)]
+    pub hook: Way,
+    /// Many packets, one JSON object a line; - is standard input
+    #[arg(long, value_name = "FILE", required_unless_present = "src")]
+    pub packets: Option<PathBuf>,
+    /// The interface that one packet comes in by
+    #[arg(long, value_name = "NAME", conflicts_with = "packets")]
+    pub iif: Option<String>,
+    /// The interface that it goes out by
+    #[arg(long, value_name = "NAME", conflicts_with = "packets")]
+    pub oif: Option<String>,
+    /// What connection tracking says of it: new, established, related, invalid, untracked [default: new]
+    #[arg(long, value_name = "STATE", conflicts_with = "packets")]
+    pub ct_state: Option<String>,
+    /// Its TCP flags, such as syn,ack [default: syn where it is new]
+    #[arg(long, value_name = "FLAGS", conflicts_with = "packets")]
+    pub tcp_flags: Option<String>,
+    /// Its ICMP type, such as echo-request or 3/1
+    #[arg(long, value_name = "TYPE", conflicts_with = "packets")]
+    pub icmp_type: Option<String>,
+    /// Its sender on the wire
+    #[arg(long, value_name = "MAC", conflicts_with = "packets")]
+    pub mac: Option<String>,
+}
+
+/// Arguments of `ruleset matrix`.
+#[derive(Debug, Clone, Args)]
+pub struct Matrix {
+    /// What the kernel printed.
+    #[command(flatten)]
+    pub listings: Listings,
+    /// The packets' way: input, output, forward
+    #[arg(long, value_name = "HOOK", hide_possible_values = true)]
+    pub hook: Way,
+}
+
+/// Arguments of `ruleset lint`.
+#[derive(Debug, Clone, Args)]
+pub struct Lint {
+    /// What the kernel printed.
+    #[command(flatten)]
+    pub listings: Listings,
+    /// Only rules on this way: input, output, forward [default: all]
+    #[arg(long, value_name = "HOOK", hide_possible_values = true)]
+    pub hook: Option<Way>,
+    /// End with 6 when something is odd
+    #[arg(long)]
+    pub exit_code: bool,
+}
+
+/// Arguments of `ruleset diff`.
+#[derive(Debug, Clone, Args)]
+pub struct RulesetDiff {
+    /// The ruleset as it was: output of `nft -j list ruleset` or of `iptables-save`
+    #[arg(value_name = "A")]
+    pub old: PathBuf,
+    /// The ruleset to compare it with
+    #[arg(value_name = "B")]
+    pub new: PathBuf,
+    /// What `ip addr` printed, or `ip -j addr`, on both
+    #[arg(long, value_name = "FILE")]
+    pub addresses: Vec<PathBuf>,
+    /// What `ip route` or `ip rule` printed, or `ip -j route`, on both
+    #[arg(long, value_name = "FILE")]
+    pub routes: Vec<PathBuf>,
+    /// Only this way: input, output, forward [default: all]
+    #[arg(long, value_name = "HOOK", hide_possible_values = true)]
+    pub hook: Option<Way>,
 }
 
 /// Arguments of `enroll token`.

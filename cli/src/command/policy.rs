@@ -21,6 +21,7 @@ use bailey_rules::yaml;
 use serde_json::{Value, json};
 
 use super::Asking;
+use super::json as written;
 use crate::arguments::{Compile, Format, Global, OnePolicy, PolicyCommand, TwoPolicies};
 use crate::exit::{Done, Exit, Failure};
 use crate::screen::Screen;
@@ -112,18 +113,21 @@ fn check(one: &OnePolicy, format: Format, screen: Screen) -> Result<Done, Failur
     };
     let (enforce, observe) = (enforcing(Mode::Enforce), enforcing(Mode::Observe));
     let said = match format {
-        Format::Json => answer(&json!({
-            "schema": SCHEMA,
-            "site": policy.site,
-            "zones": policy.zones.len(),
-            "enforce": enforce,
-            "observe": observe,
-            "hosts": policy.hosts.len(),
-            "services": policy.services.len(),
-            "exchange_points": policy.exchange_points.len(),
-            "flows": policy.flows.len(),
-            "invariants": policy.invariants.len(),
-        })),
+        Format::Json | Format::Ndjson => written(
+            &json!({
+                "schema": SCHEMA,
+                "site": policy.site,
+                "zones": policy.zones.len(),
+                "enforce": enforce,
+                "observe": observe,
+                "hosts": policy.hosts.len(),
+                "services": policy.services.len(),
+                "exchange_points": policy.exchange_points.len(),
+                "flows": policy.flows.len(),
+                "invariants": policy.invariants.len(),
+            }),
+            format,
+        ),
         Format::Table => {
             let listed = |zones: &[&ZoneName]| match zones {
                 [] => "-".to_owned(),
@@ -197,9 +201,12 @@ fn ruleset(wanted: &Compile, format: Format) -> Result<Done, Failure> {
     };
     Ok(Done::said(match format {
         Format::Table => text,
-        Format::Json => answer(&json!({
-            "schema": SCHEMA, "host": host, "zone": zone, "ruleset": text,
-        })),
+        Format::Json | Format::Ndjson => written(
+            &json!({
+                "schema": SCHEMA, "host": host, "zone": zone, "ruleset": text,
+            }),
+            format,
+        ),
     }))
 }
 
@@ -219,11 +226,14 @@ fn diff(two: &TwoPolicies, format: Format, screen: Screen) -> Result<Done, Failu
         changes = changes.of(&at);
     }
     let said = match format {
-        Format::Json => answer(&json!({
-            "schema": SCHEMA,
-            "added": changes.added.iter().map(piece).collect::<Vec<_>>(),
-            "removed": changes.removed.iter().map(piece).collect::<Vec<_>>(),
-        })),
+        Format::Json | Format::Ndjson => written(
+            &json!({
+                "schema": SCHEMA,
+                "added": changes.added.iter().map(piece).collect::<Vec<_>>(),
+                "removed": changes.removed.iter().map(piece).collect::<Vec<_>>(),
+            }),
+            format,
+        ),
         Format::Table => lines(&changes, two, screen),
     };
     let done = Done::said(said);
@@ -290,8 +300,4 @@ fn piece(piece: &Piece) -> Value {
         "to": all(&piece.to),
         "service": piece.service,
     })
-}
-
-fn answer(value: &Value) -> String {
-    format!("{value:#}\n")
 }
