@@ -6,6 +6,7 @@ mod enroll;
 mod hosts;
 mod policy;
 mod signin;
+mod snmp;
 mod status;
 mod up;
 
@@ -42,6 +43,7 @@ pub fn run(arguments: Arguments, screen: Screen) -> Result<Done, Failure> {
         Command::Check(one) => Ok(check::run(&one.host, Asking::new(&global, screen), screen)),
         Command::Enroll(enroll) => enroll::run(&enroll.command, &Asking::new(&global, screen)?),
         Command::Policy(policy) => policy::run(&policy.command, global.output, screen),
+        Command::Snmp(snmp) => snmp::run(&snmp.command, global.output, screen),
         Command::Signin => signin::run(&Asking::new(&global, screen)?),
     }
 }

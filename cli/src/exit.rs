@@ -19,7 +19,7 @@ pub enum Exit {
     Denied,
     /// A person must confirm it first.
     NeedsConfirmation,
-    /// With `--exit-code`: a critical finding is open.
+    /// With `--exit-code`: a critical finding is open. Of `snmp doctor`: the device has a fault.
     Findings,
     /// No collector answers.
     Unreachable,

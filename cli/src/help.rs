@@ -27,6 +27,8 @@ const COMMANDS: &[(&str, &str)] = &[
     ("bailey policy check", "读取策略文件，并指出其中的全部错误"),
     ("bailey policy compile", "打印策略对一台主机生成的规则集"),
     ("bailey policy diff", "显示新策略放行和阻断了哪些连接"),
+    ("bailey snmp", "通过 SNMP 查询设备"),
+    ("bailey snmp doctor", "诊断无应答的设备，指出问题所在；有问题时以 6 退出"),
     ("bailey signin", "打印一次性登录链接，供一个浏览器使用"),
 ];
 
@@ -70,6 +72,8 @@ const ARGUMENTS: &[(&str, &str, &str)] = &[
     ("bailey policy diff", "new", "将要替换它的策略"),
     ("bailey policy diff", "host", "只显示以该主机为一端的变化"),
     ("bailey policy diff", "exit_code", "有变化时以 6 退出"),
+    ("bailey snmp doctor", "device", "设备地址；端口不是 161 时一并给出"),
+    ("bailey snmp doctor", "credentials", "凭据文件：YAML，含团体名或 SNMPv3 用户"),
 ];
 
 /// What a value must be, by the name under which usage shows it.
@@ -80,12 +84,13 @@ const WANTED: &[(&str, &str)] = &[
     ("<URL>", "地址应写作 http://127.0.0.1:9093"),
     ("<HOST:PORT>", "地址应写作 10.1.0.1:7710"),
     ("<ADDR>", "地址应写作 127.0.0.1:7711 或 [::]:7711"),
+    ("<ADDRESS[:PORT]>", "设备应写作 10.1.0.2、10.1.0.2:161、core-1:161 或 [fd00::2]:161"),
 ];
 
 const AFTER: &str = "\
 退出码：
   0 完成   1 出错   2 命令行有误   3 不存在   4 无权限
-  5 需要人工确认   6 有未解决的严重告警（使用 --exit-code 时）   7 采集器无应答
+  5 需要人工确认   6 有未解决的严重告警（使用 --exit-code 时），或设备有问题   7 采集器无应答
   `bailey check` 使用监控插件的退出码：0 OK，1 WARNING，2 CRITICAL，3 UNKNOWN";
 
 const TEMPLATE: &str = "{about-with-newline}\n用法：{usage}\n\n{all-args}{after-help}";

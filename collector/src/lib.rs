@@ -7,6 +7,7 @@
 //! - [`judging`]: from facts to findings; [`site`] is what is known now, [`journal`] what happened.
 //! - [`alerts`]: findings to Alertmanager; [`web`] and [`metrics`]: everything to people and
 //!   Prometheus.
+//! - [`poll`]: devices without an agent, asked by SNMP.
 //! - [`watch`]: the policy and rule files, read again when they change.
 //!
 //! It never knows the agent: what they share is `wire`.
@@ -23,6 +24,7 @@ pub mod journal;
 pub mod judging;
 pub mod metrics;
 mod numbering;
+pub mod poll;
 mod quota;
 pub mod settings;
 pub mod site;
