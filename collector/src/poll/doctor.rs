@@ -12,7 +12,9 @@ pub mod fault;
 use std::time::Duration;
 
 use bailey_rules::text::Text;
+use futures::StreamExt as _;
 use futures::future::join_all;
+use futures::stream::FuturesUnordered;
 use rand::Rng as _;
 
 use crate::poll::credentials::{
@@ -59,7 +61,7 @@ pub struct About {
     pub up: Option<Duration>,
 }
 
-/// Examines a device.
+/// Examines a device. The dialler must hear refusals.
 pub async fn examine<D: Dial>(dial: &D, credentials: &Credentials) -> Diagnosis {
     let mut examination = Examination {
         dial,
@@ -166,30 +168,36 @@ impl<D: Dial> Examination<'_, D> {
     async fn community(&mut self, version: Version, community: &Secret) -> Result<(), Fault> {
         let with = |version| Credentials::Community { version, community: community.clone() };
         let answer = self.ask(&format!("GET system, {}", version.name()), &with(version)).await;
-        let Err(SnmpError::Silent { .. }) = answer else {
+        match answer {
             // What SNMPv1 hides it calls missing; the view is looked at next.
-            return match answer {
-                Ok(_) | Err(SnmpError::Status { status: Status::NoSuchName, .. }) => Ok(()),
-                Err(error) => Err(plainly(error)),
-            };
-        };
+            Ok(_) | Err(SnmpError::Status { status: Status::NoSuchName, .. }) => return Ok(()),
+            Err(SnmpError::Silent { .. } | SnmpError::Status { status: Status::Denied, .. }) => {}
+            Err(error) => return Err(plainly(error)),
+        }
         // Somebody may be there who does not like the community, or the version.
-        match self.discover().await {
-            Err(SnmpError::PortClosed) => return Err(Fault::PortUnreachable),
-            Err(SnmpError::Network { why }) => return Err(Fault::NetworkUnreachable { why }),
+        let found = self.discover().await;
+        match &found {
+            Err(SnmpError::PortClosed | SnmpError::Network { .. }) => {
+                return found.map(|_| ()).map_err(plainly);
+            }
             Ok(_) | Err(_) => {}
         }
         let other = match version {
             Version::V1 => Version::V2c,
             Version::V2c => Version::V1,
         };
-        let answer = self.ask(&format!("GET system, {}", other.name()), &with(other)).await;
-        match answer {
-            Err(SnmpError::Silent { .. }) if self.diagnosis.engine.is_some() => {
-                Err(Fault::Community)
+        let by_other = self.ask(&format!("GET system, {}", other.name()), &with(other)).await;
+        match by_other {
+            Ok(_) => Err(Fault::Version { speaks: other.name() }),
+            // It answered to the community, and shows nothing by either version.
+            Err(_) if !matches!(answer, Err(SnmpError::Silent { .. })) => {
+                Err(Fault::View { missing: needed()[0].1 })
             }
-            Err(SnmpError::Silent { .. }) => Err(Fault::NoAnswer),
-            Ok(_) | Err(SnmpError::Status { .. }) => Err(Fault::Version { speaks: other.name() }),
+            Err(SnmpError::Silent { .. }) => Err(match found {
+                Ok(_) => Fault::Community,
+                Err(error) => plainly(error),
+            }),
+            Err(SnmpError::Status { .. }) => Err(Fault::Version { speaks: other.name() }),
             Err(error) => Err(plainly(error)),
         }
     }
@@ -230,12 +238,12 @@ impl<D: Dial> Examination<'_, D> {
     async fn auth(&mut self, user: &User) -> Fault {
         let Some(auth) = user.level.auth() else { return Fault::AuthKey };
         let others = AuthProtocol::ALL.iter().filter(|other| **other != auth.protocol);
-        let tried = join_all(others.map(async |other| {
+        let tried = others.map(async |other| {
             let key = Key { protocol: *other, passphrase: auth.passphrase.clone() };
             let answer = self.quietly(&with(user, Level::AuthNoPriv(key))).await;
             (*other, is_authentic(&answer))
-        }));
-        let fits = tried.await.into_iter().find_map(|(other, fits)| fits.then_some(other));
+        });
+        let fits = first_that_fits(tried).await;
         match fits {
             Some(device) => {
                 self.step(
@@ -308,12 +316,12 @@ impl<D: Dial> Examination<'_, D> {
                 && *other != PrivProtocol::Des
                 && !is_same_key(*other, privacy.protocol, auth.protocol)
         });
-        let tried = join_all(others.map(async |other| {
+        let tried = others.map(async |other| {
             let key = Key { protocol: other, passphrase: privacy.passphrase.clone() };
             let answer = self.quietly(&with(user, Level::AuthPriv(auth.clone(), key))).await;
             (other, is_authentic(&answer))
-        }));
-        let fits = tried.await.into_iter().find_map(|(other, fits)| fits.then_some(other));
+        });
+        let fits = first_that_fits(tried).await;
         if let Some(device) = fits {
             self.step(
                 format!("GET system, v3 authPriv with {device}: an answer"),
@@ -444,6 +452,17 @@ fn lengths() -> Vec<Vec<Oid>> {
         })
     };
     with(&short).chain(with(&long)).collect()
+}
+
+/// The first of some protocols, tried at the same time, that fits.
+async fn first_that_fits<P>(tried: impl Iterator<Item: Future<Output = (P, bool)>>) -> Option<P> {
+    let mut tried: FuturesUnordered<_> = tried.collect();
+    while let Some((protocol, fits)) = tried.next().await {
+        if fits {
+            return Some(protocol);
+        }
+    }
+    None
 }
 
 /// Whether two protocols have the same key and cipher: where the digest is long enough, keys are

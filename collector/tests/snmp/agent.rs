@@ -39,7 +39,7 @@ impl Agent {
 
     /// Asks with this patience.
     pub(crate) async fn dialler(&self, patience: Patience) -> Dialler {
-        Dialler::new(self.address, patience).await.unwrap()
+        Dialler::new(self.address, patience).await.unwrap().hearing_refusals()
     }
 }
 
@@ -60,17 +60,15 @@ fn started(folder: &Path, address: SocketAddr, configuration: &str, persistent: 
     let kept = folder.join("kept");
     std::fs::create_dir(&kept).unwrap();
     std::fs::write(kept.join("snmpd.conf"), persistent).unwrap();
-    let file = folder.join("snmpd.conf");
     let text = format!("agentAddress udp:{address}\n{configuration}");
-    std::fs::write(&file, text).unwrap();
+    std::fs::write(folder.join("snmpd.conf"), text).unwrap();
     Command::new("snmpd")
         .env_clear()
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
         .env("SNMP_PERSISTENT_DIR", &kept)
         .env("MIBS", "")
+        .env("SNMPCONFPATH", folder)
         .arg("-f")
-        .arg("-C")
-        .args(["-c".as_ref(), file.as_os_str()])
         .args(["-Lf".as_ref(), folder.join("log").as_os_str()])
         .stdin(Stdio::null())
         .stdout(Stdio::null())

@@ -13,7 +13,7 @@ use crate::agent::{Agent, free_port};
 const PATIENCE: Patience = Patience { timeout: Duration::from_millis(700), retries: 2 };
 
 /// Examinations at the same time.
-const AT_ONCE: usize = 6;
+const AT_ONCE: usize = 18;
 
 const AUTH: &str = "auth-pass-17";
 const PRIV: &str = "priv-pass-17";
@@ -86,4 +86,154 @@ async fn every_protocol_of_version_3_is_healthy_with_the_right_keys() {
     }
     let agent = Agent::start(&configuration, "").await;
     check(&agent, cases).await;
+}
+
+#[tokio::test]
+async fn a_wrong_authentication_is_named_protocol_or_passphrase() {
+    let mut configuration = String::new();
+    let mut cases = Vec::new();
+    for auth in AuthProtocol::ALL {
+        let name = format!("u-{auth}");
+        configuration += &create(&name, *auth, Some(PrivProtocol::Aes128));
+        configuration += &format!("rouser {name} priv\n");
+        let wrong = user(&name, auth.name(), "another-pass", "AES-128", PRIV);
+        cases.push((wrong, "auth-key", "".to_owned()));
+        for other in AuthProtocol::ALL.iter().filter(|other| *other != auth) {
+            let wrong = user(&name, other.name(), AUTH, "AES-128", PRIV);
+            cases.push((wrong, "auth-protocol", format!(" {auth}")));
+        }
+    }
+    let agent = Agent::start(&configuration, "").await;
+    check(&agent, cases).await;
+}
+
+#[tokio::test]
+async fn a_wrong_privacy_is_named_protocol_or_passphrase() {
+    let mut configuration = String::new();
+    let mut cases = Vec::new();
+    for privacy in PrivProtocol::ALL {
+        let name = format!("u-{privacy}");
+        configuration += &create(&name, AuthProtocol::Sha1, Some(*privacy));
+        configuration += &format!("rouser {name} priv\n");
+        for other in PrivProtocol::ALL {
+            if other == privacy {
+                let wrong = user(&name, "SHA", AUTH, other.name(), "another-pass");
+                cases.push((wrong, "privacy-key", "".to_owned()));
+            } else {
+                let wrong = user(&name, "SHA", AUTH, other.name(), PRIV);
+                cases.push((wrong, "privacy-protocol", format!(" {privacy}")));
+            }
+        }
+    }
+    let agent = Agent::start(&configuration, "").await;
+    check(&agent, cases).await;
+}
+
+#[tokio::test]
+async fn every_other_wrong_parameter_of_a_user_is_named() {
+    let configuration = format!(
+        "{}{}{}createUser bare\nrouser both priv\nrouser half auth\nrouser bare noauth\n\
+         rouser narrow auth .1.3.6.1.2.1.1\n{}",
+        create("both", AuthProtocol::Sha256, Some(PrivProtocol::Aes128)),
+        create("half", AuthProtocol::Sha256, None),
+        create("nothing", AuthProtocol::Sha256, Some(PrivProtocol::Aes128)),
+        create("narrow", AuthProtocol::Sha256, None),
+    );
+    let agent = Agent::start(&configuration, "").await;
+    let auth = format!("auth: {{protocol: SHA-256, passphrase: {AUTH}}}\n");
+    let privacy = format!("priv: {{protocol: AES-128, passphrase: {PRIV}}}\n");
+    let case = |credentials: String, fault, what: &str| (credentials, fault, what.to_owned());
+    let cases = vec![
+        case(format!("user: both\n{auth}{privacy}"), "healthy", ""),
+        case(format!("user: half\n{auth}"), "healthy", ""),
+        case("user: bare\n".to_owned(), "healthy", ""),
+        case(format!("user: nobody\n{auth}{privacy}"), "user", ""),
+        case("user: nobody\n".to_owned(), "user", ""),
+        case(format!("user: half\n{auth}{privacy}"), "security-level", " authNoPriv"),
+        case(format!("user: bare\n{auth}"), "security-level", " noAuthNoPriv"),
+        case(format!("user: bare\n{auth}{privacy}"), "security-level", " noAuthNoPriv"),
+        case(format!("user: both\n{auth}"), "security-level", " authPriv"),
+        case("user: both\n".to_owned(), "security-level", " authNoPriv"),
+        case(format!("user: nothing\n{auth}{privacy}"), "view", "system"),
+        case(format!("user: narrow\n{auth}"), "view", "interfaces"),
+        case(format!("user: both\n{auth}{privacy}context: bridge9\n"), "context", ""),
+        case(format!("user: half\n{auth}context: bridge9\n"), "context", ""),
+        case(
+            format!("user: both\n{auth}{privacy}engine_id: \"80001f8880aabbccdd\"\n"),
+            "engine-id",
+            " 80001f88",
+        ),
+    ];
+    check(&agent, cases).await;
+}
+
+#[tokio::test]
+async fn a_device_whose_count_of_starts_has_run_out_has_a_fault_of_time() {
+    // At its last number the count stays, and no message is in time any more (RFC 3414 2.2.2).
+    let configuration = format!(
+        "{}rouser both priv\n",
+        create("both", AuthProtocol::Sha256, Some(PrivProtocol::Aes128))
+    );
+    // It counts one more at its start, and only if it still has the engine id of before.
+    let kept = "oldEngineID 0x80001f88806562321fef64076b00000000\nengineBoots 2147483646\n";
+    let agent = Agent::start(&configuration, kept).await;
+    let credentials = user("both", "SHA-256", AUTH, "AES-128", PRIV);
+    check(&agent, vec![(credentials, "engine-time", String::new())]).await;
+}
+
+#[tokio::test]
+async fn a_wrong_community_version_or_view_is_named() {
+    let agent = Agent::start(
+        "rocommunity sesame default\nrocommunity narrow default .1.3.6.1.2.1.1\n\
+         rocommunity elsewhere default .1.3.6.1.4.1\nrocommunity far 192.0.2.1\n\
+         com2sec old default ancient\ngroup old v1 old\nview all included .1\n\
+         access old \"\" v1 noauth exact all none none\n\
+         com2sec none default nothing\n",
+        "",
+    )
+    .await;
+    let case =
+        |credentials: &str, fault, what: &str| (credentials.to_owned(), fault, what.to_owned());
+    let cases = vec![
+        case("community: sesame", "healthy", ""),
+        case("{community: sesame, version: v1}", "healthy", ""),
+        case("community: Sesame", "community", ""),
+        case("{community: Sesame, version: v1}", "community", ""),
+        case("community: far", "community", ""),
+        case("community: ancient", "version", "v1"),
+        case("{community: ancient, version: v1}", "healthy", ""),
+        case("community: narrow", "view", "interfaces"),
+        case("{community: narrow, version: v1}", "view", "interfaces"),
+        case("community: elsewhere", "view", "system"),
+        case("{community: elsewhere, version: v1}", "view", "system"),
+        case("community: nothing", "community", ""),
+    ];
+    check(&agent, cases).await;
+}
+
+#[tokio::test]
+async fn a_closed_port_a_silent_one_and_one_that_speaks_otherwise_are_told_apart() {
+    let credentials = ["community: public", "user: monitor"];
+    let closed = Dialler::new(free_port(), PATIENCE).await.unwrap();
+    for credentials in credentials {
+        assert_eq!(name(&examined(&closed, credentials).await), "port-unreachable");
+    }
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let dialler = Dialler::new(silent.local_addr().unwrap(), PATIENCE).await.unwrap();
+    for credentials in credentials {
+        assert_eq!(name(&examined(&dialler, credentials).await), "no-answer");
+    }
+    // Echoes, as a service of another kind might.
+    let echo = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let dialler = Dialler::new(echo.local_addr().unwrap(), PATIENCE).await.unwrap();
+    let echoing = tokio::spawn(async move {
+        let mut datagram = [0; 2048];
+        while let Ok((length, from)) = echo.recv_from(&mut datagram).await {
+            let _ = echo.send_to(&datagram[1..length], from).await;
+        }
+    });
+    for credentials in credentials {
+        assert_eq!(name(&examined(&dialler, credentials).await), "malformed");
+    }
+    echoing.abort();
 }

@@ -5,3 +5,5 @@
 
 mod agent;
 mod doctor;
+mod responder;
+mod tables;

@@ -12,7 +12,7 @@ use crate::screen::{Screen, Table};
 /// Examines the device. Ends with 6 when it has a fault.
 pub(super) async fn run(one: &OneDevice, format: Format, screen: Screen) -> Result<Done, Failure> {
     let from_file = read(&one.credentials)?;
-    let dialler = dialler(&one.device, doctor::PATIENCE).await?;
+    let dialler = dialler(&one.device, doctor::PATIENCE).await?.hearing_refusals();
     let diagnosis = doctor::examine(&dialler, &from_file.credentials).await;
     let device = one.device.to_string();
     let version = from_file.credentials.version();

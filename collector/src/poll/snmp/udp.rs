@@ -53,6 +53,7 @@ pub struct Dialler {
     transport: UdpTransport,
     engines: Arc<EngineCache>,
     patience: Patience,
+    hears_refusals: bool,
 }
 
 impl Dialler {
@@ -63,7 +64,21 @@ impl Dialler {
     pub async fn new(device: SocketAddr, patience: Patience) -> Result<Self, SnmpError> {
         let transport =
             UdpTransport::bind(any_port(device).to_string()).await.map_err(|e| told(&e))?;
-        Ok(Self { device, transport, engines: Arc::new(EngineCache::new()), patience })
+        Ok(Self {
+            device,
+            transport,
+            engines: Arc::new(EngineCache::new()),
+            patience,
+            hears_refusals: false,
+        })
+    }
+
+    /// Believes refusals without proof. A device that refuses a key cannot prove that it is the one
+    /// (RFC 3414 3.2), so that anybody on the way can forge a refusal: the doctor must hear them, a
+    /// poller need not.
+    #[must_use]
+    pub fn hearing_refusals(self) -> Self {
+        Self { hears_refusals: true, ..self }
     }
 
     /// The device's address.
@@ -103,7 +118,10 @@ impl Dial for Dialler {
             .engine_cache(Arc::clone(&self.engines))
             .decode_config(DecodeConfig::STRICT)
             .response_shape_policy(ResponseShapePolicy::Strict)
-            .community_response_policy(CommunityResponsePolicy::Exact);
+            .community_response_policy(CommunityResponsePolicy::Exact)
+            // The switch by which the crate takes reports without a digest. Of those it follows the
+            // one about time, for one message.
+            .allow_unauthenticated_v3_time_correction(self.hears_refusals);
         if uses_des(credentials) {
             builder = builder.des_salt_state(des_salts()?);
         }
