@@ -35,6 +35,9 @@ pub const LONGEST: Duration = Duration::from_secs(18);
 /// The most steps that an examination tells of.
 const MAX_STEPS: usize = 64;
 
+/// Where a count of starts stays for ever, and no message is in time any more (RFC 3414 2.2.2).
+const LAST_BOOTS: u32 = 2_147_483_647;
+
 /// What the doctor found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnosis {
@@ -286,6 +289,10 @@ impl<D: Dial> Examination<'_, D> {
 
     /// Silence, although the device answers to discovery.
     async fn silence(&mut self, user: &User) -> Fault {
+        let run_out = |engine: &Engine| engine.boots >= LAST_BOOTS;
+        if user.level.auth().is_some() && self.diagnosis.engine.as_ref().is_some_and(run_out) {
+            return Fault::EngineTime;
+        }
         if let Level::AuthPriv(auth, _) = &user.level {
             let lower = with(user, Level::AuthNoPriv(auth.clone()));
             let answer = self.ask("GET system, v3 authNoPriv", &lower).await;

@@ -18,7 +18,9 @@ pub const MAX_VALUES: usize = 131_072;
 pub struct Learned {
     names: usize,
     repetitions: u16,
-    /// What was too much once; it is not tried again.
+    /// The most repetitions that it answered in full; 0 when it has not yet.
+    good: u16,
+    /// The fewest that were too many.
     too_many: u16,
 }
 
@@ -29,7 +31,12 @@ const FIRST_NAMES: usize = 12;
 
 impl Default for Learned {
     fn default() -> Self {
-        Self { names: FIRST_NAMES, repetitions: FIRST_REPETITIONS, too_many: MAX_REPETITIONS + 1 }
+        Self {
+            names: FIRST_NAMES,
+            repetitions: FIRST_REPETITIONS,
+            good: 0,
+            too_many: MAX_REPETITIONS + 1,
+        }
     }
 }
 
@@ -46,23 +53,40 @@ impl Learned {
         self.repetitions
     }
 
-    /// It answered all that was asked: more may be asked next time.
+    /// It answered all that was asked: more may be asked next time, up to what was too much once.
     fn enough(&mut self) {
-        self.repetitions = (self.repetitions * 2).min(self.too_many - 1).min(MAX_REPETITIONS);
+        self.good = self.good.max(self.repetitions);
+        let between = u16::midpoint(self.good, self.too_many);
+        self.repetitions = (self.good * 2).min(between).min(MAX_REPETITIONS);
     }
 
-    /// It was too much. Whether less can be asked.
-    fn too_much(&mut self) -> bool {
+    /// It was too much, asked with so many names. Whether less can be asked.
+    fn too_much(&mut self, asked: usize) -> bool {
         if self.repetitions > 1 {
             self.too_many = self.repetitions;
-            self.repetitions /= 2;
+            if self.good >= self.too_many {
+                self.good = 0;
+            }
+            self.repetitions = if self.good > 0 { self.good } else { self.repetitions / 2 };
             true
-        } else if self.names > 1 {
-            self.names /= 2;
+        } else if asked > 1 {
+            self.names = asked / 2;
             true
         } else {
             false
         }
+    }
+
+    /// Nothing came. Whether it is worth to ask for the least: large answers come in pieces, which
+    /// firewalls and old devices lose without a word.
+    fn silent(&mut self) -> bool {
+        let worth = self.repetitions > 1;
+        if worth {
+            self.too_many = self.repetitions;
+            self.good = 0;
+            self.repetitions = 1;
+        }
+        worth
     }
 }
 
@@ -195,7 +219,7 @@ async fn ask<S: Snmp>(
         Ok(answer) if answer.len() < names.len() => {
             let why = format!("{} values after {} names", answer.len(), names.len());
             // A first round that is cut may be one that did not fit.
-            if !answer.is_empty() && less(learned, bulk) {
+            if bulk && !answer.is_empty() && learned.too_much(names.len()) {
                 Err(Asked::Again)
             } else {
                 Err(Asked::Failed(SnmpError::Malformed { why }))
@@ -208,20 +232,19 @@ async fn ask<S: Snmp>(
             Ok(answer)
         }
         Err(SnmpError::Status { status: Status::NoSuchName, .. }) if !bulk => Err(Asked::End),
-        // Large answers come in pieces, which firewalls and old devices lose without a word.
-        Err(SnmpError::Status { status: Status::TooBig, .. } | SnmpError::Silent { .. })
-            if less(learned, bulk) =>
-        {
-            Err(Asked::Again)
+        Err(SnmpError::Status { status: Status::TooBig, .. }) => {
+            if !bulk {
+                // Repetitions do not count.
+                learned.repetitions = 1;
+            }
+            if learned.too_much(names.len()) {
+                Err(Asked::Again)
+            } else {
+                let (status, at) = (Status::TooBig, None);
+                Err(Asked::Failed(SnmpError::Status { status, at }))
+            }
         }
+        Err(SnmpError::Silent { .. }) if bulk && learned.silent() => Err(Asked::Again),
         Err(other) => Err(Asked::Failed(other)),
     }
-}
-
-fn less(learned: &mut Learned, bulk: bool) -> bool {
-    if !bulk {
-        // Repetitions do not count.
-        learned.repetitions = 1;
-    }
-    learned.too_much()
 }

@@ -24,12 +24,12 @@ pub(crate) struct Agent {
 }
 
 impl Agent {
-    /// Starts an agent. `persistent` is what it finds kept of an earlier run.
-    pub(crate) async fn start(configuration: &str, persistent: &str) -> Self {
+    /// Starts an agent.
+    pub(crate) async fn start(configuration: &str) -> Self {
         for _ in 0..TRIES {
             let folder = tempfile::tempdir().unwrap();
             let address = free_port();
-            let mut child = started(folder.path(), address, configuration, persistent);
+            let mut child = started(folder.path(), address, configuration);
             if answers(&mut child, address).await {
                 return Self { child, address, _folder: folder };
             }
@@ -56,10 +56,9 @@ pub(crate) fn free_port() -> SocketAddr {
     UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
 }
 
-fn started(folder: &Path, address: SocketAddr, configuration: &str, persistent: &str) -> Child {
+fn started(folder: &Path, address: SocketAddr, configuration: &str) -> Child {
     let kept = folder.join("kept");
     std::fs::create_dir(&kept).unwrap();
-    std::fs::write(kept.join("snmpd.conf"), persistent).unwrap();
     let text = format!("agentAddress udp:{address}\n{configuration}");
     std::fs::write(folder.join("snmpd.conf"), text).unwrap();
     Command::new("snmpd")

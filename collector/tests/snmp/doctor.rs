@@ -84,7 +84,7 @@ async fn every_protocol_of_version_3_is_healthy_with_the_right_keys() {
             cases.push((credentials, "healthy", String::new()));
         }
     }
-    let agent = Agent::start(&configuration, "").await;
+    let agent = Agent::start(&configuration).await;
     check(&agent, cases).await;
 }
 
@@ -103,7 +103,7 @@ async fn a_wrong_authentication_is_named_protocol_or_passphrase() {
             cases.push((wrong, "auth-protocol", format!(" {auth}")));
         }
     }
-    let agent = Agent::start(&configuration, "").await;
+    let agent = Agent::start(&configuration).await;
     check(&agent, cases).await;
 }
 
@@ -125,7 +125,7 @@ async fn a_wrong_privacy_is_named_protocol_or_passphrase() {
             }
         }
     }
-    let agent = Agent::start(&configuration, "").await;
+    let agent = Agent::start(&configuration).await;
     check(&agent, cases).await;
 }
 
@@ -139,7 +139,7 @@ async fn every_other_wrong_parameter_of_a_user_is_named() {
         create("nothing", AuthProtocol::Sha256, Some(PrivProtocol::Aes128)),
         create("narrow", AuthProtocol::Sha256, None),
     );
-    let agent = Agent::start(&configuration, "").await;
+    let agent = Agent::start(&configuration).await;
     let auth = format!("auth: {{protocol: SHA-256, passphrase: {AUTH}}}\n");
     let privacy = format!("priv: {{protocol: AES-128, passphrase: {PRIV}}}\n");
     let case = |credentials: String, fault, what: &str| (credentials, fault, what.to_owned());
@@ -169,14 +169,13 @@ async fn every_other_wrong_parameter_of_a_user_is_named() {
 
 #[tokio::test]
 async fn a_device_whose_count_of_starts_has_run_out_has_a_fault_of_time() {
-    // At its last number the count stays, and no message is in time any more (RFC 3414 2.2.2).
+    // At its last number the count stays, and no message is in time any more (RFC 3414 2.2.2). It
+    // counts one more at its start, and only if it still has the engine id of before.
     let configuration = format!(
-        "{}rouser both priv\n",
+        "oldEngineID 0x80001f88806562321fef64076b00000000\nengineBoots 2147483646\n{}rouser both priv\n",
         create("both", AuthProtocol::Sha256, Some(PrivProtocol::Aes128))
     );
-    // It counts one more at its start, and only if it still has the engine id of before.
-    let kept = "oldEngineID 0x80001f88806562321fef64076b00000000\nengineBoots 2147483646\n";
-    let agent = Agent::start(&configuration, kept).await;
+    let agent = Agent::start(&configuration).await;
     let credentials = user("both", "SHA-256", AUTH, "AES-128", PRIV);
     check(&agent, vec![(credentials, "engine-time", String::new())]).await;
 }
@@ -189,7 +188,6 @@ async fn a_wrong_community_version_or_view_is_named() {
          com2sec old default ancient\ngroup old v1 old\nview all included .1\n\
          access old \"\" v1 noauth exact all none none\n\
          com2sec none default nothing\n",
-        "",
     )
     .await;
     let case =
@@ -213,27 +211,26 @@ async fn a_wrong_community_version_or_view_is_named() {
 
 #[tokio::test]
 async fn a_closed_port_a_silent_one_and_one_that_speaks_otherwise_are_told_apart() {
-    let credentials = ["community: public", "user: monitor"];
-    let closed = Dialler::new(free_port(), PATIENCE).await.unwrap();
-    for credentials in credentials {
-        assert_eq!(name(&examined(&closed, credentials).await), "port-unreachable");
-    }
-    let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-    let dialler = Dialler::new(silent.local_addr().unwrap(), PATIENCE).await.unwrap();
-    for credentials in credentials {
-        assert_eq!(name(&examined(&dialler, credentials).await), "no-answer");
-    }
     // Echoes, as a service of another kind might.
     let echo = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
-    let dialler = Dialler::new(echo.local_addr().unwrap(), PATIENCE).await.unwrap();
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let ports = [
+        (free_port(), "port-unreachable"),
+        (silent.local_addr().unwrap(), "no-answer"),
+        (echo.local_addr().unwrap(), "malformed"),
+    ];
     let echoing = tokio::spawn(async move {
         let mut datagram = [0; 2048];
         while let Ok((length, from)) = echo.recv_from(&mut datagram).await {
             let _ = echo.send_to(&datagram[1..length], from).await;
         }
     });
-    for credentials in credentials {
-        assert_eq!(name(&examined(&dialler, credentials).await), "malformed");
-    }
+    let examined = ports.map(async |(port, fault)| {
+        let dialler = Dialler::new(port, PATIENCE).await.unwrap();
+        for credentials in ["community: public", "user: monitor"] {
+            assert_eq!(name(&examined(&dialler, credentials).await), fault, "{credentials}");
+        }
+    });
+    futures::future::join_all(examined).await;
     echoing.abort();
 }

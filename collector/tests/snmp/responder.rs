@@ -11,6 +11,9 @@ use bailey_collector::poll::oid::Oid;
 use bailey_collector::poll::value::Value;
 use tokio::net::UdpSocket;
 
+/// How many numbers the name of a column of `ifTable` has.
+const COLUMN: usize = 10;
+
 /// How the agent answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Habit {
@@ -159,9 +162,9 @@ fn values_for(
         match habit {
             Habit::Loops => values.iter().next().map(|(n, v)| (n.clone(), v.clone())).unwrap(),
             Habit::Endless => {
-                let (column, last) = name.arcs().split_at(name.arcs().len() - 1);
-                let column = Oid::new(column.to_vec()).unwrap();
-                (column.then(&[last[0] + 1]), Value::Integer(1))
+                let (column, row) = name.arcs().split_at(COLUMN);
+                let next = row.first().map_or(1, |row| row + 1);
+                (Oid::new(column.to_vec()).unwrap().then(&[next]), Value::Integer(1))
             }
             _ => {
                 let after = (std::ops::Bound::Excluded(name), std::ops::Bound::Unbounded);
