@@ -90,9 +90,61 @@ impl Learned {
     }
 }
 
-/// The rows of a table by their index; each has the values that the device gave for it, by column
-/// as they were asked for.
-pub type Rows = BTreeMap<Vec<u32>, BTreeMap<usize, Value>>;
+/// The rows of a table by their index. A scalar is a column with the one row 0.
+pub type Rows = BTreeMap<Vec<u32>, Cells>;
+
+/// The values that a device gave for one row, by column as they were asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Cells(BTreeMap<usize, Value>);
+
+impl Cells {
+    /// The value of a column, if the device gave one.
+    #[must_use]
+    pub fn get(&self, column: usize) -> Option<&Value> {
+        self.0.get(&column)
+    }
+
+    /// Gives a column its value.
+    pub fn set(&mut self, column: usize, value: Value) {
+        self.0.insert(column, value);
+    }
+
+    /// How many columns have one.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether no column has one.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// See [`Value::number`].
+    #[must_use]
+    pub fn number(&self, column: usize) -> Option<u64> {
+        self.get(column).and_then(Value::number)
+    }
+
+    /// See [`Value::integer`].
+    #[must_use]
+    pub fn integer(&self, column: usize) -> Option<i64> {
+        self.get(column).and_then(Value::integer)
+    }
+
+    /// See [`Value::text`].
+    #[must_use]
+    pub fn text(&self, column: usize) -> Option<String> {
+        self.get(column).and_then(Value::text)
+    }
+
+    /// See [`Value::octets`].
+    #[must_use]
+    pub fn octets(&self, column: usize) -> Option<&[u8]> {
+        self.get(column).and_then(Value::octets)
+    }
+}
 
 /// Walks the columns of the table `root`. A column that the device does not have is empty; a row
 /// may lack some columns, as in sparse tables and when a row comes or goes meanwhile.
@@ -141,7 +193,7 @@ pub async fn rows<S: Snmp>(
             if values > MAX_VALUES {
                 return Err(SnmpError::TooMany { table: root.clone(), most: MAX_VALUES });
             }
-            rows.entry(index).or_default().insert(column, value);
+            rows.entry(index).or_default().set(column, value);
         }
     }
 }

@@ -8,7 +8,7 @@ use bailey_collector::poll::credentials::Credentials;
 use bailey_collector::poll::oid::{Oid, known};
 use bailey_collector::poll::snmp::udp::{Dialler, Patience};
 use bailey_collector::poll::snmp::{Dial as _, Snmp as _, SnmpError};
-use bailey_collector::poll::table::{Learned, MAX_VALUES, rows};
+use bailey_collector::poll::table::{Cells, Learned, MAX_VALUES, rows};
 use bailey_collector::poll::value::Value;
 
 use crate::agent::Agent;
@@ -44,7 +44,7 @@ async fn walked(habit: Habit) -> (Result<usize, SnmpError>, Responder, Learned) 
     let session = dialler.dial(&credentials).await.unwrap();
     let mut learned = Learned::default();
     let found = rows(&session, &table(), &columns(), &mut learned).await;
-    let counted = found.map(|rows| rows.values().map(BTreeMap::len).sum());
+    let counted = found.map(|rows| rows.values().map(Cells::len).sum());
     (counted, responder, learned)
 }
 
@@ -164,6 +164,6 @@ async fn every_version_gives_the_same_table_of_a_real_agent_and_the_second_imple
         let pdu = asked.unwrap();
         let (_, value) = pdu.varbinds.clone().next().unwrap();
         let snmp::Value::OctetString(theirs) = value else { panic!("{value:?}") };
-        assert_eq!(row[&1].octets(), Some(theirs));
+        assert_eq!(row.octets(1), Some(theirs));
     }
 }
