@@ -6,12 +6,15 @@
 //! - [`snmp`]: what can be asked of a device, and every way in which it can fail; below it the one
 //!   implementation over UDP. [`oid`] and [`value`] are its words.
 //! - [`table`]: whole tables out of single answers, or an error; never a part.
+//! - [`profile`]: what the values mean; [`device`] asks one device for all of it.
 //! - [`doctor`]: what is wrong with a device that does not answer as it should.
 
 pub mod credentials;
+pub mod device;
 pub mod doctor;
 
 pub mod oid;
+pub mod profile;
 pub mod snmp;
 pub mod table;
 pub mod value;

@@ -89,3 +89,12 @@ impl serde::Serialize for Mac {
         out.collect_str(self)
     }
 }
+
+/// A length of time in whole seconds, for programs.
+#[allow(clippy::ref_option)] // The shape that serde asks for.
+fn seconds<S: serde::Serializer>(
+    length: &Option<std::time::Duration>,
+    out: S,
+) -> Result<S::Ok, S::Error> {
+    serde::Serialize::serialize(&length.map(|length| length.as_secs()), out)
+}

@@ -52,8 +52,7 @@ impl Profile for Ethernet {
                 Some(3) => Some(Duplex::Full),
                 Some(_) | None => None,
             };
-            let port =
-                Port { duplex, damaged: row.number(0), late_collisions: row.number(1) };
+            let port = Port { duplex, damaged: row.number(0), late_collisions: row.number(1) };
             Some((single(index)?, port))
         });
         ports.collect()

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::system::ticks;
-use super::{Mac, Profile, columns_of, mib_2, single};
+use super::{Mac, Profile, columns_of, mib_2, seconds, single};
 use crate::poll::oid::Oid;
 use crate::poll::table::{Cells, Rows};
 use crate::poll::value::Value;
@@ -113,6 +113,7 @@ pub struct Counters {
     /// Packets that could not be sent for errors.
     pub out_errors: Option<Counter>,
     /// `sysUpTime` when the counters last began anew.
+    #[serde(serialize_with = "seconds")]
     pub discontinuity: Option<Duration>,
 }
 
@@ -311,7 +312,11 @@ mod tests {
             (Counter::Narrow(5), Counter::Wide(9), 60, gigabit, None),
         ] {
             let elapsed = Duration::from_secs(elapsed);
-            assert_eq!(now.grown_since(before, elapsed, most), grown, "{before:?} {now:?} {most:?}");
+            assert_eq!(
+                now.grown_since(before, elapsed, most),
+                grown,
+                "{before:?} {now:?} {most:?}"
+            );
         }
     }
 

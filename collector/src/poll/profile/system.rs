@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{Profile, columns_of, mib_2};
+use super::{Profile, columns_of, mib_2, seconds};
 use crate::poll::oid::Oid;
 use crate::poll::table::Rows;
 use crate::poll::value::Value;
@@ -20,6 +20,7 @@ pub struct Identity {
     /// `sysObjectID`: which product it is.
     pub product: Option<Oid>,
     /// `sysUpTime`: since when the agent runs. It wraps after 497 days.
+    #[serde(serialize_with = "seconds")]
     pub up: Option<Duration>,
     /// `sysContact`.
     pub contact: Option<String>,
