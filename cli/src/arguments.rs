@@ -2,11 +2,14 @@
 //! [`crate::help`].
 
 use std::ffi::OsString;
-use std::net::SocketAddr;
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU64;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
+use bailey_collector::poll::snmp;
 use bailey_collector::settings::{DialAddress, Endpoint};
 use bailey_rules::name::{HostName, ZoneName};
 use bailey_rules::text::Lang;
@@ -25,7 +28,7 @@ const AFTER: &str = "\
 Exit codes:
   0 done   1 error   2 wrong command line   3 not found   4 denied
   5 a person must confirm   6 critical findings are open, or something would change (with --exit-code
-  or --dry-run)   7 no collector answers, or the host is not connected
+  or --dry-run), or a device has a fault   7 no collector answers, or the host is not connected
   `bailey check` ends with the codes of monitoring plugins: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN";
 
 /// Bailey watches the hosts of a site and the isolation of its networks.
@@ -141,6 +144,8 @@ pub enum Command {
     Quarantine(Quarantine),
     /// Ask what packet filters do, from what kernels printed
     Ruleset(RulesetVerb),
+    /// Ask a device by SNMP
+    Snmp(SnmpVerb),
     /// Print a link that signs one browser in, once
     Signin,
 }
@@ -672,6 +677,81 @@ pub struct RulesetDiff {
     pub hook: Option<Way>,
 }
 
+/// Arguments of `snmp`.
+#[derive(Debug, Clone, Args)]
+pub struct SnmpVerb {
+    /// What to do with it.
+    #[command(subcommand)]
+    pub command: SnmpCommand,
+}
+
+/// The commands under `snmp`.
+#[derive(Debug, Clone, Subcommand)]
+pub enum SnmpCommand {
+    /// Say what is wrong with a device that does not answer; ends with 6 when something is
+    Doctor(OneDevice),
+}
+
+/// One device, and how it wants to be asked.
+#[derive(Debug, Clone, Args)]
+pub struct OneDevice {
+    /// The device's address, and its port if it is not 161
+    #[arg(value_name = "ADDRESS[:PORT]")]
+    pub device: DeviceAddress,
+    /// The credentials: YAML with a community, or with a user of SNMPv3
+    #[arg(long, value_name = "FILE")]
+    pub credentials: PathBuf,
+}
+
+/// Where a device is asked: an IP address or a host name, and a port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceAddress {
+    /// The address or name, without brackets.
+    pub host: String,
+    /// The UDP port.
+    pub port: u16,
+}
+
+impl fmt::Display for DeviceAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.host.contains(':') {
+            true => write!(f, "[{}]:{}", self.host, self.port),
+            false => write!(f, "{}:{}", self.host, self.port),
+        }
+    }
+}
+
+impl FromStr for DeviceAddress {
+    type Err = &'static str;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const WRONG: &str = "write it as 10.1.0.2, 10.1.0.2:161, core-1:161 or [fd00::2]:161";
+        let (host, port) = match text.strip_prefix('[') {
+            Some(rest) => {
+                let (host, port) = rest.split_once(']').ok_or(WRONG)?;
+                host.parse::<Ipv6Addr>().map_err(|_| WRONG)?;
+                match port {
+                    "" => (host, None),
+                    port => (host, Some(port.strip_prefix(':').ok_or(WRONG)?)),
+                }
+            }
+            None if text.parse::<Ipv6Addr>().is_ok() => (text, None),
+            None => match text.split_once(':') {
+                Some((host, port)) => (host, Some(port)),
+                None => (text, None),
+            },
+        };
+        let is_address = host.parse::<IpAddr>().is_ok();
+        if !is_address && host.to_ascii_lowercase().parse::<HostName>().is_err() {
+            return Err(WRONG);
+        }
+        let port = match port {
+            None => snmp::udp::PORT,
+            Some(port) => port.parse().ok().filter(|port| *port != 0).ok_or(WRONG)?,
+        };
+        Ok(Self { host: host.to_owned(), port })
+    }
+}
+
 /// Arguments of `enroll token`.
 #[derive(Debug, Clone, Args)]
 pub struct Token {
@@ -737,6 +817,26 @@ mod tests {
         assert_eq!(until("4 h"), Ok(Until::For(Duration::from_hours(4))));
         for text in ["", "tomorrow", "2026-11-26", "08:00"] {
             assert!(until(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_device_is_named_by_address_or_name_with_or_without_its_port() {
+        for (text, host, port) in [
+            ("10.1.0.2", "10.1.0.2", 161),
+            ("10.1.0.2:1161", "10.1.0.2", 1161),
+            ("fd00::2", "fd00::2", 161),
+            ("[fd00::2]:1161", "fd00::2", 1161),
+            ("[fd00::2]", "fd00::2", 161),
+            ("core-1.inner:162", "core-1.inner", 162),
+        ] {
+            let read = text.parse::<DeviceAddress>();
+            assert_eq!(read, Ok(DeviceAddress { host: host.to_owned(), port }), "{text}");
+        }
+        for text in
+            ["", ":161", "10.1.0.2:", "10.1.0.2:0", "10.1.0.2:65536", "[core-1]:161", "[::1"]
+        {
+            assert!(text.parse::<DeviceAddress>().is_err(), "{text}");
         }
     }
 

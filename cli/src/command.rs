@@ -10,6 +10,7 @@ mod policy;
 mod quarantine;
 mod ruleset;
 mod signin;
+mod snmp;
 mod status;
 mod up;
 
@@ -57,6 +58,7 @@ pub fn run(arguments: Arguments, screen: Screen) -> Result<Done, Failure> {
             quarantine::run(&quarantine, &Asking::new(&global, screen)?)
         }
         Command::Ruleset(ruleset) => ruleset::run(&ruleset.command, global.output, screen),
+        Command::Snmp(snmp) => snmp::run(&snmp.command, global.output, screen),
         Command::Signin => signin::run(&Asking::new(&global, screen)?),
     }
 }

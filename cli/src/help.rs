@@ -48,6 +48,8 @@ const COMMANDS: &[(&str, &str)] = &[
     ("bailey ruleset matrix", "显示哪些地址可以向哪些地址建立哪些服务的连接"),
     ("bailey ruleset lint", "查找不起作用、相互矛盾或完全放行的规则"),
     ("bailey ruleset diff", "显示一份规则集放行而另一份不放行的报文"),
+    ("bailey snmp", "通过 SNMP 查询设备"),
+    ("bailey snmp doctor", "诊断无应答的设备，指出问题所在；有问题时以 6 退出"),
     ("bailey signin", "打印一次性登录链接，供一个浏览器使用"),
 ];
 
@@ -199,6 +201,8 @@ const ARGUMENTS: &[(&str, &str, &str)] = &[
     ("bailey ruleset diff", "addresses", "`ip addr` 或 `ip -j addr` 的输出，两者共用"),
     ("bailey ruleset diff", "routes", "`ip route`、`ip rule` 或 `ip -j route` 的输出，两者共用"),
     ("bailey ruleset diff", "hook", "只比较该路径：input、output、forward [默认：全部]"),
+    ("bailey snmp doctor", "device", "设备地址；端口不是 161 时一并给出"),
+    ("bailey snmp doctor", "credentials", "凭据文件：YAML，含团体名或 SNMPv3 用户"),
 ];
 
 /// What a value must be, by the name under which usage shows it.
@@ -221,6 +225,7 @@ const WANTED: &[(&str, &str)] = &[
     ("<URL>", "地址应写作 http://127.0.0.1:9093"),
     ("<HOST:PORT>", "地址应写作 10.1.0.1:7710"),
     ("<ADDR>", "地址应写作 127.0.0.1:7711 或 [::]:7711"),
+    ("<ADDRESS[:PORT]>", "设备应写作 10.1.0.2、10.1.0.2:161、core-1:161 或 [fd00::2]:161"),
 ];
 
 const AFTER: &str = "\
@@ -228,6 +233,7 @@ const AFTER: &str = "\
   0 完成   1 出错   2 命令行有误   3 不存在   4 无权限
   5 需要人工确认   6 有未解决的严重告警或将发生变化（使用 --exit-code 或 --dry-run 时）
   7 采集器无应答，或主机未连接
+  5 需要人工确认   6 有未解决的严重告警（使用 --exit-code 时），或设备有问题   7 采集器无应答
   `bailey check` 使用监控插件的退出码：0 OK，1 WARNING，2 CRITICAL，3 UNKNOWN";
 
 const TEMPLATE: &str = "{about-with-newline}\n用法：{usage}\n\n{all-args}{after-help}";
