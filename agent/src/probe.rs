@@ -5,7 +5,9 @@
 //! stuck holds up nobody but itself.
 
 pub mod backup;
+pub mod enforcement;
 pub mod firewall;
+pub mod flows;
 pub mod host;
 pub mod links;
 pub(crate) mod program;

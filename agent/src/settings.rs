@@ -10,6 +10,7 @@ use bailey_rules::unit::{Bytes, Period, Size};
 use bailey_rules::yaml::{self, Problem, Problems, Source, Spanned};
 use serde::Deserialize;
 
+use crate::enforce::DEFAULT_SOCKET;
 use crate::probe::Schedule;
 
 /// Where the agent keeps its state when nobody says otherwise.
@@ -40,6 +41,8 @@ pub struct Settings {
     pub state: PathBuf,
     /// The collector's address as `host:port`; without it, the one that the token named.
     pub collector: Option<String>,
+    /// The enforcer's socket, where orders are handed on. Nobody needs to listen there.
+    pub enforcer: PathBuf,
     /// How often the probes read, and for how long they may.
     pub probes: Schedules,
     /// What the backup probe looks at.
@@ -57,6 +60,7 @@ pub struct Schedules {
     firewall: Schedule,
     backup: Schedule,
     enforcement: Schedule,
+    flows: Schedule,
 }
 
 impl Schedules {
@@ -70,6 +74,7 @@ impl Schedules {
             ProbeName::Firewall => self.firewall,
             ProbeName::Backup => self.backup,
             ProbeName::Enforcement => self.enforcement,
+            ProbeName::Flows => self.flows,
         }
     }
 
@@ -83,6 +88,7 @@ impl Schedules {
             ProbeName::Firewall => self.firewall = schedule,
             ProbeName::Backup => self.backup = schedule,
             ProbeName::Enforcement => self.enforcement = schedule,
+            ProbeName::Flows => self.flows = schedule,
         }
         self
     }
@@ -101,6 +107,7 @@ impl Default for Schedules {
             firewall: every(60, 20),
             backup: every(60, 120),
             enforcement: every(60, 20),
+            flows: every(60, 20),
         }
     }
 }
@@ -190,6 +197,7 @@ impl Settings {
         Self {
             state,
             collector: None,
+            enforcer: PathBuf::from(DEFAULT_SOCKET),
             probes: Schedules::default(),
             backup: Backup { drop_directory, repositories: Vec::new() },
             spool: SpoolBounds::default(),
@@ -244,6 +252,7 @@ fn nothing_but_comments(text: &str) -> bool {
 struct Written {
     state: Option<Spanned<String>>,
     collector: Option<Spanned<String>>,
+    enforcer: Option<Spanned<String>>,
     probes: WrittenProbes,
     backup: WrittenBackup,
     spool: WrittenSpool,
@@ -258,6 +267,7 @@ struct WrittenProbes {
     firewall: WrittenSchedule,
     backup: WrittenSchedule,
     enforcement: WrittenSchedule,
+    flows: WrittenSchedule,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -304,7 +314,11 @@ impl Reader<'_> {
             state.map(Path::to_owned).or(named).unwrap_or_else(|| PathBuf::from(DEFAULT_STATE));
         let mut settings = Settings::in_folder(state);
         settings.collector = written.collector.as_ref().and_then(|text| self.address(text));
-        let WrittenProbes { host, system, links, firewall, backup, enforcement } = written.probes;
+        if let Some(socket) = written.enforcer.as_ref().and_then(|path| self.absolute(path)) {
+            settings.enforcer = socket;
+        }
+        let WrittenProbes { host, system, links, firewall, backup, enforcement, flows } =
+            written.probes;
         for (probe, schedule) in [
             (ProbeName::Host, host),
             (ProbeName::System, system),
@@ -312,6 +326,7 @@ impl Reader<'_> {
             (ProbeName::Firewall, firewall),
             (ProbeName::Backup, backup),
             (ProbeName::Enforcement, enforcement),
+            (ProbeName::Flows, flows),
         ] {
             let schedule = self.schedule(&schedule, settings.probes.of(probe));
             settings.probes = settings.probes.with(probe, schedule);

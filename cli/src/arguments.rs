@@ -2,11 +2,14 @@
 //! [`crate::help`].
 
 use std::ffi::OsString;
-use std::net::SocketAddr;
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU64;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
+use bailey_collector::poll::snmp;
 use bailey_collector::settings::{DialAddress, Endpoint};
 use bailey_rules::name::{HostName, ZoneName};
 use bailey_rules::text::Lang;
@@ -25,7 +28,7 @@ const AFTER: &str = "\
 Exit codes:
   0 done   1 error   2 wrong command line   3 not found   4 denied
   5 a person must confirm   6 critical findings are open, or something would change (with --exit-code
-  or --dry-run)   7 no collector answers, or the host is not connected
+  or --dry-run), or a device has a fault   7 no collector answers, or the host is not connected
   `bailey check` ends with the codes of monitoring plugins: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN";
 
 /// Bailey watches the hosts of a site and the isolation of its networks.
@@ -53,7 +56,7 @@ pub struct Arguments {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = GLOBAL)]
 pub struct Global {
-    /// Print a table, or the collector's answer as JSON: table, json [default: table]
+    /// Print a table, or an answer as JSON, spread out or one a line: table, json, ndjson [default: table]
     #[arg(
         short,
         long,
@@ -95,8 +98,10 @@ pub struct Global {
 pub enum Format {
     /// For people.
     Table,
-    /// For programs: the collector's answer, with its `schema`.
+    /// For programs: the answer, with its `schema`.
     Json,
+    /// For programs: each answer on a line of its own.
+    Ndjson,
 }
 
 /// A language as the command line names it.
@@ -137,6 +142,10 @@ pub enum Command {
     Policy(PolicyVerb),
     /// Cut a host off but for its management, or let it back
     Quarantine(Quarantine),
+    /// Ask what packet filters do, from what kernels printed
+    Ruleset(RulesetVerb),
+    /// Ask a device by SNMP
+    Snmp(SnmpVerb),
     /// Print a link that signs one browser in, once
     Signin,
 }
@@ -328,6 +337,10 @@ pub enum PolicyCommand {
     Pushes(OnePush),
     /// Stop the push that runs, or else push the policy that was in force before
     Rollback(Rollback),
+    /// Show what pushing a policy would change, what it would cut, and whom it would lock out
+    Plan(Plan),
+    /// Print the JSON Schema of the policy file, for editors
+    Schema,
 }
 
 /// One policy file.
@@ -515,6 +528,230 @@ pub enum Until {
     For(Duration),
 }
 
+/// Arguments of `policy plan`.
+#[derive(Debug, Clone, Args)]
+pub struct Plan {
+    /// The policy file
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Only this host; may be given more than once
+    #[arg(long, value_name = "HOST")]
+    pub host: Vec<HostName>,
+    /// Compare with this file, and ask no collector [default: the policy pushed last]
+    #[arg(long, value_name = "OLD")]
+    pub against: Option<PathBuf>,
+    /// End with 6 when something changes
+    #[arg(long)]
+    pub exit_code: bool,
+}
+
+/// Arguments of `ruleset`.
+#[derive(Debug, Clone, Args)]
+pub struct RulesetVerb {
+    /// What to ask.
+    #[command(subcommand)]
+    pub command: RulesetCommand,
+}
+
+/// The commands under `ruleset`.
+#[derive(Debug, Clone, Subcommand)]
+pub enum RulesetCommand {
+    /// Follow packets through the filters and say what becomes of them
+    Trace(Trace),
+    /// Show which addresses may open which service to which
+    Matrix(Matrix),
+    /// Find rules that do nothing, contradict others, or open everything
+    Lint(Lint),
+    /// Show which packets one ruleset lets through and another does not
+    Diff(RulesetDiff),
+}
+
+/// What a kernel printed. All files are of one kernel.
+#[derive(Debug, Clone, Args)]
+pub struct Listings {
+    /// What `nft -j list ruleset` printed; - is standard input
+    #[arg(long, value_name = "FILE")]
+    pub nft_json: Vec<PathBuf>,
+    /// What iptables-save or ip6tables-save printed; may be given several times
+    #[arg(long, value_name = "FILE")]
+    pub iptables_save: Vec<PathBuf>,
+    /// What `ip address` printed, as text or as JSON
+    #[arg(long, value_name = "FILE")]
+    pub addresses: Vec<PathBuf>,
+    /// What `ip route`, `ip -6 route` or `ip rule` printed; may be given several times
+    #[arg(long, value_name = "FILE")]
+    pub routes: Vec<PathBuf>,
+}
+
+/// Which way packets take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Way {
+    /// To the host.
+    Input,
+    /// From the host.
+    Output,
+    /// Through the host.
+    Forward,
+}
+
+/// Arguments of `ruleset trace`.
+#[derive(Debug, Clone, Args)]
+pub struct Trace {
+    /// Where one packet comes from: 10.1.7.20 or 10.1.7.20:40000
+    #[arg(value_name = "SRC", requires = "dst", conflicts_with = "packets")]
+    pub src: Option<String>,
+    /// Where it goes: 10.1.2.10:443/tcp, [fd00:1::5]:53/udp or 10.1.2.10/icmp
+    #[arg(value_name = "DST")]
+    pub dst: Option<String>,
+    /// What the kernel printed.
+    #[command(flatten)]
+    pub listings: Listings,
+    /// The way of the packets: input, output, forward
+    #[arg(long, value_name = "HOOK", hide_possible_values = true)]
+    pub hook: Way,
+    /// Many packets, one JSON object a line; - is standard input
+    #[arg(long, value_name = "FILE", required_unless_present = "src")]
+    pub packets: Option<PathBuf>,
+    /// The interface that one packet comes in by
+    #[arg(long, value_name = "NAME", conflicts_with = "packets")]
+    pub iif: Option<String>,
+    /// The interface that it goes out by
+    #[arg(long, value_name = "NAME", conflicts_with = "packets")]
+    pub oif: Option<String>,
+    /// What connection tracking says of it: new, established, related, invalid, untracked [default: new]
+    #[arg(long, value_name = "STATE", conflicts_with = "packets")]
+    pub ct_state: Option<String>,
+    /// Its TCP flags, such as syn,ack [default: syn where it is new]
+    #[arg(long, value_name = "FLAGS", conflicts_with = "packets")]
+    pub tcp_flags: Option<String>,
+    /// Its ICMP type, such as echo-request or 3/1
+    #[arg(long, value_name = "TYPE", conflicts_with = "packets")]
+    pub icmp_type: Option<String>,
+    /// Its sender on the wire
+    #[arg(long, value_name = "MAC", conflicts_with = "packets")]
+    pub mac: Option<String>,
+}
+
+/// Arguments of `ruleset matrix`.
+#[derive(Debug, Clone, Args)]
+pub struct Matrix {
+    /// What the kernel printed.
+    #[command(flatten)]
+    pub listings: Listings,
+    /// The packets' way: input, output, forward
+    #[arg(long, value_name = "HOOK", hide_possible_values = true)]
+    pub hook: Way,
+}
+
+/// Arguments of `ruleset lint`.
+#[derive(Debug, Clone, Args)]
+pub struct Lint {
+    /// What the kernel printed.
+    #[command(flatten)]
+    pub listings: Listings,
+    /// Only rules on this way: input, output, forward [default: all]
+    #[arg(long, value_name = "HOOK", hide_possible_values = true)]
+    pub hook: Option<Way>,
+    /// End with 6 when something is odd
+    #[arg(long)]
+    pub exit_code: bool,
+}
+
+/// Arguments of `ruleset diff`.
+#[derive(Debug, Clone, Args)]
+pub struct RulesetDiff {
+    /// The ruleset as it was: output of `nft -j list ruleset` or of `iptables-save`
+    #[arg(value_name = "A")]
+    pub old: PathBuf,
+    /// The ruleset to compare it with
+    #[arg(value_name = "B")]
+    pub new: PathBuf,
+    /// What `ip addr` printed, or `ip -j addr`, on both
+    #[arg(long, value_name = "FILE")]
+    pub addresses: Vec<PathBuf>,
+    /// What `ip route` or `ip rule` printed, or `ip -j route`, on both
+    #[arg(long, value_name = "FILE")]
+    pub routes: Vec<PathBuf>,
+    /// Only this way: input, output, forward [default: all]
+    #[arg(long, value_name = "HOOK", hide_possible_values = true)]
+    pub hook: Option<Way>,
+}
+
+/// Arguments of `snmp`.
+#[derive(Debug, Clone, Args)]
+pub struct SnmpVerb {
+    /// What to do with it.
+    #[command(subcommand)]
+    pub command: SnmpCommand,
+}
+
+/// The commands under `snmp`.
+#[derive(Debug, Clone, Subcommand)]
+pub enum SnmpCommand {
+    /// Say what is wrong with a device that does not answer; ends with 6 when something is
+    Doctor(OneDevice),
+}
+
+/// One device, and how it wants to be asked.
+#[derive(Debug, Clone, Args)]
+pub struct OneDevice {
+    /// The device's address, and its port if it is not 161
+    #[arg(value_name = "ADDRESS[:PORT]")]
+    pub device: DeviceAddress,
+    /// The credentials: YAML with a community, or with a user of SNMPv3
+    #[arg(long, value_name = "FILE")]
+    pub credentials: PathBuf,
+}
+
+/// Where a device is asked: an IP address or a host name, and a port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceAddress {
+    /// The address or name, without brackets.
+    pub host: String,
+    /// The UDP port.
+    pub port: u16,
+}
+
+impl fmt::Display for DeviceAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.host.contains(':') {
+            true => write!(f, "[{}]:{}", self.host, self.port),
+            false => write!(f, "{}:{}", self.host, self.port),
+        }
+    }
+}
+
+impl FromStr for DeviceAddress {
+    type Err = &'static str;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const WRONG: &str = "write it as 10.1.0.2, 10.1.0.2:161, core-1:161 or [fd00::2]:161";
+        let (host, port) = match text.strip_prefix('[') {
+            Some(rest) => {
+                let (host, port) = rest.split_once(']').ok_or(WRONG)?;
+                host.parse::<Ipv6Addr>().map_err(|_| WRONG)?;
+                match port {
+                    "" => (host, None),
+                    port => (host, Some(port.strip_prefix(':').ok_or(WRONG)?)),
+                }
+            }
+            None if text.parse::<Ipv6Addr>().is_ok() => (text, None),
+            None => match text.split_once(':') {
+                Some((host, port)) => (host, Some(port)),
+                None => (text, None),
+            },
+        };
+        let is_address = host.parse::<IpAddr>().is_ok();
+        if !is_address && host.to_ascii_lowercase().parse::<HostName>().is_err() {
+            return Err(WRONG);
+        }
+        let port = match port {
+            None => snmp::udp::PORT,
+            Some(port) => port.parse().ok().filter(|port| *port != 0).ok_or(WRONG)?,
+        };
+        Ok(Self { host: host.to_owned(), port })
+    }
+}
+
 /// Arguments of `enroll token`.
 #[derive(Debug, Clone, Args)]
 pub struct Token {
@@ -580,6 +817,26 @@ mod tests {
         assert_eq!(until("4 h"), Ok(Until::For(Duration::from_hours(4))));
         for text in ["", "tomorrow", "2026-11-26", "08:00"] {
             assert!(until(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_device_is_named_by_address_or_name_with_or_without_its_port() {
+        for (text, host, port) in [
+            ("10.1.0.2", "10.1.0.2", 161),
+            ("10.1.0.2:1161", "10.1.0.2", 1161),
+            ("fd00::2", "fd00::2", 161),
+            ("[fd00::2]:1161", "fd00::2", 1161),
+            ("[fd00::2]", "fd00::2", 161),
+            ("core-1.inner:162", "core-1.inner", 162),
+        ] {
+            let read = text.parse::<DeviceAddress>();
+            assert_eq!(read, Ok(DeviceAddress { host: host.to_owned(), port }), "{text}");
+        }
+        for text in
+            ["", ":161", "10.1.0.2:", "10.1.0.2:0", "10.1.0.2:65536", "[core-1]:161", "[::1"]
+        {
+            assert!(text.parse::<DeviceAddress>().is_err(), "{text}");
         }
     }
 

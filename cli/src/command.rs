@@ -8,7 +8,9 @@ mod enroll;
 mod hosts;
 mod policy;
 mod quarantine;
+mod ruleset;
 mod signin;
+mod snmp;
 mod status;
 mod up;
 
@@ -55,6 +57,8 @@ pub fn run(arguments: Arguments, screen: Screen) -> Result<Done, Failure> {
         Command::Quarantine(quarantine) => {
             quarantine::run(&quarantine, &Asking::new(&global, screen)?)
         }
+        Command::Ruleset(ruleset) => ruleset::run(&ruleset.command, global.output, screen),
+        Command::Snmp(snmp) => snmp::run(&snmp.command, global.output, screen),
         Command::Signin => signin::run(&Asking::new(&global, screen)?),
     }
 }
@@ -120,7 +124,7 @@ impl Asking {
         table: impl FnOnce(&T, Screen) -> String,
     ) -> Result<Done, Failure> {
         match self.format {
-            Format::Json => Ok(Done::said(json(answer))),
+            Format::Json | Format::Ndjson => Ok(Done::said(json(answer, self.format))),
             Format::Table => Ok(Done::said(table(&read(answer)?, self.screen))),
         }
     }
@@ -136,9 +140,12 @@ fn read<T: DeserializeOwned>(answer: &Value) -> Result<T, Failure> {
     })
 }
 
-/// An answer for programs.
-fn json(answer: &Value) -> String {
-    format!("{answer:#}\n")
+/// An answer for programs: spread out, or on one line.
+fn json(answer: &Value, format: Format) -> String {
+    match format {
+        Format::Ndjson => format!("{answer}\n"),
+        Format::Json | Format::Table => format!("{answer:#}\n"),
+    }
 }
 
 /// The address of a host's answer.

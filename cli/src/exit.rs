@@ -19,7 +19,8 @@ pub enum Exit {
     Denied,
     /// A person must confirm it first.
     NeedsConfirmation,
-    /// With `--exit-code`: a critical finding is open. With `--dry-run`: something would change.
+    /// With `--exit-code`: a critical finding is open. With `--dry-run`: something would change. Of
+    /// `snmp doctor`: the device has a fault.
     Findings,
     /// No collector answers, or the one host that something is for is not connected to it.
     Unreachable,

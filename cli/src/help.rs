@@ -40,13 +40,22 @@ const COMMANDS: &[(&str, &str)] = &[
     ("bailey policy cancel", "停止下发；尚未确认的主机自动恢复原规则集"),
     ("bailey policy pushes", "列出历次下发，或显示其中一次"),
     ("bailey policy rollback", "停止进行中的下发；没有时重新下发之前的策略"),
+    ("bailey policy plan", "显示下发策略将带来的变化、将切断的连接，以及可能失去管理的主机"),
+    ("bailey policy schema", "打印策略文件的 JSON Schema，供编辑器使用"),
     ("bailey quarantine", "隔离一台主机，仅保留其管理通道，或解除隔离"),
+    ("bailey ruleset", "根据内核导出的内容，查询包过滤规则的作用"),
+    ("bailey ruleset trace", "让报文逐条经过过滤规则，给出其结果"),
+    ("bailey ruleset matrix", "显示哪些地址可以向哪些地址建立哪些服务的连接"),
+    ("bailey ruleset lint", "查找不起作用、相互矛盾或完全放行的规则"),
+    ("bailey ruleset diff", "显示一份规则集放行而另一份不放行的报文"),
+    ("bailey snmp", "通过 SNMP 查询设备"),
+    ("bailey snmp doctor", "诊断无应答的设备，指出问题所在；有问题时以 6 退出"),
     ("bailey signin", "打印一次性登录链接，供一个浏览器使用"),
 ];
 
 /// What each argument is, by the path of its command.
 const ARGUMENTS: &[(&str, &str, &str)] = &[
-    ("bailey", "output", "输出表格，或采集器返回的 JSON：table、json [默认：table]"),
+    ("bailey", "output", "输出表格，或 JSON（展开或每行一个）：table、json、ndjson [默认：table]"),
     ("bailey", "lang", "使用英文或中文：en、zh [默认：按系统语言环境]"),
     ("bailey", "state", "采集器的状态目录 [默认：用户数据目录下的 bailey]"),
     ("bailey", "url", "访问另一台机器上采集器的网页地址；须同时给出 --ca-file 和 --token-file"),
@@ -142,12 +151,72 @@ const ARGUMENTS: &[(&str, &str, &str)] = &[
     ("bailey quarantine", "policy", "规定隔离主机可保留哪些通信的策略文件 [默认：最近下发的策略]"),
     ("bailey quarantine", "no_wait", "只打印下发编号，不等待结束"),
     ("bailey quarantine", "yes", "不再询问"),
+    ("bailey policy plan", "file", "策略文件"),
+    ("bailey policy plan", "host", "只看该主机；可多次给出"),
+    ("bailey policy plan", "against", "与此文件比较，不访问采集器 [默认：最近一次下发的策略]"),
+    ("bailey policy plan", "exit_code", "有变化时以 6 退出"),
+    ("bailey ruleset trace", "src", "单个报文的来源：10.1.7.20 或 10.1.7.20:40000"),
+    (
+        "bailey ruleset trace",
+        "dst",
+        "其目的：10.1.2.10:443/tcp、[fd00:1::5]:53/udp 或 10.1.2.10/icmp",
+    ),
+    ("bailey ruleset trace", "nft_json", "`nft -j list ruleset` 的输出；- 表示标准输入"),
+    ("bailey ruleset trace", "iptables_save", "iptables-save 或 ip6tables-save 的输出；可多次给出"),
+    ("bailey ruleset trace", "addresses", "`ip address` 的输出，文本或 JSON"),
+    ("bailey ruleset trace", "routes", "`ip route`、`ip -6 route` 或 `ip rule` 的输出；可多次给出"),
+    ("bailey ruleset trace", "hook", "报文的走向：input、output、forward"),
+    ("bailey ruleset trace", "packets", "多个报文，每行一个 JSON 对象；- 表示标准输入"),
+    ("bailey ruleset trace", "iif", "单个报文进入的接口"),
+    ("bailey ruleset trace", "oif", "其离开的接口"),
+    (
+        "bailey ruleset trace",
+        "ct_state",
+        "连接跟踪对它的判断：new、established、related、invalid、untracked [默认：new]",
+    ),
+    ("bailey ruleset trace", "tcp_flags", "其 TCP 标志，例如 syn,ack [默认：新连接为 syn]"),
+    ("bailey ruleset trace", "icmp_type", "其 ICMP 类型，例如 echo-request 或 3/1"),
+    ("bailey ruleset trace", "mac", "其链路层发送者"),
+    ("bailey ruleset matrix", "nft_json", "`nft -j list ruleset` 的输出；可多次给出"),
+    (
+        "bailey ruleset matrix",
+        "iptables_save",
+        "`iptables-save`、`ip6tables-save` 及其 legacy 版本的输出；可多次给出",
+    ),
+    ("bailey ruleset matrix", "addresses", "`ip addr` 或 `ip -j addr` 的输出"),
+    ("bailey ruleset matrix", "routes", "`ip route`、`ip rule` 或 `ip -j route` 的输出"),
+    ("bailey ruleset matrix", "hook", "报文的路径：input、output、forward"),
+    ("bailey ruleset lint", "nft_json", "`nft -j list ruleset` 的输出；可多次给出"),
+    (
+        "bailey ruleset lint",
+        "iptables_save",
+        "`iptables-save`、`ip6tables-save` 及其 legacy 版本的输出；可多次给出",
+    ),
+    ("bailey ruleset lint", "addresses", "`ip addr` 或 `ip -j addr` 的输出"),
+    ("bailey ruleset lint", "routes", "`ip route`、`ip rule` 或 `ip -j route` 的输出"),
+    ("bailey ruleset lint", "hook", "只检查该路径上的规则：input、output、forward [默认：全部]"),
+    ("bailey ruleset lint", "exit_code", "发现问题时以 6 退出"),
+    ("bailey ruleset diff", "old", "原规则集：`nft -j list ruleset` 或 `iptables-save` 的输出"),
+    ("bailey ruleset diff", "new", "与之比较的规则集"),
+    ("bailey ruleset diff", "addresses", "`ip addr` 或 `ip -j addr` 的输出，两者共用"),
+    ("bailey ruleset diff", "routes", "`ip route`、`ip rule` 或 `ip -j route` 的输出，两者共用"),
+    ("bailey ruleset diff", "hook", "只比较该路径：input、output、forward [默认：全部]"),
+    ("bailey snmp doctor", "device", "设备地址；端口不是 161 时一并给出"),
+    ("bailey snmp doctor", "credentials", "凭据文件：YAML，含团体名或 SNMPv3 用户"),
 ];
 
 /// What a value must be, by the name under which usage shows it.
 const WANTED: &[(&str, &str)] = &[
     ("<HOST>", "主机名由 a-z、0-9、-、_ 和 . 组成，各段以字母或数字开头和结尾，最长 253 个字符"),
     ("<ZONE>", "安全域名由 a-z、0-9、- 和 _ 组成，以字母或数字开头和结尾，最长 63 个字符"),
+    ("<SRC>", "来源应写作 10.1.7.20 或 10.1.7.20:40000"),
+    ("<DST>", "目的应写作 10.1.2.10:443/tcp"),
+    ("<HOOK>", "走向应为 input、output 或 forward"),
+    ("<NAME>", "接口名最长 15 个字符"),
+    ("<STATE>", "状态应为 new、established、related、invalid 或 untracked"),
+    ("<FLAGS>", "TCP 标志应写作 syn,ack"),
+    ("<TYPE>", "ICMP 类型应写作 echo-request 或 3/1"),
+    ("<MAC>", "硬件地址应写作 02:00:00:00:00:01"),
     ("<TIME>", "时间应写作 10m、30 s 或 2 h"),
     ("<DEMO>", "演示的名称由小写字母和数字组成，以字母开头，最长 16 个字符"),
     ("<WHEN>", "时间应写作 2026-11-26T08:00:00+08:00 或 4 h"),
@@ -156,6 +225,7 @@ const WANTED: &[(&str, &str)] = &[
     ("<URL>", "地址应写作 http://127.0.0.1:9093"),
     ("<HOST:PORT>", "地址应写作 10.1.0.1:7710"),
     ("<ADDR>", "地址应写作 127.0.0.1:7711 或 [::]:7711"),
+    ("<ADDRESS[:PORT]>", "设备应写作 10.1.0.2、10.1.0.2:161、core-1:161 或 [fd00::2]:161"),
 ];
 
 const AFTER: &str = "\
@@ -163,6 +233,7 @@ const AFTER: &str = "\
   0 完成   1 出错   2 命令行有误   3 不存在   4 无权限
   5 需要人工确认   6 有未解决的严重告警或将发生变化（使用 --exit-code 或 --dry-run 时）
   7 采集器无应答，或主机未连接
+  5 需要人工确认   6 有未解决的严重告警（使用 --exit-code 时），或设备有问题   7 采集器无应答
   `bailey check` 使用监控插件的退出码：0 OK，1 WARNING，2 CRITICAL，3 UNKNOWN";
 
 const TEMPLATE: &str = "{about-with-newline}\n用法：{usage}\n\n{all-args}{after-help}";

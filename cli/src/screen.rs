@@ -153,6 +153,11 @@ impl Table {
         self.rows.push(cells.into());
     }
 
+    /// Adds a row of as many cells as there are.
+    pub fn row_of(&mut self, cells: impl IntoIterator<Item = Cell>) {
+        self.rows.push(cells.into_iter().collect());
+    }
+
     /// The table as lines, each ended; nothing is padded after the last cell.
     #[must_use]
     pub fn render(&self) -> String {

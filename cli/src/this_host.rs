@@ -7,6 +7,7 @@ use bailey_rules::policy;
 use ipnet::IpNet;
 use nix::ifaddrs::{InterfaceAddress, getifaddrs};
 use nix::net::if_::InterfaceFlags;
+use nix::sys::socket::SockaddrStorage;
 
 /// Beginnings of the names that container and virtual machine managers give to the bridges and
 /// cables of their own private networks. Those networks exist on this machine only.
@@ -75,6 +76,26 @@ pub fn networks() -> nix::Result<Vec<IpNet>> {
     Ok(found)
 }
 
+/// The addresses of this machine from which others can be reached; none where the system cannot list
+/// them (getifaddrs(3)).
+#[must_use]
+pub fn addresses() -> Vec<IpAddr> {
+    let mut found: Vec<IpAddr> = getifaddrs()
+        .into_iter()
+        .flatten()
+        .filter_map(|link| ip(link.address.as_ref()?))
+        .filter(|address| policy::counts(*address))
+        .collect();
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
+fn ip(address: &SockaddrStorage) -> Option<IpAddr> {
+    let v4 = address.as_sockaddr_in().map(|v4| v4.ip().into());
+    v4.or_else(|| address.as_sockaddr_in6().map(|v6| v6.ip().into()))
+}
+
 fn network(link: &InterfaceAddress) -> Option<IpNet> {
     let leads_elsewhere = InterfaceFlags::IFF_LOOPBACK | InterfaceFlags::IFF_POINTOPOINT;
     let left_out = !link.flags.contains(InterfaceFlags::IFF_UP)
@@ -83,10 +104,6 @@ fn network(link: &InterfaceAddress) -> Option<IpNet> {
     if left_out {
         return None;
     }
-    let ip = |address: &nix::sys::socket::SockaddrStorage| -> Option<IpAddr> {
-        let v4 = address.as_sockaddr_in().map(|v4| v4.ip().into());
-        v4.or_else(|| address.as_sockaddr_in6().map(|v6| v6.ip().into()))
-    };
     let address = ip(link.address.as_ref()?)?;
     let mask = ip(link.netmask.as_ref()?)?;
     policy::counts(address).then(|| IpNet::with_netmask(address, mask).ok())?.map(|net| net.trunc())

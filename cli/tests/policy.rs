@@ -109,3 +109,32 @@ fn a_difference_is_connections_that_open_and_close() {
     let nobody = bailey(folder.path(), "policy diff old.yaml new.yaml --host nobody");
     assert_eq!(nobody.status.code(), Some(3));
 }
+
+#[test]
+fn a_plan_against_a_file_asks_nobody_and_tells_programs_whether_something_changes() {
+    let folder = folder();
+    let line = "-o json policy plan new.yaml --against old.yaml --host mail-out --exit-code";
+    let differs = bailey(folder.path(), line);
+    assert_eq!(differs.status.code(), Some(6), "{differs:?}");
+    let json: serde_json::Value = serde_json::from_slice(&differs.stdout).unwrap();
+    assert_eq!((&json["schema"], &json["against"]), (&1.into(), &"old.yaml".into()));
+    let host = &json["hosts"][0];
+    assert_eq!((&host["host"], &host["mode"]["to"]), (&"mail-out".into(), &"enforce".into()));
+    assert!(host["removed"].as_array().is_some_and(|removed| !removed.is_empty()), "{host}");
+    let same =
+        bailey(folder.path(), "--lang zh policy plan old.yaml --against old.yaml --exit-code");
+    assert_eq!(same.status.code(), Some(0), "{same:?}");
+    assert!(said(&same.stdout).contains("计划：0 台主机有变化，27 台不变"), "{same:?}");
+    let nobody = bailey(folder.path(), "policy plan new.yaml --against old.yaml --host nobody");
+    assert_eq!(nobody.status.code(), Some(3));
+    let unasked = bailey(folder.path(), "policy plan new.yaml");
+    assert_eq!(unasked.status.code(), Some(7), "without a file the collector is asked");
+}
+
+#[test]
+fn the_schema_of_the_policy_file_is_printed_as_it_is_shipped() {
+    let folder = folder();
+    let printed = bailey(folder.path(), "policy schema");
+    assert_eq!(printed.status.code(), Some(0));
+    assert_eq!(said(&printed.stdout), bailey_rules::policy::SCHEMA);
+}

@@ -17,7 +17,7 @@ use bailey_rules::digest::FactDigest;
 use bailey_rules::fact::enforcement::{Enforcement, OrderRef};
 use bailey_rules::fact::{Fact, FactKey};
 use bailey_rules::host::{
-    ApplyError, FactSet, HeldProbe, HostView, MAX_GAPS, MAX_INTERVAL, Session,
+    ApplyError, Connection, FactSet, HeldProbe, HostView, MAX_GAPS, MAX_INTERVAL, Pushed, Session,
 };
 use bailey_rules::name::{BootId, HostKey, HostName, ZoneName};
 use bailey_rules::report::{Gap, LossReason, Place};
@@ -275,6 +275,7 @@ impl Host {
                 last_report_at: None,
                 interval: FIRST_INTERVAL,
                 connected: false,
+                connection: None,
                 goodbye_at: None,
                 clock_ahead_millis: None,
                 certificate_ends: identity.certificate_ends,
@@ -443,12 +444,24 @@ impl Host {
         Some(Begun { session, replaced, acknowledged, event })
     }
 
+    /// Notes over which connection a session is open.
+    pub(crate) fn is_open_over(self: &Arc<Self>, session: u64, connection: Connection) {
+        let mut held = self.held();
+        if held.live.as_ref().is_some_and(|live| live.session == session) {
+            Arc::make_mut(&mut held.view).session.connection = Some(connection);
+            drop(held);
+            self.touch();
+        }
+    }
+
     /// Ends a session; nothing happens when another one has taken its place.
     pub(crate) fn end(self: &Arc<Self>, session: u64) {
         let mut held = self.held();
         if held.live.as_ref().is_some_and(|live| live.session == session) {
             held.live = None;
-            Arc::make_mut(&mut held.view).session.connected = false;
+            let session_view = &mut Arc::make_mut(&mut held.view).session;
+            session_view.connected = false;
+            session_view.connection = None;
             drop(held);
             self.touch();
         }
@@ -473,8 +486,8 @@ impl Host {
     }
 
     /// Notes which ruleset the host was pushed last.
-    pub(crate) fn set_pushed(self: &Arc<Self>, order: OrderRef) {
-        Arc::make_mut(&mut self.held().view).pushed = Some(order);
+    pub(crate) fn set_pushed(self: &Arc<Self>, pushed: Option<Pushed>) {
+        Arc::make_mut(&mut self.held().view).pushed = pushed;
         self.touch();
     }
 

@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use bailey_rules::host::Connection;
 use bailey_wire::MAX_MESSAGE;
 use bailey_wire::identity::{Certificate, host_key_of};
 use bailey_wire::v1::enrolment_server::EnrolmentServer;
@@ -278,13 +279,20 @@ impl Shared {
         host: Arc<Host>,
         certificate: CertificateDer<'static>,
     ) {
-        let Ok(peer) = stream.get_ref().0.peer_addr() else { return };
+        let socket = stream.get_ref().0;
+        let (Ok(peer), Ok(local)) = (socket.peer_addr(), socket.local_addr()) else { return };
+        let connection = Connection { from: peer, to: local };
         let Ok(about) = Certificate::read(&certificate) else { return };
         let _open = Level::up(&self.counters().agents_connected);
         let cut = CancellationToken::new();
         let _cut_at_end = cut.clone().drop_guard();
-        let (service, begun) =
-            uplink::Service::new(Arc::clone(self), Arc::clone(&host), certificate, peer, &cut);
+        let (service, begun) = uplink::Service::new(
+            Arc::clone(self),
+            Arc::clone(&host),
+            certificate,
+            connection,
+            &cut,
+        );
         let server = UplinkServer::new(service)
             .max_decoding_message_size(MAX_MESSAGE)
             .max_encoding_message_size(MAX_MESSAGE);

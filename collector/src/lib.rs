@@ -8,6 +8,7 @@
 //! - [`push`]: orders to hosts.
 //! - [`alerts`]: findings to Alertmanager; [`web`] and [`metrics`]: everything to people and
 //!   Prometheus.
+//! - [`poll`]: devices without an agent, asked by SNMP.
 //! - [`watch`]: the policy and rule files, read again when they change.
 //!
 //! It never knows the agent: what they share is `wire`.
@@ -24,6 +25,7 @@ pub mod journal;
 pub mod judging;
 pub mod metrics;
 mod numbering;
+pub mod poll;
 pub mod push;
 mod quota;
 pub mod settings;

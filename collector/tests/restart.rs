@@ -72,6 +72,7 @@ fn a_collector_that_fell_comes_to_the_same_state_and_asks_for_nothing_twice() {
         assert_eq!(after.key, before.key);
         let without_connection = bailey_rules::host::Session {
             connected: false,
+            connection: None,
             clock_ahead_millis: after.session.clock_ahead_millis,
             ..before.session.clone()
         };

@@ -18,6 +18,11 @@ use self::set::{Family, Sets};
 use crate::name::{HostName, ZoneName};
 use crate::policy::{Addresses, Mode, OnDrift, Origin, Party, Permit, Policy, Service};
 
+/// The counter of what the policy does not let through, in a table that drops it.
+pub const DROPPED: &str = "dropped";
+/// The counter of what the policy does not let through, in a table that only observes.
+pub const WOULD_DROP: &str = "would-drop";
+
 /// At most so many refused packets a second go to the kernel's log.
 const LOGGED_A_SECOND: u32 = 10;
 /// At most so many at once.
@@ -130,6 +135,19 @@ impl<'a> Place<'a> {
         Self { zone, addresses, zones, forwards, permits }
     }
 
+    /// The other ends of the permits that the host is at an end of, each once: many permits share one.
+    fn partners(&self) -> Vec<&Addresses> {
+        let mut partners: BTreeMap<*const Addresses, &Addresses> = BTreeMap::new();
+        for permit in &self.permits {
+            for (own, other) in [(&permit.from, &permit.to), (&permit.to, &permit.from)] {
+                if own.meets(&self.addresses) {
+                    partners.insert(Arc::as_ptr(other), other);
+                }
+            }
+        }
+        partners.into_values().collect()
+    }
+
     /// Whether packets in the direction of a permit pass here.
     fn concerns(&self, permit: &Permit, hook: Hook, way: Way) -> bool {
         let (from, to) = match way {
@@ -216,8 +234,8 @@ struct Table<'a> {
 impl<'a> Table<'a> {
     fn new(policy: &'a Policy, file: &'a str, mode: Mode) -> Self {
         let counters = [match mode {
-            Mode::Observe => "would-drop".to_owned(),
-            Mode::Enforce => "dropped".to_owned(),
+            Mode::Observe => WOULD_DROP.to_owned(),
+            Mode::Enforce => DROPPED.to_owned(),
         }];
         Self {
             policy,
@@ -276,12 +294,9 @@ impl<'a> Table<'a> {
         };
         let mut rules = Vec::new();
         if hook != Hook::Forward {
+            let partners = place.partners();
             let foreign = all_of(&|zone, all| {
-                !place.zones.contains(&zone)
-                    && !place.permits.iter().any(|permit| {
-                        let leaves = permit.from.meets(&place.addresses) && permit.to.meets(all);
-                        leaves || permit.to.meets(&place.addresses) && permit.from.meets(all)
-                    })
+                !place.zones.contains(&zone) && !partners.iter().any(|partner| partner.meets(all))
             });
             self.sets.call(&foreign, "foreign");
             let end = if hook == Hook::Input { "saddr" } else { "daddr" };
@@ -374,8 +389,8 @@ impl<'a> Table<'a> {
 
     fn text(&self, title: &str) -> String {
         let (counter, verdict, said) = match self.mode {
-            Mode::Observe => ("would-drop", "accept", "bailey would drop: "),
-            Mode::Enforce => ("dropped", "drop", "bailey drop: "),
+            Mode::Observe => (WOULD_DROP, "accept", "bailey would drop: "),
+            Mode::Enforce => (DROPPED, "drop", "bailey drop: "),
         };
         let mut out = format!("table inet bailey {{\n\tcomment \"{title}\"\n\n");
         for counter in &self.counters {

@@ -3,6 +3,7 @@
 pub mod backup;
 pub mod enforcement;
 pub mod firewall;
+pub mod flows;
 pub mod host;
 pub mod links;
 
@@ -34,12 +35,21 @@ pub enum ProbeName {
     Backup,
     /// What the host enforces by order of the security role.
     Enforcement,
+    /// Connections that were opened, as connection tracking saw them.
+    Flows,
 }
 
 impl ProbeName {
     /// Every probe, in the order of the screens.
-    pub const ALL: [Self; 6] =
-        [Self::Host, Self::System, Self::Links, Self::Firewall, Self::Backup, Self::Enforcement];
+    pub const ALL: [Self; 7] = [
+        Self::Host,
+        Self::System,
+        Self::Links,
+        Self::Firewall,
+        Self::Backup,
+        Self::Enforcement,
+        Self::Flows,
+    ];
 
     /// The name in settings, metrics and on screen.
     #[must_use]
@@ -51,6 +61,7 @@ impl ProbeName {
             Self::Firewall => "firewall",
             Self::Backup => "backup",
             Self::Enforcement => "enforcement",
+            Self::Flows => "flows",
         }
     }
 }
@@ -181,6 +192,11 @@ facts! {
     Enforcement(enforcement::Enforcement) = "enforcement.state" by Enforcement;
     /// One counter of the enforced table. Subject: its name, such as `would-drop`.
     RuleCounter(enforcement::RuleCounter) = "enforcement.counter" by Enforcement;
+    /// Connections that were opened. Subject: who, to whom and what, such as
+    /// `10.1.7.20 > 10.1.3.10 tcp 443`.
+    SeenFlow(flows::SeenFlow) = "flows.seen" by Flows;
+    /// How they are watched. Subject: empty.
+    FlowWatch(flows::FlowWatch) = "flows.watch" by Flows;
 }
 
 impl fmt::Display for FactKind {

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::digest::FactDigest;
 use crate::fact::enforcement::OrderRef;
@@ -217,6 +218,15 @@ impl FactSet {
     }
 }
 
+/// A connection of an agent, as its collector sees it: address translation in between shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Connection {
+    /// Where the agent's end is.
+    pub from: SocketAddr,
+    /// Where the collector's end is.
+    pub to: SocketAddr,
+}
+
 /// The most recorded gaps that a host's session shows.
 pub const MAX_GAPS: usize = 32;
 
@@ -231,6 +241,8 @@ pub struct Session {
     pub interval: Duration,
     /// Whether a session is open now.
     pub connected: bool,
+    /// The connection of the open session; `None` while there is none.
+    pub connection: Option<Connection>,
     /// When it said a signed goodbye, if nothing came since.
     pub goodbye_at: Option<Timestamp>,
     /// How far its clock was ahead of the collector's at the last live message; negative: behind.
@@ -268,7 +280,18 @@ pub struct HostView {
     pub session: Session,
     /// Its facts.
     pub facts: FactSet,
-    /// The ruleset that it was pushed last and should have confirmed by now; `None` where it was never
-    /// pushed one, or still is for the first time.
-    pub pushed: Option<OrderRef>,
+    /// The ruleset that was pushed to it last; `None`: none ever was.
+    pub pushed: Option<Pushed>,
+}
+
+/// The ruleset that a host should hold by the collector's word: of the newest push that names the
+/// host and did not fail, and was not cancelled, before it got there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Pushed {
+    /// Which order.
+    pub order: OrderRef,
+    /// When it was pushed.
+    pub at: Timestamp,
+    /// The push goes on: the host may still be on its way to it.
+    pub running: bool,
 }

@@ -7,6 +7,7 @@
 //! [`fact`] (what a probe read) → [`host`] (all that is held of one host) →
 //! [`check`] (facts and expectations to verdicts) → [`finding`] (verdicts over time).
 //! [`policy`] and [`expectation`] are what people write; [`plan`] tells what a new policy changes.
+//! [`model`] is what a kernel's own listing of its filters means for a packet.
 
 pub mod check;
 pub mod compile;
@@ -15,9 +16,11 @@ pub mod expectation;
 pub mod fact;
 pub mod finding;
 pub mod host;
+pub mod model;
 pub mod name;
 pub mod plan;
 pub mod policy;
+pub mod prove;
 pub mod report;
 pub mod text;
 pub mod time;

@@ -1,7 +1,11 @@
 //! What changes when one policy takes the place of another: connections that hosts may open, not
 //! lines of a file.
 
+mod host;
+
 use crate::policy::{Addresses, Origin, Permit, Policy, Service};
+
+pub use host::{Change, HostPlan, KnownHost, LockOut, Outlook};
 
 /// The most pieces that what is left of one permit may fall into. Beyond it the permit is shown
 /// whole, which says too much and never too little.

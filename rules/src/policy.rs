@@ -6,6 +6,7 @@
 mod addresses;
 mod judged;
 mod permit;
+mod places;
 mod service;
 mod written;
 
@@ -19,12 +20,18 @@ use serde::{Deserialize, Serialize};
 use crate::name::{HostName, SiteName, ZoneName};
 use crate::yaml::Problems;
 
+use places::Places;
+
 pub use addresses::{AddressRange, Addresses};
 pub use permit::{Opening, Origin, Permit};
 pub use service::{Carried, IcmpType, Icmpv6Type, NotIcmpType, NotPorts, Ports, Service};
 
 /// The commented example that is shipped: the whole of a city's administration centre.
 pub const REFERENCE: &str = include_str!("../shipped/policy/reference.yaml");
+/// What editors are told of the policy file: a JSON Schema (2020-12). It knows every key, word and
+/// bound that the reader does; that names are defined and that nothing contradicts an invariant only
+/// [`Policy::parse`] can say.
+pub const SCHEMA: &str = include_str!("../shipped/policy/schema.json");
 
 /// The most zones that a site may have.
 pub const MAX_ZONES: usize = 256;
@@ -59,6 +66,9 @@ pub struct Policy {
     pub quarantine: Quarantine,
     /// Hosts that the policy names. A host need not be named to be in a zone.
     pub hosts: BTreeMap<HostName, HostEntry>,
+    /// Where the networks of `zones` lie.
+    #[serde(skip)]
+    places: Places,
 }
 
 /// Whether a ruleset drops what the policy does not let through.
@@ -269,16 +279,10 @@ impl Policy {
         written::read(file, text)
     }
 
-    /// The zone whose networks hold `address`: the longest match.
+    /// The zone whose networks hold `address`.
     #[must_use]
     pub fn zone_of(&self, address: IpAddr) -> Option<&ZoneName> {
-        let address = address.to_canonical();
-        self.zones
-            .iter()
-            .flat_map(|(name, zone)| zone.networks.iter().map(move |network| (network, name)))
-            .filter(|(network, _)| network.contains(&address))
-            .max_by_key(|(network, _)| network.prefix_len())
-            .map(|(_, name)| name)
+        self.places.zone_of(address.to_canonical())
     }
 
     /// Whether the host may forward packets.

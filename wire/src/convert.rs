@@ -280,6 +280,7 @@ pub const fn probe_to_wire(probe: ProbeName) -> v1::ProbeName {
         ProbeName::Firewall => v1::ProbeName::Firewall,
         ProbeName::Backup => v1::ProbeName::Backup,
         ProbeName::Enforcement => v1::ProbeName::Enforcement,
+        ProbeName::Flows => v1::ProbeName::Flows,
     }
 }
 
@@ -294,6 +295,7 @@ pub fn probe_from_wire(number: i32) -> Option<ProbeName> {
         v1::ProbeName::Firewall => Some(ProbeName::Firewall),
         v1::ProbeName::Backup => Some(ProbeName::Backup),
         v1::ProbeName::Enforcement => Some(ProbeName::Enforcement),
+        v1::ProbeName::Flows => Some(ProbeName::Flows),
     }
 }
 

@@ -58,7 +58,7 @@ pub fn unknown(why: impl std::fmt::Display) -> Done {
 fn report(answer: &Answer, whole: &Value, format: Format, screen: Screen) -> Done {
     let (_, code) = plugin_status(answer.state);
     match format {
-        Format::Json => Done::said(json(whole)).ending(code),
+        Format::Json | Format::Ndjson => Done::said(json(whole, format)).ending(code),
         Format::Table => Done::said(lines(answer, screen)).ending(code),
     }
 }

@@ -1,10 +1,11 @@
 //! `bailey policy`: what a policy file says, before anything follows it, and how it comes to the
-//! hosts. `check`, `compile`, `diff` and `key` ask no collector.
+//! hosts. `check`, `compile`, `diff`, `schema` and `key` ask no collector.
 
 mod cancel;
 mod confirm;
 mod hosts;
 mod key;
+mod plan;
 mod push;
 mod pushes;
 mod rollback;
@@ -14,12 +15,13 @@ use std::path::Path;
 
 use bailey_rules::compile;
 use bailey_rules::name::ZoneName;
-use bailey_rules::plan::{self, Changes, Piece};
-use bailey_rules::policy::{Addresses, Mode, Origin, Party, Policy};
+use bailey_rules::plan::{Changes, Piece, changes as changes_between};
+use bailey_rules::policy::{Addresses, Mode, Origin, Party, Policy, SCHEMA as SCHEMA_OF_FILES};
 use bailey_rules::yaml;
 use serde_json::{Value, json};
 
 use super::Asking;
+use super::json as written;
 use crate::arguments::{Compile, Format, Global, OnePolicy, PolicyCommand, TwoPolicies};
 use crate::exit::{Done, Exit, Failure};
 use crate::screen::Screen;
@@ -49,6 +51,8 @@ pub(super) fn run(
         PolicyCommand::Cancel(one) => cancel::run(one, &asking()?),
         PolicyCommand::Pushes(one) => pushes::run(one, &asking()?),
         PolicyCommand::Rollback(rollback) => rollback::run(rollback, &asking()?),
+        PolicyCommand::Plan(plan) => plan::run(plan, global, screen),
+        PolicyCommand::Schema => Ok(Done::said(SCHEMA_OF_FILES.to_owned())),
     }
 }
 
@@ -109,18 +113,21 @@ fn check(one: &OnePolicy, format: Format, screen: Screen) -> Result<Done, Failur
     };
     let (enforce, observe) = (enforcing(Mode::Enforce), enforcing(Mode::Observe));
     let said = match format {
-        Format::Json => answer(&json!({
-            "schema": SCHEMA,
-            "site": policy.site,
-            "zones": policy.zones.len(),
-            "enforce": enforce,
-            "observe": observe,
-            "hosts": policy.hosts.len(),
-            "services": policy.services.len(),
-            "exchange_points": policy.exchange_points.len(),
-            "flows": policy.flows.len(),
-            "invariants": policy.invariants.len(),
-        })),
+        Format::Json | Format::Ndjson => written(
+            &json!({
+                "schema": SCHEMA,
+                "site": policy.site,
+                "zones": policy.zones.len(),
+                "enforce": enforce,
+                "observe": observe,
+                "hosts": policy.hosts.len(),
+                "services": policy.services.len(),
+                "exchange_points": policy.exchange_points.len(),
+                "flows": policy.flows.len(),
+                "invariants": policy.invariants.len(),
+            }),
+            format,
+        ),
         Format::Table => {
             let listed = |zones: &[&ZoneName]| match zones {
                 [] => "-".to_owned(),
@@ -194,15 +201,18 @@ fn ruleset(wanted: &Compile, format: Format) -> Result<Done, Failure> {
     };
     Ok(Done::said(match format {
         Format::Table => text,
-        Format::Json => answer(&json!({
-            "schema": SCHEMA, "host": host, "zone": zone, "ruleset": text,
-        })),
+        Format::Json | Format::Ndjson => written(
+            &json!({
+                "schema": SCHEMA, "host": host, "zone": zone, "ruleset": text,
+            }),
+            format,
+        ),
     }))
 }
 
 fn diff(two: &TwoPolicies, format: Format, screen: Screen) -> Result<Done, Failure> {
     let (old, new) = (read(&two.old)?, read(&two.new)?);
-    let mut changes = plan::changes(&old, &new);
+    let mut changes = changes_between(&old, &new);
     if let Some(host) = &two.host {
         let party = Party::Host(host.clone());
         let at = old.addresses(&party).with(&new.addresses(&party));
@@ -216,11 +226,14 @@ fn diff(two: &TwoPolicies, format: Format, screen: Screen) -> Result<Done, Failu
         changes = changes.of(&at);
     }
     let said = match format {
-        Format::Json => answer(&json!({
-            "schema": SCHEMA,
-            "added": changes.added.iter().map(piece).collect::<Vec<_>>(),
-            "removed": changes.removed.iter().map(piece).collect::<Vec<_>>(),
-        })),
+        Format::Json | Format::Ndjson => written(
+            &json!({
+                "schema": SCHEMA,
+                "added": changes.added.iter().map(piece).collect::<Vec<_>>(),
+                "removed": changes.removed.iter().map(piece).collect::<Vec<_>>(),
+            }),
+            format,
+        ),
         Format::Table => lines(&changes, two, screen),
     };
     let done = Done::said(said);
@@ -287,8 +300,4 @@ fn piece(piece: &Piece) -> Value {
         "to": all(&piece.to),
         "service": piece.service,
     })
-}
-
-fn answer(value: &Value) -> String {
-    format!("{value:#}\n")
 }

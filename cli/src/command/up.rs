@@ -165,6 +165,7 @@ async fn greet(
     let text = match global.output {
         Format::Table => welcome.in_words(screen),
         Format::Json => format!("{:#}\n", welcome.in_json()),
+        Format::Ndjson => format!("{}\n", welcome.in_json()),
     };
     // Whoever started this may not read it; the page is there all the same.
     let mut out = std::io::stdout().lock();

@@ -1,9 +1,9 @@
 //! The calls of an enrolled host: its session, and a new certificate.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bailey_rules::host::Connection;
 use bailey_rules::name::BootId;
 use bailey_rules::report::{Gap, LossReason, Place};
 use bailey_rules::time::Timestamp;
@@ -44,7 +44,7 @@ pub(super) struct Service {
     shared: Arc<Shared>,
     host: Arc<Host>,
     certificate: CertificateDer<'static>,
-    peer: SocketAddr,
+    connection: Connection,
     cut: CancellationToken,
     begun: Arc<Notify>,
 }
@@ -57,12 +57,12 @@ impl Service {
         shared: Arc<Shared>,
         host: Arc<Host>,
         certificate: CertificateDer<'static>,
-        peer: SocketAddr,
+        connection: Connection,
         cut: &CancellationToken,
     ) -> (Self, Arc<Notify>) {
         let begun = Arc::new(Notify::new());
         let told = Arc::clone(&begun);
-        (Self { shared, host, certificate, peer, cut: cut.clone(), begun }, told)
+        (Self { shared, host, certificate, connection, cut: cut.clone(), begun }, told)
     }
 }
 
@@ -80,11 +80,11 @@ impl v1::uplink_server::Uplink for Service {
             shared: Arc::clone(&self.shared),
             host: Arc::clone(&self.host),
             certificate: self.certificate.clone(),
-            peer: self.peer,
+            connection: self.connection,
             cut: self.cut.clone(),
             answers,
             told: None,
-            session: 0,
+            number: 0,
         };
         tokio::spawn(session.run(request.into_inner()));
         Ok(Response::new(ReceiverStream::new(stream)))
@@ -96,12 +96,12 @@ impl v1::uplink_server::Uplink for Service {
     ) -> Result<Response<v1::Certificate>, Status> {
         self.begun.notify_one();
         if !self.host.may_renew(Instant::now()) {
-            self.shared.turned_away(self.peer, AuthFailure::TooMany);
+            self.shared.turned_away(self.connection.from, AuthFailure::TooMany);
             return Err(Status::resource_exhausted("too many renewals; wait some minutes"));
         }
         let refuse = |refusal: Refusal| {
             if let Some(why) = refusal.counted() {
-                self.shared.turned_away(self.peer, why);
+                self.shared.turned_away(self.connection.from, why);
             }
             match refusal {
                 Refusal::Store(error) => Status::unavailable(error.to_string()),
@@ -123,13 +123,13 @@ struct Session {
     shared: Arc<Shared>,
     host: Arc<Host>,
     certificate: CertificateDer<'static>,
-    peer: SocketAddr,
+    connection: Connection,
     cut: CancellationToken,
     answers: Answers,
     /// The last place that was acknowledged in this session.
     told: Option<Place>,
     /// Its number among the sessions of the host, once it has begun.
-    session: u64,
+    number: u64,
 }
 
 /// Why a session ends.
@@ -212,10 +212,11 @@ impl Session {
         let now = site.now();
         let starting = site.started_at().age(now) < STARTING;
         let Some(mut begun) = self.host.begin(machine, pending, now, starting) else {
-            self.shared.turned_away(self.peer, AuthFailure::TooMany);
+            self.shared.turned_away(self.connection.from, AuthFailure::TooMany);
             return Err(End::Told(Status::resource_exhausted("too many sessions; wait a minute")));
         };
-        self.session = begun.session;
+        self.number = begun.session;
+        self.host.is_open_over(begun.session, self.connection);
         self.host.heard(sent_at, now);
         if let Some(event) = begun.event.take() {
             let job = move |store: &Transaction<'_>| {
@@ -227,7 +228,7 @@ impl Session {
         }
         let version: String =
             hello.agent_version.chars().filter(|c| !c.is_control()).take(64).collect();
-        info!(host = %self.host.name, peer = %self.peer, agent = version, "session began");
+        info!(host = %self.host.name, peer = %self.connection.from, agent = version, "session began");
         let welcome = v1::from_collector::Message::Welcome(v1::Welcome {
             protocol: PROTOCOL,
             collector_version: env!("CARGO_PKG_VERSION").into(),
@@ -388,7 +389,7 @@ impl Session {
             .map_err(|_| wrong("goodbye.boot is not 16 octets"))?;
         let signed = goodbye_bytes(boot, goodbye.last_seq, goodbye.at_millis);
         if verify(&self.certificate, &signed, &goodbye.signature).is_err() {
-            self.shared.turned_away(self.peer, AuthFailure::BadSignature);
+            self.shared.turned_away(self.connection.from, AuthFailure::BadSignature);
             return Err(wrong("the signature of the goodbye does not fit"));
         }
         let seq = goodbye.last_seq.min(convert::MAX_SEQ);
@@ -412,7 +413,7 @@ impl Session {
             let ask = v1::from_collector::Message::SendEverything(v1::SendEverything {});
             self.say(ask, replaced).await?;
         }
-        while let Some(mail) = self.host.next_mail(self.session) {
+        while let Some(mail) = self.host.next_mail(self.number) {
             self.send(mail, replaced).await?;
         }
         Ok(())

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use bailey_rules::fact::host::FileSystem;
 use bailey_rules::fact::{Fact, FactKind};
@@ -76,6 +77,18 @@ fn a_site_page_counts_hosts_and_findings() {
     assert_ne!(found[violations], "0");
     assert_eq!(found["bailey_auth_failures_total{reason=\"signin\"}"], "1");
     assert_eq!(found["bailey_series_left_out"], "0");
+}
+
+#[test]
+fn a_site_page_tells_of_pushes_and_of_a_deadline_while_there_is_one() {
+    let nothing = site_page(&fixture::shown(fixture::machines()));
+    assert_eq!(series(&nothing)["bailey_policy_push_total{result=\"failed\"}"], "0");
+    let deadline = "bailey_policy_confirm_deadline_timestamp_seconds";
+    assert!(!nothing.contains(deadline), "{nothing}");
+    let waits = site_page(&fixture::isolation("nft (pid 4711)"));
+    let until = NOW + Duration::from_secs(107);
+    assert_eq!(series(&waits)[deadline], until.as_seconds().to_string());
+    assert_eq!(promtool(&waits), "");
 }
 
 #[test]

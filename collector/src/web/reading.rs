@@ -6,6 +6,7 @@ use std::time::Duration;
 use bailey_rules::fact::backup::{Job, Repository};
 use bailey_rules::fact::enforcement::{Enforcement, RuleCounter};
 use bailey_rules::fact::firewall::{DefaultPolicy, Hook, Manager, Ruleset};
+use bailey_rules::fact::flows::{FlowWatch, SeenFlow};
 use bailey_rules::fact::host::{
     Agent, Clock, Cpu, Disk, FileSystem, Identity, Load, Memory, Pressure, Reboot, Temperature,
     Units,
@@ -53,6 +54,8 @@ pub fn in_words(value: &FactValue, now: Timestamp, local: LocalTime) -> Text {
         FactValue::BackupRepository(value) => repository(value, now, local),
         FactValue::Enforcement(value) => enforcement(value, local),
         FactValue::RuleCounter(value) => rule_counter(value),
+        FactValue::SeenFlow(value) => seen_flow(value, local),
+        FactValue::FlowWatch(value) => flow_watch(value, local),
     }
 }
 
@@ -84,6 +87,8 @@ pub fn kind_title(kind: FactKind) -> Text {
         FactKind::BackupRepository => Text::new("Backup repository", "备份库"),
         FactKind::Enforcement => Text::new("Enforcement", "策略执行"),
         FactKind::RuleCounter => Text::new("Rule counter", "规则计数"),
+        FactKind::SeenFlow => Text::new("Connections seen", "已见连接"),
+        FactKind::FlowWatch => Text::new("Watch of connections", "连接观察"),
     }
 }
 
@@ -97,6 +102,7 @@ pub fn probe_title(probe: ProbeName) -> Text {
         ProbeName::Firewall => Text::new("Firewall", "防火墙"),
         ProbeName::Backup => Text::new("Backup", "备份"),
         ProbeName::Enforcement => Text::new("Enforcement", "策略执行"),
+        ProbeName::Flows => Text::new("Connections", "连接"),
     }
 }
 
@@ -533,6 +539,28 @@ fn enforcement(value: &Enforcement, local: LocalTime) -> Text {
     if let Some(problem) = &value.problem {
         let _ = write!(en, "; problem: {problem}");
         let _ = write!(zh, "；问题：{problem}");
+    }
+    Text::new(en, zh)
+}
+
+fn seen_flow(value: &SeenFlow, local: LocalTime) -> Text {
+    let (count, last) = (value.count, local.minute(value.last));
+    Text::new(
+        format!("{count} or more, last in the hour of {last}"),
+        format!("至少 {count} 次，最近一次在 {last} 起的一小时内"),
+    )
+}
+
+fn flow_watch(value: &FlowWatch, local: LocalTime) -> Text {
+    let since = local.minute(value.since);
+    let (mut en, mut zh) = (format!("watched since {since}"), format!("自 {since} 起观察"));
+    if value.forgotten > 0 {
+        let _ = write!(en, "; {} or more forgotten for want of room", value.forgotten);
+        let _ = write!(zh, "；因数量上限已遗忘至少 {} 条", value.forgotten);
+    }
+    if value.overrun > 0 {
+        let _ = write!(en, "; {} times too many at once", value.overrun);
+        let _ = write!(zh, "；{} 次因瞬时过多而可能遗漏", value.overrun);
     }
     Text::new(en, zh)
 }

@@ -207,6 +207,7 @@ const DENY_TABLE: &[(&str, &str, [u16; 5])] = &[
     ("GET", "/hosts", [401, 401, 200, 401, 200]),
     ("GET", "/hosts/{name}", [401, 401, 200, 401, 200]),
     ("GET", "/alerts", [401, 401, 200, 401, 200]),
+    ("GET", "/isolation", [401, 401, 200, 401, 200]),
     ("GET", "/runbook", [401, 401, 200, 401, 200]),
     ("GET", "/signin", [200, 200, 200, 200, 200]),
     ("POST", "/signin", [403, 403, 403, 403, 403]),
@@ -219,6 +220,7 @@ const DENY_TABLE: &[(&str, &str, [u16; 5])] = &[
     ("GET", "/api/v1/hosts", [401, 401, 200, 200, 200]),
     ("GET", "/api/v1/hosts/{name}", [401, 401, 200, 200, 200]),
     ("GET", "/api/v1/findings", [401, 401, 200, 200, 200]),
+    ("GET", "/api/v1/flows", [401, 401, 200, 200, 200]),
     ("GET", "/api/v1/events", [401, 401, 200, 200, 200]),
     ("GET", live::PATH, [401, 401, 200, 200, 200]),
     ("GET", "/api/v1/pushes", [401, 401, 200, 200, 200]),
@@ -430,6 +432,9 @@ async fn the_api_refuses_what_it_does_not_understand() {
         ("/api/v1/findings?after=nonsense", StatusCode::BAD_REQUEST),
         ("/api/v1/findings?severity=bad", StatusCode::BAD_REQUEST),
         ("/api/v1/hosts/no-such-host", StatusCode::NOT_FOUND),
+        ("/api/v1/flows?after=oa-1", StatusCode::OK),
+        ("/api/v1/flows?limit=1", StatusCode::BAD_REQUEST),
+        ("/api/v1/flows?host=no-such-host", StatusCode::NOT_FOUND),
         ("/api/v1/hosts/%22%3E%3Cscript%3E", StatusCode::NOT_FOUND),
     ] {
         let answer = door.get(&Knocker::Socket, path).await;

@@ -51,7 +51,9 @@ const fn is_needed(kind: FactKind) -> bool {
         | FactKind::Temperature
         | FactKind::Agent
         | FactKind::Traffic
-        | FactKind::Manager => false,
+        | FactKind::Manager
+        | FactKind::SeenFlow
+        | FactKind::FlowWatch => false,
     }
 }
 
@@ -86,7 +88,8 @@ fn judge(given: &Given<'_>) -> Vec<Verdict> {
 /// Whether the host's agent is of a version that does not have this probe yet: agents name every
 /// probe they have in each report, one that has not answered too.
 fn is_of_a_newer_agent(given: &Given<'_>, probe: ProbeName) -> bool {
-    probe == ProbeName::Enforcement && given.host.facts.probe(probe).is_none()
+    let later = matches!(probe, ProbeName::Enforcement | ProbeName::Flows);
+    later && given.host.facts.probe(probe).is_none()
 }
 
 fn look(given: &Given<'_>, probe: ProbeName, broken: Status) -> (Status, Text, String) {

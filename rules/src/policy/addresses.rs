@@ -120,8 +120,30 @@ impl Addresses {
     /// Whether an address is in both sets.
     #[must_use]
     pub fn meets(&self, other: &Self) -> bool {
-        touch(&self.v4, &other.v4, |a, b| a.contains(b))
-            || touch(&self.v6, &other.v6, |a, b| a.contains(b))
+        !self.is_apart(other)
+            && (touch(&self.v4, &other.v4, |a, b| a.contains(b))
+                || touch(&self.v6, &other.v6, |a, b| a.contains(b)))
+    }
+
+    /// Whether the one set ends before the other begins, which four comparisons tell.
+    pub(super) fn is_apart(&self, other: &Self) -> bool {
+        fn apart<A: Ord>(one: Option<(A, A)>, other: Option<(A, A)>) -> bool {
+            match (one, other) {
+                (Some(one), Some(other)) => one.1 < other.0 || other.1 < one.0,
+                (None, _) | (_, None) => true,
+            }
+        }
+        apart(self.v4_span(), other.v4_span()) && apart(self.v6_span(), other.v6_span())
+    }
+
+    /// The first and the last IPv4 address.
+    fn v4_span(&self) -> Option<(Ipv4Addr, Ipv4Addr)> {
+        Some((self.v4.first()?.network(), self.v4.last()?.broadcast()))
+    }
+
+    /// The first and the last IPv6 address.
+    fn v6_span(&self) -> Option<(Ipv6Addr, Ipv6Addr)> {
+        Some((self.v6.first()?.network(), self.v6.last()?.broadcast()))
     }
 
     /// The addresses of both sets.

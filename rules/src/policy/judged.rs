@@ -93,6 +93,10 @@ struct Pairs {
 
 impl Pairs {
     fn meet(&mut self, one: &Arc<Addresses>, other: &Arc<Addresses>) -> bool {
+        // Most pairs are seen to be apart faster than they are looked up.
+        if one.is_apart(other) {
+            return false;
+        }
         let pair = (Arc::as_ptr(one), Arc::as_ptr(other));
         *self.meet.entry(pair).or_insert_with(|| one.meets(other))
     }

@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use serde::Deserialize;
 use serde::de::{MapAccess, Visitor};
 
+use super::places::Places;
 use super::{
     Demand, ExchangePoint, Flow, Group, HostEntry, Invariant, LONGEST_QUARANTINE, MAX_ENTRIES,
     MAX_NETWORKS, MAX_ZONES, Management, Mode, OnDrift, Party, Policy, Quarantine, Service, Zone,
@@ -212,6 +213,7 @@ struct Known {
     hosts: BTreeMap<HostName, HostEntry>,
     groups: BTreeMap<String, Group>,
     services: BTreeMap<String, Service>,
+    places: Places,
 }
 
 /// A network with where it was written.
@@ -266,9 +268,10 @@ impl Reader<'_> {
     fn policy(&mut self, written: &WrittenPolicy) -> Option<Policy> {
         let site = self.named(&written.site);
         let zones = self.zones(&written.zones);
-        let hosts = self.hosts(&written.hosts, &zones);
+        let places = Places::new(&zones);
+        let hosts = self.hosts(&written.hosts, &zones, &places);
         let services = self.services(&written.services);
-        let mut known = Known { zones, hosts, groups: BTreeMap::new(), services };
+        let mut known = Known { zones, hosts, groups: BTreeMap::new(), services, places };
         known.groups = self.groups(&written.groups, &known);
         let exchange_points = self.exchange_points(&written.exchange_points, &known);
         let flows = written.flows.iter().take(MAX_ENTRIES + 1);
@@ -283,7 +286,7 @@ impl Reader<'_> {
             // Of a file with other mistakes it would only repeat them.
             self.unused(written);
         }
-        let Known { zones, hosts, groups, services } = known;
+        let Known { zones, hosts, groups, services, places } = known;
         Some(Policy {
             site: site?,
             zones,
@@ -295,6 +298,7 @@ impl Reader<'_> {
             management,
             quarantine,
             hosts,
+            places,
         })
     }
 
@@ -365,9 +369,10 @@ impl Reader<'_> {
             if self.is_full() {
                 break;
             }
-            let taken = known.zones.keys().map(ZoneName::as_str).any(|zone| zone == name.value)
-                || known.hosts.keys().map(HostName::as_str).any(|host| host == name.value)
-                || name.value == INTERNET;
+            let text = name.value.as_str();
+            let taken = defined(text, &known.zones).is_some()
+                || defined(text, &known.hosts).is_some()
+                || text == INTERNET;
             if taken {
                 let message =
                     format!("\"{}\" is a zone, a host or the Internet already", name.value);
@@ -389,7 +394,7 @@ impl Reader<'_> {
 
     fn member(&mut self, written: &Spanned<String>, known: &Known) -> Option<Party> {
         if written.value.contains(['/', ':']) {
-            return self.network_of_a_zone(written, &known.zones);
+            return self.network_of_a_zone(written, &known.places);
         }
         let host = self.known_host(written, &known.hosts)?;
         self.with_addresses(host, written, known)
@@ -408,14 +413,9 @@ impl Reader<'_> {
         Some(Party::Host(host))
     }
 
-    fn network_of_a_zone(
-        &mut self,
-        written: &Spanned<String>,
-        zones: &BTreeMap<ZoneName, Zone>,
-    ) -> Option<Party> {
+    fn network_of_a_zone(&mut self, written: &Spanned<String>, places: &Places) -> Option<Party> {
         let network = self.network(written)?;
-        let holds = |zone: &Zone| zone.networks.iter().any(|outer| outer.contains(&network));
-        if zones.values().any(holds) {
+        if places.zone_around(&network).is_some() {
             return Some(Party::Network(network));
         }
         let problem = self.source.at(written, format!("{network} is not inside one zone"));
@@ -760,8 +760,8 @@ impl Reader<'_> {
         written: &Spanned<String>,
         zones: &BTreeMap<ZoneName, Zone>,
     ) -> Option<ZoneName> {
-        if let Some(zone) = zones.keys().find(|zone| zone.as_str() == written.value) {
-            return Some(zone.clone());
+        if let Some(zone) = defined(&written.value, zones) {
+            return Some(zone);
         }
         if self.is_full() {
             return None;
@@ -780,18 +780,18 @@ impl Reader<'_> {
         if text == INTERNET {
             return Some(Party::Internet);
         }
-        if let Some(zone) = known.zones.keys().find(|zone| zone.as_str() == text) {
-            return Some(Party::Zone(zone.clone()));
+        if let Some(zone) = defined(text, &known.zones) {
+            return Some(Party::Zone(zone));
         }
         if known.groups.contains_key(text) {
             self.named.insert(text.to_owned());
             return Some(Party::Group(text.to_owned()));
         }
-        if let Some(host) = known.hosts.keys().find(|host| host.as_str() == text) {
-            return self.with_addresses(host.clone(), written, known);
+        if let Some(host) = defined(text, &known.hosts) {
+            return self.with_addresses(host, written, known);
         }
         if text.contains(['/', ':']) {
-            return self.network_of_a_zone(written, &known.zones);
+            return self.network_of_a_zone(written, &known.places);
         }
         if self.is_full() {
             return None;
@@ -840,6 +840,7 @@ impl Reader<'_> {
         &mut self,
         written: &Entries<WrittenHost>,
         zones: &BTreeMap<ZoneName, Zone>,
+        places: &Places,
     ) -> BTreeMap<HostName, HostEntry> {
         let mut hosts = BTreeMap::new();
         let mut owners: HashMap<IpAddr, u64> = HashMap::new();
@@ -855,7 +856,7 @@ impl Reader<'_> {
                     break;
                 }
                 let own = zone.as_ref().filter(|_| !host.forwards);
-                let Some(address) = self.address(written, own, zones) else {
+                let Some(address) = self.address(written, own, zones, places) else {
                     continue;
                 };
                 let line = written.referenced.line();
@@ -886,31 +887,38 @@ impl Reader<'_> {
         written: &Spanned<String>,
         zone: Option<&ZoneName>,
         zones: &BTreeMap<ZoneName, Zone>,
+        places: &Places,
     ) -> Option<IpAddr> {
         let Ok(address) = written.value.parse::<IpAddr>() else {
             let shown: String = written.value.chars().take(MAX_SHOWN_NAME).collect();
             let problem = self.source.at(written, format!("\"{shown}\" is not an address"));
             return self.note(problem.help("write it as 10.1.7.20 or \"fd00:1::7\""));
         };
-        let holds = |zone: &Zone| zone.networks.iter().any(|network| network.contains(&address));
+        let found = places.zone_of(address);
         // A host that forwards between zones has addresses in them.
         let Some(zone) = zone else {
-            if zones.values().any(holds) {
+            if found.is_some() {
                 return Some(address);
             }
             let problem = self.source.at(written, format!("{address} is in no zone"));
             return self.note(problem.help("add its network to one"));
         };
-        if zones.get(zone).is_some_and(holds) {
+        // Where zones overlap, which is another problem, it may be in both.
+        let holds = |zone: &Zone| zone.networks.iter().any(|network| network.contains(&address));
+        if found == Some(zone) || zones.get(zone).is_some_and(holds) {
             return Some(address);
         }
         let problem = self.source.at(written, format!("{address} is outside zone \"{zone}\""));
-        let elsewhere = zones.iter().find(|(_, other)| holds(other)).map(|(name, _)| name);
-        self.note(match elsewhere {
+        self.note(match found {
             Some(other) => problem.help(format!("it is in zone \"{other}\"")),
             None => problem.help("it is in no zone: add its network to one"),
         })
     }
+}
+
+/// The name that a text is, if it is defined.
+fn defined<N: FromStr + Ord, T>(text: &str, names: &BTreeMap<N, T>) -> Option<N> {
+    text.parse().ok().filter(|name| names.contains_key(name))
 }
 
 /// The first names of many.

@@ -89,29 +89,31 @@ fn the_policy_of_a_first_start_is_one_that_can_be_read() {
     insta::assert_snapshot!(text);
 }
 
+/// Policies with something wrong in each.
+pub(crate) const WRONG: [&str; 12] = [
+    "site: jiaxing\nzones:\n  inner: {networks: [10.1.0.0/16]}\nhosts:\n  oa-17: {zone: iner}\n",
+    "site: jiaxing\nzones:\n  inner: {networks: [10.1.0.0/16]}\n  outer: {networks: [10.1.2.0/24]}\n",
+    "site: jiaxing\nzones:\n  inner: {networks: [10.1.0.0/16, 10.1.0.0/16]}\n",
+    "site: jiaxing\nzones:\n  inner: {networks: [10.1.2.3/16, 10.2.0.1, tenbar, 127.0.0.0/8]}\n",
+    "site: Jia Xing\nzones:\n  Inner: {networks: []}\n",
+    "site: jiaxing\nzones:\n  inner: {networks: [10.1.0.0/16]}\n  outer: {networks: [172.20.0.0/16]}\n\
+     hosts:\n  oa-17: {zone: inner, addresses: [172.20.0.9, 192.0.2.1, here]}\n  \
+     oa-18: {zone: inner, addresses: [10.1.0.5]}\n  oa-19: {zone: inner, addresses: [10.1.0.5]}\n",
+    "site: jiaxing\nzones:\n  inner: {network: [10.1.0.0/16]}\n",
+    "site: jiaxing\nzone:\n  inner: {networks: [10.1.0.0/16]}\n",
+    "site: jiaxing\nzones:\n  internet: {networks: []}\n  内网: {networks: []}\n",
+    "site: jiaxing\nzones: {a: {networks: []}}\nservices: {web: {tcp: [0, 80]}}\n",
+    "site: jiaxing\nzones: {a: {networks: []}}\nservices: {web: {}}\n\
+     flows: [{from: a, to: b, service: wbe}]\n\
+     invariants: {INV-01: {never: [a, intranet]}}\n\
+     exchange_points: {EX-1: {from: a, to: internet, hosts: [fw-in], service: web}}\n",
+    "site: jiaxing\nzones: {a: {networks: []}}\nhosts: {oa-17: {zone: a, forwards: yes}}\n",
+];
+
 #[test]
 fn everything_that_is_wrong_is_said_at_once_with_what_to_write() {
-    let cases = [
-        "site: jiaxing\nzones:\n  inner: {networks: [10.1.0.0/16]}\nhosts:\n  oa-17: {zone: iner}\n",
-        "site: jiaxing\nzones:\n  inner: {networks: [10.1.0.0/16]}\n  outer: {networks: [10.1.2.0/24]}\n",
-        "site: jiaxing\nzones:\n  inner: {networks: [10.1.0.0/16, 10.1.0.0/16]}\n",
-        "site: jiaxing\nzones:\n  inner: {networks: [10.1.2.3/16, 10.2.0.1, tenbar, 127.0.0.0/8]}\n",
-        "site: Jia Xing\nzones:\n  Inner: {networks: []}\n",
-        "site: jiaxing\nzones:\n  inner: {networks: [10.1.0.0/16]}\n  outer: {networks: [172.20.0.0/16]}\n\
-         hosts:\n  oa-17: {zone: inner, addresses: [172.20.0.9, 192.0.2.1, here]}\n  \
-         oa-18: {zone: inner, addresses: [10.1.0.5]}\n  oa-19: {zone: inner, addresses: [10.1.0.5]}\n",
-        "site: jiaxing\nzones:\n  inner: {network: [10.1.0.0/16]}\n",
-        "site: jiaxing\nzone:\n  inner: {networks: [10.1.0.0/16]}\n",
-        "site: jiaxing\nzones:\n  internet: {networks: []}\n  内网: {networks: []}\n",
-        "site: jiaxing\nzones: {a: {networks: []}}\nservices: {web: {tcp: [0, 80]}}\n",
-        "site: jiaxing\nzones: {a: {networks: []}}\nservices: {web: {}}\n\
-         flows: [{from: a, to: b, service: wbe}]\n\
-         invariants: {INV-01: {never: [a, intranet]}}\n\
-         exchange_points: {EX-1: {from: a, to: internet, hosts: [fw-in], service: web}}\n",
-        "site: jiaxing\nzones: {a: {networks: []}}\nhosts: {oa-17: {zone: a, forwards: yes}}\n",
-    ];
     let mut out = String::new();
-    for case in cases {
+    for case in WRONG {
         let told = Policy::parse("policy.yaml", case).expect_err(case);
         write!(out, "{told}\n\n").unwrap();
     }
@@ -142,7 +144,7 @@ proptest! {
 }
 
 /// A policy in which all is well, for tests to change one thing of.
-const WELL: &str = "\
+pub(crate) const WELL: &str = "\
 site: jiaxing
 zones:
   inner: {networks: [10.1.0.0/16], mode: enforce}
@@ -171,57 +173,50 @@ hosts:
   ex-front: {zone: exchange, addresses: [10.250.0.10]}
 ";
 
+/// What to change in [`WELL`], each time one thing, so that it is refused.
+pub(crate) const CONTRADICTIONS: [(&str, &str); 30] = [
+    // Names.
+    ("[oa-17, 10.1.9.0/24]", "[]"),
+    ("[oa-17, 10.1.9.0/24]", "[oa-18, oa-19, 10.9.0.0/24, inner]"),
+    ("admins: [oa-17", "inner: [oa-17"),
+    ("  ssh: {tcp: [22]}", "  ssh: {tcp: [22]}\n  ftp: {tcp: [21]}"),
+    ("  admins: [", "  nobody: [10.1.8.0/24]\n  admins: ["),
+    ("through: [EX-1]", "through: [EX-2]"),
+    ("service: ssh}\nmanagement", "}\nmanagement"),
+    ("{never: [outer, inner]}", "{never: [outer, inner], service: web}"),
+    // Values.
+    ("{tcp: [80, 443]}", "{tcp: [80-x, 0], udp: [9-8], icmp: [ping], icmpv6: [300]}"),
+    ("'10.1.0.5:7710'", "'10.1.0.5', '127.0.0.1:7710', '10.1.0.5:0'"),
+    ("longest: 12 h", "longest: 0 s"),
+    ("longest: 12 h", "longest: soon"),
+    ("mode: enforce", "mode: drop"),
+    // Ways between zones.
+    ("to: inner, service: web", "to: outer, service: web"),
+    ("from: inner, to: inner, service: web", "from: internet, to: internet, service: web"),
+    ("hosts: [ex-front]", "hosts: [oa-17]"),
+    ("hosts: [ex-front]", "hosts: []"),
+    ("hosts: [ex-front]", "hosts: [oa-18]"),
+    ("{from: outer, to: exchange, hosts: [ex-front]", "{from: inner, to: inner, hosts: [oa-17]"),
+    // Invariants.
+    ("{from: outer, to: exchange, hosts: [ex-front]", "{from: outer, to: inner, hosts: [oa-17]"),
+    ("  EX-1:", "  EX-2: {from: outer, to: exchange, hosts: [ex-front], service: ssh}\n  EX-1:"),
+    ("always: [admins, inner], service: ssh", "always: [inner, inner], service: ssh"),
+    ("'10.1.0.5:7710'", "'172.20.0.5:7710'"),
+    ("{never: [outer, inner]}", "{never: [inner, inner]}"),
+    ("through: [EX-1]", "through: []"),
+    ("hosts: [ex-front], service: web}", "hosts: [ex-front], service: web, owner: \"a\\nb\"}"),
+    ("to: inner, service: web", "to: 10.1.7.20, service: web"),
+    // Management.
+    ("'10.1.0.5:7710'", "'8.8.8.8:7710'"),
+    ("management:\n  inner: {from: admins, service: ssh, collectors: ['10.1.0.5:7710']}\n", ""),
+    ("inner: {from: admins", "inner: {from: internet"),
+];
+
 #[test]
 fn a_policy_that_contradicts_itself_is_refused_with_what_contradicts_what() {
     assert!(Policy::parse("policy.yaml", WELL).is_ok());
-    let cases = [
-        // Names.
-        ("[oa-17, 10.1.9.0/24]", "[]"),
-        ("[oa-17, 10.1.9.0/24]", "[oa-18, oa-19, 10.9.0.0/24, inner]"),
-        ("admins: [oa-17", "inner: [oa-17"),
-        ("  ssh: {tcp: [22]}", "  ssh: {tcp: [22]}\n  ftp: {tcp: [21]}"),
-        ("  admins: [", "  nobody: [10.1.8.0/24]\n  admins: ["),
-        ("through: [EX-1]", "through: [EX-2]"),
-        ("service: ssh}\nmanagement", "}\nmanagement"),
-        ("{never: [outer, inner]}", "{never: [outer, inner], service: web}"),
-        // Values.
-        ("{tcp: [80, 443]}", "{tcp: [80-x, 0], udp: [9-8], icmp: [ping], icmpv6: [300]}"),
-        ("'10.1.0.5:7710'", "'10.1.0.5', '127.0.0.1:7710', '10.1.0.5:0'"),
-        ("longest: 12 h", "longest: 0 s"),
-        ("longest: 12 h", "longest: soon"),
-        ("mode: enforce", "mode: drop"),
-        // Ways between zones.
-        ("to: inner, service: web", "to: outer, service: web"),
-        ("from: inner, to: inner, service: web", "from: internet, to: internet, service: web"),
-        ("hosts: [ex-front]", "hosts: [oa-17]"),
-        ("hosts: [ex-front]", "hosts: []"),
-        ("hosts: [ex-front]", "hosts: [oa-18]"),
-        (
-            "{from: outer, to: exchange, hosts: [ex-front]",
-            "{from: inner, to: inner, hosts: [oa-17]",
-        ),
-        // Invariants.
-        (
-            "{from: outer, to: exchange, hosts: [ex-front]",
-            "{from: outer, to: inner, hosts: [oa-17]",
-        ),
-        (
-            "  EX-1:",
-            "  EX-2: {from: outer, to: exchange, hosts: [ex-front], service: ssh}\n  EX-1:",
-        ),
-        ("always: [admins, inner], service: ssh", "always: [inner, inner], service: ssh"),
-        ("'10.1.0.5:7710'", "'172.20.0.5:7710'"),
-        ("{never: [outer, inner]}", "{never: [inner, inner]}"),
-        ("through: [EX-1]", "through: []"),
-        ("hosts: [ex-front], service: web}", "hosts: [ex-front], service: web, owner: \"a\\nb\"}"),
-        ("to: inner, service: web", "to: 10.1.7.20, service: web"),
-        // Management.
-        ("'10.1.0.5:7710'", "'8.8.8.8:7710'"),
-        ("management:\n  inner: {from: admins, service: ssh, collectors: ['10.1.0.5:7710']}\n", ""),
-        ("inner: {from: admins", "inner: {from: internet"),
-    ];
     let mut out = String::new();
-    for (from, to) in cases {
+    for (from, to) in CONTRADICTIONS {
         let case = WELL.replacen(from, to, 1);
         assert_ne!(case, WELL, "{from}");
         let Err(told) = Policy::parse("policy.yaml", &case) else { panic!("{to} is taken") };
@@ -301,6 +296,52 @@ fn the_shipped_example_says_what_the_site_says() {
     assert_eq!(policy.mode_of(&host("oa-99"), &of("inner")), Mode::Enforce);
     assert_eq!(policy.mode_of(&host("oa-99"), &of("counties")), Mode::Observe);
     assert_eq!(policy.on_drift_of(&host("oa-99"), &of("outer")), OnDrift::Restore);
+}
+
+/// Networks in 10.N.0.0/24 and fd00:N::/120, which may lie inside each other.
+fn networks_of(nth: u8) -> impl Strategy<Value = Vec<IpNet>> {
+    let v4 = (any::<u8>(), 24_u8..=32).prop_map(move |(last, length)| {
+        IpNet::V4(Ipv4Net::new([10, nth, 0, last].into(), length).unwrap().trunc())
+    });
+    let v6 = (any::<u8>(), 120_u8..=128).prop_map(move |(last, length)| {
+        let address = [0xfd00, nth.into(), 0, 0, 0, 0, 0, last.into()];
+        IpNet::V6(Ipv6Net::new(address.into(), length).unwrap().trunc())
+    });
+    prop::collection::btree_set(prop_oneof![v4, v6], 0..8).prop_map(|all| all.into_iter().collect())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+    #[test]
+    fn the_zone_of_an_address_is_that_of_the_longest_network_that_holds_it(
+        networks in [networks_of(0), networks_of(1), networks_of(2)],
+    ) {
+        let zones: String = networks
+            .iter()
+            .enumerate()
+            .map(|(nth, networks)| {
+                let list: Vec<String> = networks.iter().map(|network| format!("'{network}'")).collect();
+                format!("  z{nth}: {{networks: [{}]}}\n", list.join(", "))
+            })
+            .collect();
+        let policy = Policy::parse("p", &format!("site: x\nzones:\n{zones}")).unwrap();
+        let v4 = (0..=3_u8).flat_map(|nth| {
+            (0..=255_u8).map(move |last| IpAddr::from([10, nth, 0, last]))
+        });
+        let v6 = (0..=3_u16).flat_map(|nth| {
+            (0..=255_u16).map(move |last| IpAddr::from([0xfd00, nth, 0, 0, 0, 0, 0, last]))
+        });
+        for address in v4.chain(v6) {
+            let longest = policy
+                .zones
+                .iter()
+                .flat_map(|(name, zone)| zone.networks.iter().map(move |network| (network, name)))
+                .filter(|(network, _)| network.contains(&address))
+                .max_by_key(|(network, _)| network.prefix_len())
+                .map(|(_, name)| name);
+            prop_assert_eq!(policy.zone_of(address), longest);
+        }
+    }
 }
 
 fn networks_v4() -> impl Strategy<Value = Vec<IpNet>> {

@@ -6,6 +6,7 @@ use bailey_rules::fact::backup::{self, MAX_SNAPSHOTS};
 use bailey_rules::fact::enforcement::{
     self, MAX_DRIFT_LINES, MAX_OTHER_TABLES, MAX_WAYS_ROUND, OrderRef,
 };
+use bailey_rules::fact::flows;
 use bailey_rules::fact::links::Mac;
 use bailey_rules::fact::{FactKind, FactValue, firewall, host, links};
 use bailey_rules::policy::Mode;
@@ -97,6 +98,8 @@ values! {
     BackupRepository("backup_repository"),
     Enforcement("enforcement"),
     RuleCounter("rule_counter"),
+    SeenFlow("seen_flow"),
+    FlowWatch("flow_watch"),
 }
 
 /// An enumeration, both ways. Zero is "nobody said", a number beyond is a newer version's.
@@ -955,5 +958,55 @@ impl Message for enforcement::RuleCounter {
 
     fn from_wire(wire: v1::RuleCounter) -> Result<Self, ConvertError> {
         Ok(Self { packets: wire.packets, octets: Bytes(wire.octets) })
+    }
+}
+
+impl Message for flows::SeenFlow {
+    type Wire = v1::SeenFlow;
+
+    fn to_wire(&self) -> Result<v1::SeenFlow, ConvertError> {
+        Ok(v1::SeenFlow {
+            from: address_to(self.from),
+            to: address_to(self.to),
+            protocol: self.protocol.into(),
+            port: self.port.into(),
+            count: self.count,
+            first_millis: self.first.as_millis(),
+            last_millis: self.last.as_millis(),
+        })
+    }
+
+    fn from_wire(wire: v1::SeenFlow) -> Result<Self, ConvertError> {
+        let out = |field, value: u32, rule| {
+            ConvertError::new(field, Problem::OutOfRange { value: value.into(), rule })
+        };
+        Ok(Self {
+            from: address_from("from", &wire.from)?,
+            to: address_from("to", &wire.to)?,
+            protocol: u8::try_from(wire.protocol)
+                .map_err(|_| out("protocol", wire.protocol, "protocols end at 255"))?,
+            port: u16::try_from(wire.port)
+                .map_err(|_| out("port", wire.port, "ports end at 65535"))?,
+            count: wire.count,
+            first: Timestamp::from_millis(wire.first_millis),
+            last: Timestamp::from_millis(wire.last_millis),
+        })
+    }
+}
+
+impl Message for flows::FlowWatch {
+    type Wire = v1::FlowWatch;
+
+    fn to_wire(&self) -> Result<v1::FlowWatch, ConvertError> {
+        let since_millis = self.since.as_millis();
+        Ok(v1::FlowWatch { since_millis, forgotten: self.forgotten, overrun: self.overrun })
+    }
+
+    fn from_wire(wire: v1::FlowWatch) -> Result<Self, ConvertError> {
+        Ok(Self {
+            since: Timestamp::from_millis(wire.since_millis),
+            forgotten: wire.forgotten,
+            overrun: wire.overrun,
+        })
     }
 }

@@ -8,6 +8,7 @@ use bailey_rules::fact::backup::{self, MAX_SNAPSHOTS};
 use bailey_rules::fact::enforcement::{
     self, DriftEnded, Ended, MAX_DRIFT_LINES, MAX_OTHER_TABLES, OrderRef, RoundBy,
 };
+use bailey_rules::fact::flows;
 use bailey_rules::fact::links::Mac;
 use bailey_rules::fact::{
     Fact, FactKey, FactKind, FactValue, ProbeName, Reading, bounded, firewall, host, links,
@@ -351,6 +352,21 @@ fn enforcement_value() -> impl Strategy<Value = FactValue> {
     ]
 }
 
+fn flows_value() -> impl Strategy<Value = FactValue> {
+    prop_oneof![
+        (
+            (any::<IpAddr>(), any::<IpAddr>(), any::<u8>(), any::<u16>()),
+            (any::<u64>(), time(), time()),
+        )
+            .prop_map(|((from, to, protocol, port), (count, first, last))| {
+                flows::SeenFlow { from, to, protocol, port, count, first, last }.into()
+            }),
+        (time(), any::<u64>(), any::<u64>()).prop_map(|(since, forgotten, overrun)| {
+            flows::FlowWatch { since, forgotten, overrun }.into()
+        }),
+    ]
+}
+
 fn value() -> impl Strategy<Value = FactValue> {
     prop_oneof![
         12 => machine_value(),
@@ -358,6 +374,7 @@ fn value() -> impl Strategy<Value = FactValue> {
         3 => firewall_value(),
         2 => backup_value(),
         2 => enforcement_value(),
+        2 => flows_value(),
     ]
 }
 

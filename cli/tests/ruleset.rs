@@ -1,0 +1,98 @@
+//! `bailey ruleset`: what it says of files, and how it ends.
+
+#![allow(clippy::unwrap_used)] // The helpers of a test fail as the test does.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
+}
+
+fn bailey_reading(line: &str, input: &str) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_bailey"))
+        .env_clear()
+        .env("HOME", fixtures())
+        .current_dir(fixtures())
+        .args(line.split_whitespace())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // A command that does not read its input may have ended by now.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    child.wait_with_output().unwrap()
+}
+
+fn bailey(line: &str) -> Output {
+    bailey_reading(line, "")
+}
+
+fn said(octets: &[u8]) -> String {
+    String::from_utf8(octets.to_vec()).unwrap()
+}
+
+#[test]
+fn a_matrix_is_read_in_both_languages() {
+    let line = "--lang en ruleset matrix --nft-json gateway.nft.json --hook forward";
+    let english = bailey(line);
+    assert_eq!(english.status.code(), Some(0), "{}", said(&english.stderr));
+    insta::assert_snapshot!(said(&english.stdout));
+    let line = "--lang zh ruleset matrix --nft-json gateway.nft.json --hook forward";
+    insta::assert_snapshot!(said(&bailey(line).stdout));
+    let line = "--lang en ruleset matrix --nft-json gateway.nft.json --hook forward -o json";
+    insta::assert_snapshot!(said(&bailey(line).stdout));
+}
+
+#[test]
+fn what_is_odd_is_told_with_its_place() {
+    let english = bailey("--lang en ruleset lint --nft-json gateway.nft.json");
+    assert_eq!(english.status.code(), Some(0), "{}", said(&english.stderr));
+    insta::assert_snapshot!(said(&english.stdout));
+    let chinese = bailey("--lang zh ruleset lint --nft-json gateway.nft.json --exit-code");
+    assert_eq!(chinese.status.code(), Some(6));
+    insta::assert_snapshot!(said(&chinese.stdout));
+    let json = bailey("ruleset lint --nft-json gateway.nft.json -o json");
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(json["findings"][0]["finding"], "never_hit");
+    assert_eq!(json["findings"][1]["by"][0]["chain"], "forward");
+}
+
+#[test]
+fn two_rulesets_that_differ_end_with_6_and_name_a_packet() {
+    let english = bailey("--lang en ruleset diff gateway.nft.json gateway.save --hook forward");
+    assert_eq!(english.status.code(), Some(6), "{}", said(&english.stderr));
+    insta::assert_snapshot!(said(&english.stdout));
+    let chinese = bailey("--lang zh ruleset diff gateway.nft.json gateway.save --hook forward");
+    insta::assert_snapshot!(said(&chinese.stdout));
+    let same = bailey("--lang en ruleset diff gateway.save gateway.save");
+    assert_eq!(same.status.code(), Some(0));
+    assert_eq!(said(&same.stdout), "Both let the same packets through.\n");
+    let json = bailey("ruleset diff gateway.nft.json gateway.save --hook forward -o json");
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(json["same"], false);
+    assert_eq!(json["hooks"]["forward"]["closed"][0]["example"]["state"], "new");
+}
+
+#[test]
+fn a_ruleset_comes_from_standard_input_too() {
+    let text = std::fs::read_to_string(fixtures().join("gateway.save")).unwrap();
+    let piped = bailey_reading("ruleset matrix --iptables-save - --hook forward", &text);
+    let named = bailey("ruleset matrix --iptables-save gateway.save --hook forward");
+    assert_eq!(piped.status.code(), Some(0), "{}", said(&piped.stderr));
+    assert_eq!(said(&piped.stdout), said(&named.stdout));
+}
+
+#[test]
+fn what_is_no_ruleset_is_refused_with_what_next() {
+    let none = bailey("--lang en ruleset matrix --hook input");
+    assert_eq!(none.status.code(), Some(2));
+    assert!(said(&none.stderr).contains("--nft-json FILE"), "{}", said(&none.stderr));
+    let missing = bailey("--lang zh ruleset lint --nft-json none.json");
+    assert_eq!(missing.status.code(), Some(3));
+    let other = bailey("--lang en ruleset lint --nft-json gateway.save");
+    assert_eq!(other.status.code(), Some(1));
+    assert!(said(&other.stderr).contains("gateway.save"), "{}", said(&other.stderr));
+}

@@ -1,0 +1,100 @@
+//! What devices tell, in the words of the MIB modules that everybody implements. One profile is one
+//! file; adding one touches that file and this list. What only one vendor has is a data file
+//! ([`vendor`]).
+//!
+//! A profile names columns and reads what came for them. It does no I/O, and gives nothing for what
+//! did not come: never a zero.
+
+pub mod bridge;
+pub mod ethernet;
+pub mod host_resources;
+pub mod interfaces;
+pub mod lldp;
+pub mod sensors;
+pub mod system;
+pub mod ups;
+pub mod vendor;
+
+use crate::poll::oid::{Oid, known};
+use crate::poll::snmp::{Snmp, SnmpError};
+use crate::poll::table::{self, Learned, Rows};
+
+/// One subject of which devices tell.
+pub trait Profile {
+    /// What is known of it.
+    type Facts;
+
+    /// The part of the tree that the columns are in, for errors.
+    fn root() -> Oid;
+
+    /// The columns that are asked for; a scalar is a column with the one row 0.
+    fn columns() -> Vec<Oid>;
+
+    /// What came for them means.
+    fn read(rows: &Rows) -> Self::Facts;
+}
+
+/// Asks a device for a profile.
+///
+/// # Errors
+/// As [`table::rows`]. A device that has nothing of it is no error: then the facts are empty.
+pub async fn take<P: Profile>(
+    session: &impl Snmp,
+    learned: &mut Learned,
+) -> Result<P::Facts, SnmpError> {
+    let rows = table::rows(session, &P::root(), &P::columns(), learned).await?;
+    Ok(P::read(&rows))
+}
+
+/// `mib-2` (RFC 1213).
+const MIB_2: [u32; 6] = [1, 3, 6, 1, 2, 1];
+
+/// A name below `mib-2`.
+fn mib_2(below: &[u32]) -> Oid {
+    known(&MIB_2).then(below)
+}
+
+/// The columns with these numbers.
+fn columns_of(entry: &Oid, numbers: &[u32]) -> Vec<Oid> {
+    numbers.iter().map(|number| entry.then(&[*number])).collect()
+}
+
+/// The index of a table that counts its rows.
+fn single(index: &[u32]) -> Option<u32> {
+    match index {
+        [one] => Some(*one),
+        _ => None,
+    }
+}
+
+/// Six octets of an index as a MAC address.
+fn mac_of(index: &[u32]) -> Option<Mac> {
+    let octets: Option<Vec<u8>> = index.iter().map(|arc| u8::try_from(*arc).ok()).collect();
+    octets?.try_into().ok().map(Mac)
+}
+
+/// A MAC address (IEEE 802).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Mac(pub [u8; 6]);
+
+impl std::fmt::Display for Mac {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+impl serde::Serialize for Mac {
+    fn serialize<S: serde::Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        out.collect_str(self)
+    }
+}
+
+/// A length of time in whole seconds, for programs.
+#[allow(clippy::ref_option)] // The shape that serde asks for.
+fn seconds<S: serde::Serializer>(
+    length: &Option<std::time::Duration>,
+    out: S,
+) -> Result<S::Ok, S::Error> {
+    serde::Serialize::serialize(&length.map(|length| length.as_secs()), out)
+}

@@ -1,0 +1,217 @@
+//! What can be asked of a device by SNMP, and every way in which asking can fail.
+//!
+//! [`Snmp`] is all that the rest of Bailey knows of the protocol: profiles, tables and the doctor
+//! are written against it. [`udp`] implements it for devices.
+
+pub mod udp;
+
+use std::fmt;
+use std::future::Future;
+use std::time::Duration;
+
+use crate::poll::credentials::Credentials;
+use crate::poll::oid::Oid;
+use crate::poll::value::{Value, VarBind};
+
+/// The most names in one question. Old switches refuse more, and an answer must fit one datagram.
+pub const MAX_NAMES: usize = 24;
+
+/// The most repetitions asked for in one GETBULK.
+pub const MAX_REPETITIONS: u16 = 64;
+
+/// What can be asked of one device. An answer is whole and belongs to the question, or it is an
+/// error: implementations never give a part, another device's answer, or one that lies about its
+/// lengths.
+pub trait Snmp: Send + Sync {
+    /// Whether the device can be asked with GETBULK: not in SNMPv1.
+    fn knows_bulk(&self) -> bool;
+
+    /// The values of exactly these names, in their order; 1 to [`MAX_NAMES`] of them. In SNMPv1 one
+    /// that is missing fails the question with [`Status::NoSuchName`].
+    fn get(&self, names: &[Oid]) -> impl Future<Output = Result<Vec<VarBind>, SnmpError>> + Send;
+
+    /// What follows each of these names in the device's order; each is after its name, or
+    /// [`Value::EndOfMib`].
+    fn get_next(
+        &self,
+        names: &[Oid],
+    ) -> impl Future<Output = Result<Vec<VarBind>, SnmpError>> + Send;
+
+    /// What follows each of these names, `repetitions` times (at most [`MAX_REPETITIONS`]): first
+    /// the next of every name, then the one after of every name. Devices may stop anywhere after
+    /// the first (RFC 3416 4.2.3).
+    fn get_bulk(
+        &self,
+        names: &[Oid],
+        repetitions: u16,
+    ) -> impl Future<Output = Result<Vec<VarBind>, SnmpError>> + Send;
+
+    /// Sets a value. It is set when this returns.
+    fn set(&self, name: &Oid, value: &Value) -> impl Future<Output = Result<(), SnmpError>> + Send;
+}
+
+/// Gives a way to ask the same device with any credentials.
+pub trait Dial: Sync {
+    /// The way to ask.
+    type Session: Snmp;
+
+    /// A way to ask with these credentials. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// When the credentials cannot be used.
+    fn dial(
+        &self,
+        credentials: &Credentials,
+    ) -> impl Future<Output = Result<Self::Session, SnmpError>> + Send;
+
+    /// Asks the device for its engine id (RFC 3414 4), which every agent of SNMPv3 tells everybody.
+    /// Unlike [`Snmp`] it says of a closed port that it is closed.
+    fn discover(&self) -> impl Future<Output = Result<Engine, SnmpError>> + Send;
+}
+
+/// Who a device says it is, before any proof.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Engine {
+    /// The engine id (RFC 3411 5).
+    pub id: Vec<u8>,
+    /// How often it has been started (RFC 3414 2.2.2).
+    pub boots: u32,
+    /// Since when it runs.
+    pub up: Duration,
+}
+
+/// Why there is no answer that could be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SnmpError {
+    /// Nothing came.
+    #[error("no answer within {} ms ({tries} tries)", waited.as_millis())]
+    Silent {
+        /// How long was waited in all.
+        waited: Duration,
+        /// How often was asked.
+        tries: u32,
+    },
+    /// The machine is there, and says that nobody listens at the port.
+    #[error("nobody listens at the port")]
+    PortClosed,
+    /// The network does not lead there.
+    #[error("cannot be reached: {why}")]
+    Network {
+        /// What the system said.
+        why: String,
+    },
+    /// The device's security model refused (RFC 3414 3.2).
+    #[error("refused: {0}")]
+    Refused(Refusal),
+    /// The device answered with an error (RFC 3416 3).
+    #[error("the device answered {status}{}", place(at.as_ref()))]
+    Status {
+        /// The error.
+        status: Status,
+        /// The name it is about, where the device says it.
+        at: Option<Oid>,
+    },
+    /// What came is no answer to the question, or no SNMP at all.
+    #[error("the answer is malformed: {why}")]
+    Malformed {
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The device names values out of order: a walk would never end.
+    #[error("the device does not advance after {after}: it answers {with}")]
+    Looping {
+        /// What was asked after.
+        after: Oid,
+        /// What came.
+        with: Oid,
+    },
+    /// The table ended in an error; what had come of it is no table.
+    #[error("only a part of the table {table} came: {why}")]
+    Partial {
+        /// The table.
+        table: Oid,
+        /// What ended it.
+        why: Box<SnmpError>,
+    },
+    /// The device has more values than are taken.
+    #[error("the table {table} has more than {most} values")]
+    TooMany {
+        /// The table.
+        table: Oid,
+        /// How many are taken.
+        most: usize,
+    },
+    /// The question cannot be asked.
+    #[error("cannot be asked: {why}")]
+    Unaskable {
+        /// Why.
+        why: String,
+    },
+}
+
+fn place(at: Option<&Oid>) -> String {
+    at.map(|at| format!(" for {at}")).unwrap_or_default()
+}
+
+/// Why a device's security model refused: the counter its Report names (RFC 3414 3.2, RFC 3412
+/// 7.2, RFC 3413 3.2).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// `usmStatsUnknownUserNames`.
+    UnknownUser,
+    /// `usmStatsWrongDigests`.
+    WrongDigest,
+    /// `usmStatsUnsupportedSecLevels`: the user has no key for this level.
+    UnsupportedLevel,
+    /// `usmStatsNotInTimeWindows`, after its time was taken over.
+    NotInTimeWindow,
+    /// `usmStatsDecryptionErrors`.
+    DecryptionError,
+    /// `usmStatsUnknownEngineIDs`, after its engine id was taken over.
+    UnknownEngine,
+    /// `snmpUnknownContexts` or `snmpUnavailableContexts`.
+    UnknownContext,
+    /// A counter of another kind.
+    Other(Oid),
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownUser => f.write_str("unknown user"),
+            Self::WrongDigest => f.write_str("wrong digest"),
+            Self::UnsupportedLevel => f.write_str("unsupported security level"),
+            Self::NotInTimeWindow => f.write_str("not in the time window"),
+            Self::DecryptionError => f.write_str("decryption error"),
+            Self::UnknownEngine => f.write_str("unknown engine id"),
+            Self::UnknownContext => f.write_str("unknown context"),
+            Self::Other(counter) => write!(f, "report {counter}"),
+        }
+    }
+}
+
+/// An error that a device answers with (RFC 3416 3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// `tooBig`: the answer would not fit.
+    TooBig,
+    /// `noSuchName`: SNMPv1's word for what is missing or hidden, and for the end.
+    NoSuchName,
+    /// `authorizationError` or `noAccess`: these credentials may not.
+    Denied,
+    /// Another one, by its number.
+    Other(i32),
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooBig => f.write_str("tooBig"),
+            Self::NoSuchName => f.write_str("noSuchName"),
+            Self::Denied => f.write_str("authorizationError"),
+            Self::Other(5) => f.write_str("genErr"),
+            Self::Other(17) => f.write_str("notWritable"),
+            Self::Other(number) => write!(f, "error {number}"),
+        }
+    }
+}

@@ -1,0 +1,302 @@
+//! Whole tables out of single answers.
+//!
+//! A table is walked column by column side by side, with GETBULK where the device knows it. How
+//! much the device can answer at once is learnt: what is too much for it is halved and remembered.
+//! A walk gives the whole table or an error.
+
+use std::collections::BTreeMap;
+
+use crate::poll::oid::Oid;
+use crate::poll::snmp::{MAX_NAMES, MAX_REPETITIONS, Snmp, SnmpError, Status};
+use crate::poll::value::{Value, VarBind};
+
+/// The most values of one table. A core switch has 32,768 MAC addresses in 3 columns.
+pub const MAX_VALUES: usize = 131_072;
+
+/// How much a device answers at once: begun with care, learnt from its answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Learned {
+    names: usize,
+    repetitions: u16,
+    /// The most repetitions that it answered in full; 0 when it has not yet.
+    good: u16,
+    /// The fewest that were too many.
+    too_many: u16,
+}
+
+/// Repetitions of the first question.
+const FIRST_REPETITIONS: u16 = 8;
+/// Names of the first question.
+const FIRST_NAMES: usize = 12;
+
+impl Default for Learned {
+    fn default() -> Self {
+        Self {
+            names: FIRST_NAMES,
+            repetitions: FIRST_REPETITIONS,
+            good: 0,
+            too_many: MAX_REPETITIONS + 1,
+        }
+    }
+}
+
+impl Learned {
+    /// How many names it takes in one question.
+    #[must_use]
+    pub const fn names(&self) -> usize {
+        self.names
+    }
+
+    /// How many repetitions it takes in one question.
+    #[must_use]
+    pub const fn repetitions(&self) -> u16 {
+        self.repetitions
+    }
+
+    /// It answered all that was asked: more may be asked next time, up to what was too much once.
+    fn enough(&mut self) {
+        self.good = self.good.max(self.repetitions);
+        let between = u16::midpoint(self.good, self.too_many);
+        self.repetitions = (self.good * 2).min(between).min(MAX_REPETITIONS);
+    }
+
+    /// It was too much, asked with so many names. Whether less can be asked.
+    fn too_much(&mut self, asked: usize) -> bool {
+        if self.repetitions > 1 {
+            self.too_many = self.repetitions;
+            if self.good >= self.too_many {
+                self.good = 0;
+            }
+            self.repetitions = if self.good > 0 { self.good } else { self.repetitions / 2 };
+            true
+        } else if asked > 1 {
+            self.names = asked / 2;
+            true
+        } else {
+            false
+        }
+    }
+
+    /// Nothing came. Whether it is worth to ask for the least: large answers come in pieces, which
+    /// firewalls and old devices lose without a word.
+    fn silent(&mut self) -> bool {
+        let worth = self.repetitions > 1;
+        if worth {
+            self.too_many = self.repetitions;
+            self.good = 0;
+            self.repetitions = 1;
+        }
+        worth
+    }
+}
+
+/// The rows of a table by their index. A scalar is a column with the one row 0.
+pub type Rows = BTreeMap<Vec<u32>, Cells>;
+
+/// The values that a device gave for one row, by column as they were asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Cells(BTreeMap<usize, Value>);
+
+impl Cells {
+    /// The value of a column, if the device gave one.
+    #[must_use]
+    pub fn get(&self, column: usize) -> Option<&Value> {
+        self.0.get(&column)
+    }
+
+    /// Gives a column its value.
+    pub fn set(&mut self, column: usize, value: Value) {
+        self.0.insert(column, value);
+    }
+
+    /// How many columns have one.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether no column has one.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// See [`Value::number`].
+    #[must_use]
+    pub fn number(&self, column: usize) -> Option<u64> {
+        self.get(column).and_then(Value::number)
+    }
+
+    /// See [`Value::integer`].
+    #[must_use]
+    pub fn integer(&self, column: usize) -> Option<i64> {
+        self.get(column).and_then(Value::integer)
+    }
+
+    /// See [`Value::text`].
+    #[must_use]
+    pub fn text(&self, column: usize) -> Option<String> {
+        self.get(column).and_then(Value::text)
+    }
+
+    /// See [`Value::octets`].
+    #[must_use]
+    pub fn octets(&self, column: usize) -> Option<&[u8]> {
+        self.get(column).and_then(Value::octets)
+    }
+}
+
+/// Walks the columns of the table `root`. A column that the device does not have is empty; a row
+/// may lack some columns, as in sparse tables and when a row comes or goes meanwhile.
+///
+/// # Errors
+/// When any question fails for good, the device does not advance, or it has more than
+/// [`MAX_VALUES`].
+pub async fn rows<S: Snmp>(
+    session: &S,
+    root: &Oid,
+    columns: &[Oid],
+    learned: &mut Learned,
+) -> Result<Rows, SnmpError> {
+    let mut rows = Rows::new();
+    let mut values = 0;
+    let mut begun = false;
+    let mut walk = Walk::of(columns);
+    loop {
+        let asked = walk.next(learned.names.min(MAX_NAMES));
+        if asked.is_empty() {
+            return Ok(rows);
+        }
+        let names: Vec<Oid> = asked.iter().map(|column| walk.at[*column].clone()).collect();
+        let answer = match ask(session, &names, learned).await {
+            Ok(answer) => answer,
+            Err(Asked::Again) => continue,
+            Err(Asked::End) if names.len() == 1 => {
+                walk.done[asked[0]] = true;
+                continue;
+            }
+            // SNMPv1 does not say which of them has ended.
+            Err(Asked::End) => {
+                walk.alone = true;
+                continue;
+            }
+            Err(Asked::Failed(why)) if begun => {
+                return Err(SnmpError::Partial { table: root.clone(), why: Box::new(why) });
+            }
+            Err(Asked::Failed(why)) => return Err(why),
+        };
+        for (nth, varbind) in answer.into_iter().enumerate() {
+            let column = asked[nth % asked.len()];
+            let Some((index, value)) = walk.step(column, columns, varbind)? else { continue };
+            begun = true;
+            values += 1;
+            if values > MAX_VALUES {
+                return Err(SnmpError::TooMany { table: root.clone(), most: MAX_VALUES });
+            }
+            rows.entry(index).or_default().set(column, value);
+        }
+    }
+}
+
+/// Where a walk stands in every column.
+struct Walk {
+    at: Vec<Oid>,
+    done: Vec<bool>,
+    /// Whether columns are asked one by one.
+    alone: bool,
+}
+
+impl Walk {
+    fn of(columns: &[Oid]) -> Self {
+        Self { at: columns.to_vec(), done: vec![false; columns.len()], alone: false }
+    }
+
+    /// The columns to ask next, at most `most` of them.
+    fn next(&self, most: usize) -> Vec<usize> {
+        let most = if self.alone { 1 } else { most };
+        (0..self.at.len()).filter(|column| !self.done[*column]).take(most).collect()
+    }
+
+    /// Takes what came for a column: its row and value, or nothing when the column has ended.
+    fn step(
+        &mut self,
+        column: usize,
+        columns: &[Oid],
+        varbind: VarBind,
+    ) -> Result<Option<(Vec<u32>, Value)>, SnmpError> {
+        if self.done[column] {
+            return Ok(None);
+        }
+        if varbind.value == Value::EndOfMib {
+            self.done[column] = true;
+            return Ok(None);
+        }
+        if varbind.oid <= self.at[column] {
+            let after = self.at[column].clone();
+            return Err(SnmpError::Looping { after, with: varbind.oid });
+        }
+        let Some(index) = varbind.oid.below(&columns[column]) else {
+            self.done[column] = true;
+            return Ok(None);
+        };
+        let index = index.to_vec();
+        self.at[column] = varbind.oid;
+        Ok(varbind.value.is_there().then_some((index, varbind.value)))
+    }
+}
+
+/// What came of a question within a walk, other than an answer.
+enum Asked {
+    /// Less was learnt to be asked for.
+    Again,
+    /// SNMPv1's end of everything.
+    End,
+    /// It failed for good.
+    Failed(SnmpError),
+}
+
+async fn ask<S: Snmp>(
+    session: &S,
+    names: &[Oid],
+    learned: &mut Learned,
+) -> Result<Vec<VarBind>, Asked> {
+    let repetitions = learned.repetitions;
+    let bulk = session.knows_bulk();
+    let answer = if bulk {
+        session.get_bulk(names, repetitions).await
+    } else {
+        session.get_next(names).await
+    };
+    match answer {
+        Ok(answer) if answer.len() < names.len() => {
+            let why = format!("{} values after {} names", answer.len(), names.len());
+            // A first round that is cut may be one that did not fit.
+            if bulk && !answer.is_empty() && learned.too_much(names.len()) {
+                Err(Asked::Again)
+            } else {
+                Err(Asked::Failed(SnmpError::Malformed { why }))
+            }
+        }
+        Ok(answer) => {
+            if bulk && answer.len() == names.len() * usize::from(repetitions) {
+                learned.enough();
+            }
+            Ok(answer)
+        }
+        Err(SnmpError::Status { status: Status::NoSuchName, .. }) if !bulk => Err(Asked::End),
+        Err(SnmpError::Status { status: Status::TooBig, .. }) => {
+            if !bulk {
+                // Repetitions do not count.
+                learned.repetitions = 1;
+            }
+            if learned.too_much(names.len()) {
+                Err(Asked::Again)
+            } else {
+                let (status, at) = (Status::TooBig, None);
+                Err(Asked::Failed(SnmpError::Status { status, at }))
+            }
+        }
+        Err(SnmpError::Silent { .. }) if bulk && learned.silent() => Err(Asked::Again),
+        Err(other) => Err(Asked::Failed(other)),
+    }
+}

@@ -1,0 +1,9 @@
+//! SNMP against real agents: net-snmp's `snmpd`, and answers of the tests' own where no honest agent
+//! gives them.
+
+#![allow(clippy::unwrap_used)] // The helpers of a test fail as the test does.
+
+mod agent;
+mod doctor;
+mod responder;
+mod tables;

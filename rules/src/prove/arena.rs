@@ -1,0 +1,338 @@
+//! The decision diagrams that packet sets are made of.
+//!
+//! Reduced ordered binary decision diagrams (Bryant, 1986), hash-consed in one arena: two sets are
+//! equal exactly when their numbers are. An arena belongs to one proof and is dropped with it, so
+//! nothing is ever collected and no capacity has to be guessed. It never holds more nodes than it was
+//! allowed: an operation that would need more fails with [`TooComplex`], and gives no set at all
+//! rather than a wrong one.
+
+use std::collections::HashMap;
+
+/// Nodes that an arena holds unless told otherwise: about 500 MiB with its tables.
+pub const NODES: usize = 1 << 24;
+/// Results of operations that are remembered, at most: 16 MiB.
+const REMEMBERED: usize = 1 << 20;
+/// What both begin with.
+const FIRST: usize = 1 << 12;
+/// The place of a table in which nothing stands.
+const FREE: u32 = u32::MAX;
+
+/// A set of packets: a number that means something only in the arena that gave it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Set(u32);
+
+impl Set {
+    /// Nothing.
+    pub const EMPTY: Self = Self(0);
+    /// Every packet that there can be.
+    pub const ALL: Self = Self(1);
+
+    /// Whether there is no packet in it.
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+}
+
+/// The sets would need more memory than they may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the packet sets need more than {nodes} nodes")]
+pub struct TooComplex {
+    /// Nodes that there may be.
+    pub nodes: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Node {
+    variable: u32,
+    low: Set,
+    high: Set,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+enum Operation {
+    And = 1,
+    Or = 2,
+    Without = 3,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Remembered {
+    operation: u32,
+    left: Set,
+    right: Set,
+    result: Set,
+}
+
+/// What becomes of a variable in [`Arena::substitute`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Substitute {
+    /// It has this value.
+    Bit(bool),
+    /// It has the value of a variable, often itself, or where told so the other value.
+    Variable(u32, bool),
+}
+
+/// All nodes of one proof.
+#[derive(Debug)]
+pub(super) struct Arena {
+    nodes: Vec<Node>,
+    unique: Vec<u32>,
+    remembered: Vec<Remembered>,
+    at_most: usize,
+}
+
+impl Arena {
+    /// An arena of at most so many nodes.
+    pub(super) fn new(at_most: usize) -> Self {
+        // The two ends are nodes below every variable.
+        let end = |set| Node { variable: u32::MAX, low: set, high: set };
+        let nothing =
+            Remembered { operation: 0, left: Set::EMPTY, right: Set::EMPTY, result: Set::EMPTY };
+        Self {
+            nodes: vec![end(Set::EMPTY), end(Set::ALL)],
+            unique: vec![FREE; FIRST],
+            remembered: vec![nothing; FIRST],
+            at_most: at_most.min(FREE as usize),
+        }
+    }
+
+    /// Nodes that it holds.
+    pub(super) fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    const fn node(&self, set: Set) -> Node {
+        self.nodes.as_slice()[set.0 as usize]
+    }
+
+    /// The variable that decides first, and what follows from its values; nothing for the two ends.
+    pub(super) fn split(&self, set: Set) -> Option<(u32, Set, Set)> {
+        let node = self.node(set);
+        (node.variable != u32::MAX).then_some((node.variable, node.low, node.high))
+    }
+
+    /// The set that is `low` where the variable is 0 and `high` where it is 1. Both must be decided
+    /// by later variables only.
+    pub(super) fn decide(&mut self, variable: u32, low: Set, high: Set) -> Result<Set, TooComplex> {
+        if low == high {
+            return Ok(low);
+        }
+        debug_assert!(variable < self.node(low).variable && variable < self.node(high).variable);
+        let node = Node { variable, low, high };
+        let mask = self.unique.len() - 1;
+        let mut place = mix(variable, low.0, high.0) & mask;
+        while self.unique[place] != FREE {
+            if self.nodes[self.unique[place] as usize] == node {
+                return Ok(Set(self.unique[place]));
+            }
+            place = (place + 1) & mask;
+        }
+        if self.nodes.len() >= self.at_most {
+            return Err(TooComplex { nodes: self.at_most });
+        }
+        let number = u32::try_from(self.nodes.len()).expect("bounded by at_most");
+        self.unique[place] = number;
+        self.nodes.push(node);
+        if self.nodes.len() * 2 > self.unique.len() {
+            self.grow();
+        }
+        Ok(Set(number))
+    }
+
+    fn grow(&mut self) {
+        let size = self.unique.len() * 2;
+        let mask = size - 1;
+        let mut unique = vec![FREE; size];
+        for (number, node) in self.nodes.iter().enumerate().skip(2) {
+            let mut place = mix(node.variable, node.low.0, node.high.0) & mask;
+            while unique[place] != FREE {
+                place = (place + 1) & mask;
+            }
+            unique[place] = u32::try_from(number).expect("bounded by at_most");
+        }
+        self.unique = unique;
+        if size <= REMEMBERED {
+            let forgotten = Remembered {
+                operation: 0,
+                left: Set::EMPTY,
+                right: Set::EMPTY,
+                result: Set::EMPTY,
+            };
+            self.remembered = vec![forgotten; size];
+        }
+    }
+
+    /// What is in both.
+    pub(super) fn and(&mut self, left: Set, right: Set) -> Result<Set, TooComplex> {
+        self.apply(Operation::And, left, right)
+    }
+
+    /// What is in one or the other.
+    pub(super) fn or(&mut self, left: Set, right: Set) -> Result<Set, TooComplex> {
+        self.apply(Operation::Or, left, right)
+    }
+
+    /// What is in the first and not in the second.
+    pub(super) fn without(&mut self, left: Set, right: Set) -> Result<Set, TooComplex> {
+        self.apply(Operation::Without, left, right)
+    }
+
+    /// The union of many, by halves, which keeps what is worked on small.
+    pub(super) fn any_of(&mut self, sets: &[Set]) -> Result<Set, TooComplex> {
+        match sets {
+            [] => Ok(Set::EMPTY),
+            [one] => Ok(*one),
+            many => {
+                let (left, right) = many.split_at(many.len() / 2);
+                let (left, right) = (self.any_of(left)?, self.any_of(right)?);
+                self.or(left, right)
+            }
+        }
+    }
+
+    fn apply(&mut self, operation: Operation, left: Set, right: Set) -> Result<Set, TooComplex> {
+        let (left, right) = match operation {
+            Operation::And => match (left, right) {
+                (Set::EMPTY, _) | (_, Set::EMPTY) => return Ok(Set::EMPTY),
+                (Set::ALL, other) | (other, Set::ALL) => return Ok(other),
+                (left, right) if left == right => return Ok(left),
+                (left, right) => (left.min(right), left.max(right)),
+            },
+            Operation::Or => match (left, right) {
+                (Set::ALL, _) | (_, Set::ALL) => return Ok(Set::ALL),
+                (Set::EMPTY, other) | (other, Set::EMPTY) => return Ok(other),
+                (left, right) if left == right => return Ok(left),
+                (left, right) => (left.min(right), left.max(right)),
+            },
+            Operation::Without => match (left, right) {
+                (Set::EMPTY, _) | (_, Set::ALL) => return Ok(Set::EMPTY),
+                (left, Set::EMPTY) => return Ok(left),
+                (left, right) if left == right => return Ok(Set::EMPTY),
+                both => both,
+            },
+        };
+        let key = mix(operation as u32, left.0, right.0);
+        let known = self.remembered[key & (self.remembered.len() - 1)];
+        if known.operation == operation as u32 && known.left == left && known.right == right {
+            return Ok(known.result);
+        }
+        let (one, other) = (self.node(left), self.node(right));
+        let variable = one.variable.min(other.variable);
+        let (left_low, left_high) =
+            if one.variable == variable { (one.low, one.high) } else { (left, left) };
+        let (right_low, right_high) =
+            if other.variable == variable { (other.low, other.high) } else { (right, right) };
+        let low = self.apply(operation, left_low, right_low)?;
+        let high = self.apply(operation, left_high, right_high)?;
+        let result = self.decide(variable, low, high)?;
+        let place = key & (self.remembered.len() - 1);
+        self.remembered[place] = Remembered { operation: operation as u32, left, right, result };
+        Ok(result)
+    }
+
+    /// The set with everything forgotten about some variables: what is in it for any of their values.
+    pub(super) fn forget(
+        &mut self,
+        set: Set,
+        variable: &impl Fn(u32) -> bool,
+    ) -> Result<Set, TooComplex> {
+        self.forgetting(set, variable, &mut HashMap::default())
+    }
+
+    fn forgetting(
+        &mut self,
+        set: Set,
+        variable: &impl Fn(u32) -> bool,
+        known: &mut HashMap<Set, Set>,
+    ) -> Result<Set, TooComplex> {
+        let Some((first, low, high)) = self.split(set) else { return Ok(set) };
+        if let Some(result) = known.get(&set) {
+            return Ok(*result);
+        }
+        let low = self.forgetting(low, variable, known)?;
+        let high = self.forgetting(high, variable, known)?;
+        let result =
+            if variable(first) { self.or(low, high)? } else { self.decide(first, low, high)? };
+        known.insert(set, result);
+        Ok(result)
+    }
+
+    /// The assignments that are in the set once every variable has been replaced as told.
+    pub(super) fn substitute(
+        &mut self,
+        set: Set,
+        by: &impl Fn(u32) -> Substitute,
+    ) -> Result<Set, TooComplex> {
+        self.substituting(set, by, &mut HashMap::default())
+    }
+
+    fn substituting(
+        &mut self,
+        set: Set,
+        by: &impl Fn(u32) -> Substitute,
+        known: &mut HashMap<Set, Set>,
+    ) -> Result<Set, TooComplex> {
+        let Some((variable, low, high)) = self.split(set) else { return Ok(set) };
+        if let Some(result) = known.get(&set) {
+            return Ok(*result);
+        }
+        let result = match by(variable) {
+            Substitute::Bit(false) => self.substituting(low, by, known)?,
+            Substitute::Bit(true) => self.substituting(high, by, known)?,
+            Substitute::Variable(other, turned) => {
+                let low = self.substituting(low, by, known)?;
+                let high = self.substituting(high, by, known)?;
+                let (low, high) = if turned { (high, low) } else { (low, high) };
+                self.choose(other, low, high)?
+            }
+        };
+        known.insert(set, result);
+        Ok(result)
+    }
+
+    /// As [`Arena::decide`], where earlier variables may decide too.
+    fn choose(&mut self, variable: u32, low: Set, high: Set) -> Result<Set, TooComplex> {
+        if variable < self.node(low).variable && variable < self.node(high).variable {
+            return self.decide(variable, low, high);
+        }
+        let on = self.decide(variable, Set::EMPTY, Set::ALL)?;
+        let high = self.and(high, on)?;
+        let low = self.without(low, on)?;
+        self.or(low, high)
+    }
+
+    /// Whether an assignment is in the set.
+    pub(super) fn holds(&self, set: Set, bit: impl Fn(u32) -> bool) -> bool {
+        let mut at = set;
+        while let Some((variable, low, high)) = self.split(at) {
+            at = if bit(variable) { high } else { low };
+        }
+        at == Set::ALL
+    }
+
+    /// The least assignment in the set, as the variables that it demands; the others may be anything.
+    pub(super) fn least(&self, set: Set) -> Option<Vec<(u32, bool)>> {
+        if set.is_empty() {
+            return None;
+        }
+        let mut demanded = Vec::new();
+        let mut at = set;
+        while let Some((variable, low, high)) = self.split(at) {
+            // No node but the empty set itself is empty, so a way that avoids it leads to the end.
+            let bit = low.is_empty();
+            demanded.push((variable, bit));
+            at = if bit { high } else { low };
+        }
+        Some(demanded)
+    }
+}
+
+/// A place for three numbers (a multiplicative hash; the arena's own numbers are no attacker's).
+const fn mix(first: u32, second: u32, third: u32) -> usize {
+    let mut hash = (first as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    hash = (hash.rotate_left(23) ^ second as u64).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    hash = (hash.rotate_left(29) ^ third as u64).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    (hash ^ (hash >> 32)) as usize
+}

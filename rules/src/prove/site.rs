@@ -1,0 +1,317 @@
+//! A whole site: whether any packet can break an invariant, and which one.
+//!
+//! Hosts hang on wires. A packet begins on a wire or in a host, passes hosts that forward, and ends in
+//! a host or at an address on a wire that no known host has. What each host does with packets is worked
+//! out once, for all packets that can come by an interface ([`transfer`]); an invariant is then a
+//! search for the least set of packets that can be at each place ([`search`]). What is found is shown
+//! as one packet, hop by hop ([`explain`]).
+//!
+//! What this rests on is told by [`Assumption`] and in `docs/proof.md`.
+
+mod explain;
+mod route;
+mod search;
+mod transfer;
+mod wire;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::arena::{NODES, TooComplex};
+use super::space::Space;
+use super::words::Example;
+use crate::model::network::Network;
+use crate::model::ruleset::Ruleset;
+use crate::name::{HostName, ZoneName};
+use crate::policy::Policy;
+use crate::text::Text;
+
+pub use self::explain::{Cut, Deciding, DecidingRule, Hop};
+
+use self::transfer::Transfers;
+use self::wire::Wires;
+
+/// Hosts of one site, at most.
+pub const MAX_HOSTS: usize = 20_000;
+
+/// Whether the source of a packet is looked up in the routes (`rp_filter`, RFC 3704). IPv6 has none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ReversePath {
+    /// It is not.
+    #[default]
+    Off,
+    /// The way back must be by the interface by which it came.
+    Strict,
+    /// There must be a way back.
+    Loose,
+}
+
+/// What is known of one host or device.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Host {
+    /// The zone it is in.
+    pub zone: Option<ZoneName>,
+    /// Its packet filters.
+    pub ruleset: Ruleset,
+    /// Its interfaces, addresses and routes.
+    pub network: Network,
+    /// Whether it passes on IPv4 packets (`net.ipv4.ip_forward`).
+    pub forwards_v4: bool,
+    /// Whether it passes on IPv6 packets (`net.ipv6.conf.all.forwarding`).
+    pub forwards_v6: bool,
+    /// What it does with sources that come by the wrong interface, by interface.
+    pub reverse_path: BTreeMap<String, ReversePath>,
+    /// Interfaces that a bridge joins into one wire, the bridge among them.
+    pub bridges: Vec<BTreeSet<String>>,
+    /// What of it could not be read, in words.
+    pub unread: Vec<String>,
+}
+
+/// An interface of a host.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Port {
+    /// The host.
+    pub host: HostName,
+    /// The interface's name.
+    pub interface: String,
+}
+
+/// Everything that a proof is about.
+#[derive(Debug, Clone)]
+pub struct Site {
+    /// What must hold, and where the zones are.
+    pub policy: Policy,
+    /// Hosts and declared devices.
+    pub hosts: BTreeMap<HostName, Host>,
+    /// Interfaces that are known to be on one wire, besides those with addresses of one network.
+    pub links: Vec<BTreeSet<Port>>,
+}
+
+/// What a proof takes for granted and the model does not show.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Assumption {
+    /// Every kernel does what its rulesets, routes and settings say.
+    Kernels,
+    /// Interfaces with addresses of one network are on one wire, as are those that are linked, and no
+    /// others are.
+    Wires,
+    /// Hosts that the model does not have forward nothing from wire to wire.
+    NoUnknownRouters,
+    /// Packets that belong to a connection that somebody else opened, or to errors of it, open none.
+    Replies,
+    /// Neighbour discovery and multicast listener messages stay on their wire (RFC 4861, RFC 3810).
+    Neighbours,
+    /// Nobody on a wire sends with addresses of other networks. Needed only where a packet with a forged
+    /// source would break the invariant; this is one.
+    NoForgedSources(Box<Example>),
+}
+
+impl Assumption {
+    /// Its name for programs.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Kernels => "kernels",
+            Self::Wires => "wires",
+            Self::NoUnknownRouters => "no_unknown_routers",
+            Self::Replies => "replies",
+            Self::Neighbours => "neighbours",
+            Self::NoForgedSources(_) => "no_forged_sources",
+        }
+    }
+
+    /// The assumption in words.
+    #[must_use]
+    pub fn text(&self) -> Text {
+        match self {
+            Self::Kernels => Text::new(
+                "every kernel does what its rulesets, routes and settings say",
+                "各主机内核按其规则集、路由与设置处理报文",
+            ),
+            Self::Wires => Text::new(
+                "interfaces with addresses of one network, and those that are linked, are on one wire; no others are",
+                "地址属同一网络的接口及已声明相连的接口位于同一线路，其余接口互不相连",
+            ),
+            Self::NoUnknownRouters => Text::new(
+                "hosts that are not in the model forward nothing between its wires; unknown routers lead to the Internet only",
+                "模型之外的主机不在线路之间转发；未知路由器只通往互联网",
+            ),
+            Self::Replies => Text::new(
+                "packets of connections that somebody else opened, and errors about them, open none",
+                "他方所建连接的报文及其差错报文不会建立新连接",
+            ),
+            Self::Neighbours => Text::new(
+                "neighbour discovery and multicast listener messages stay on their wire",
+                "邻居发现与组播侦听报文不离开所在线路",
+            ),
+            Self::NoForgedSources(packet) => Text::new(
+                format!(
+                    "nobody sends with source addresses of another network, such as {packet}; switch rp_filter on, or drop them where they come in"
+                ),
+                format!(
+                    "没有主机伪造其他网络的源地址，例如 {packet}；请启用 rp_filter，或在入口处丢弃此类报文"
+                ),
+            ),
+        }
+    }
+}
+
+/// What is known about an invariant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// No packet breaks it, if the assumptions hold.
+    Proved {
+        /// What it rests on.
+        assumptions: Vec<Assumption>,
+    },
+    /// A packet breaks it.
+    Broken(Box<Breach>),
+    /// Nobody knows, because of something that is not understood.
+    OutOfModel(Box<Doubt>),
+}
+
+/// A packet that breaks an invariant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Breach {
+    /// The packet as it begins.
+    pub packet: Example,
+    /// Its way.
+    pub path: Vec<Hop>,
+    /// Where it ends, in words.
+    pub end: Text,
+    /// Changes of one rule, each of which would stop this packet.
+    pub cuts: Vec<Cut>,
+}
+
+/// Why nothing can be said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Doubt {
+    /// What is not understood.
+    pub statement: String,
+    /// Where, as host and rule; nothing where it is about the whole proof.
+    pub at: Option<String>,
+    /// What it would take to know.
+    pub wanted: Text,
+    /// A packet that may break the invariant, with its way.
+    pub perhaps: Option<Breach>,
+}
+
+/// An invariant, and what is known about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Result {
+    /// Its name.
+    pub invariant: String,
+    /// The line of the policy it stands on.
+    pub line: u64,
+    /// What is known.
+    pub answer: Answer,
+    /// The hosts whose rules were looked at. A change of any other leaves the answer as it is, as long
+    /// as it moves no wire.
+    pub hosts: BTreeSet<HostName>,
+}
+
+/// Proves, and keeps what it has worked out for the next time.
+#[derive(Debug)]
+pub struct Prover {
+    space: Space,
+    nodes: usize,
+    site: Site,
+    wires: Wires,
+    transfers: Transfers,
+    results: BTreeMap<String, Result>,
+}
+
+impl Prover {
+    /// Of this site.
+    #[must_use]
+    pub fn new(site: Site) -> Self {
+        Self::within(site, NODES)
+    }
+
+    /// The same with an own bound on the memory. See [`NODES`].
+    #[must_use]
+    pub fn within(site: Site, nodes: usize) -> Self {
+        let wires = Wires::of(&site);
+        Self {
+            space: Space::new(nodes),
+            nodes,
+            site,
+            wires,
+            transfers: Transfers::default(),
+            results: BTreeMap::new(),
+        }
+    }
+
+    /// The site as it is now.
+    #[must_use]
+    pub const fn site(&self) -> &Site {
+        &self.site
+    }
+
+    /// How many nodes the sets of packets have.
+    #[must_use]
+    pub fn nodes(&self) -> usize {
+        self.space.nodes()
+    }
+
+    /// Takes what a host is now. Only what depends on it is proved again.
+    pub fn update(&mut self, name: &HostName, host: Host) {
+        let before = self.site.hosts.insert(name.clone(), host);
+        let now = &self.site.hosts[name];
+        let moved = before.is_none_or(|before| {
+            before.network.interfaces != now.network.interfaces
+                || before.bridges != now.bridges
+                || before.zone != now.zone
+        });
+        self.transfers.forget(name);
+        if moved {
+            self.wires = Wires::of(&self.site);
+            self.results.clear();
+        }
+        self.results.retain(|_, result| !result.hosts.contains(name));
+        // What is not needed any more is not given back one by one.
+        if self.space.nodes() > self.nodes / 2 {
+            self.space = Space::new(self.nodes);
+            self.transfers = Transfers::default();
+        }
+    }
+
+    /// Every invariant of the policy, in the order of their names.
+    pub fn prove(&mut self) -> Vec<Result> {
+        let names: Vec<String> = self.site.policy.invariants.keys().cloned().collect();
+        names.iter().filter_map(|name| self.invariant(name)).collect()
+    }
+
+    /// One invariant; nothing where the policy has none of the name.
+    pub fn invariant(&mut self, name: &str) -> Option<Result> {
+        if let Some(known) = self.results.get(name) {
+            return Some(known.clone());
+        }
+        let invariant = self.site.policy.invariants.get(name)?.clone();
+        let mut hosts = BTreeSet::new();
+        let answer = match search::answer(self, &invariant.what, &mut hosts) {
+            Ok(answer) => answer,
+            Err(why) => {
+                // The sets of this question may fit where those of all before do not.
+                self.space = Space::new(self.nodes);
+                self.transfers = Transfers::default();
+                let again = search::answer(self, &invariant.what, &mut hosts);
+                again.unwrap_or_else(|_| too_complex(why))
+            }
+        };
+        let result = Result { invariant: name.to_owned(), line: invariant.line, answer, hosts };
+        self.results.insert(name.to_owned(), result.clone());
+        Some(result)
+    }
+}
+
+fn too_complex(why: TooComplex) -> Answer {
+    Answer::OutOfModel(Box::new(Doubt {
+        statement: why.to_string(),
+        at: None,
+        wanted: Text::new(
+            "more memory for the proof, or fewer different rules on the hosts that forward",
+            "需要更多内存，或减少转发主机上互不相同的规则",
+        ),
+        perhaps: None,
+    }))
+}

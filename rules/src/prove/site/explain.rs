@@ -1,0 +1,481 @@
+//! One packet and its way, out of the sets that a search has found.
+
+use super::super::arena::{Set, TooComplex};
+use super::super::lint::not_understood;
+use super::super::pass::{Flows, RuleAt, Walk};
+use super::super::space::{Space, Values};
+use super::super::words::{Example, example};
+use super::search::{Ends, Found, Place, Reached, wished};
+use super::transfer::{Leaves, ON_THE_WIRE, Piece};
+use super::{Breach, Host, Prover};
+use crate::model::field::{Field, device};
+use crate::model::ruleset::{
+    At, ChainId, Data, Hook, Place as RulePlace, Rule, Ruleset, Statement, Verdict,
+};
+use crate::name::HostName;
+use crate::text::Text;
+
+/// A host on the way of a packet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hop {
+    /// The host; nothing where the packet is put on the wire by whoever is on it.
+    pub host: Option<HostName>,
+    /// The interface by which it comes.
+    pub input: Option<String>,
+    /// The interface by which it leaves.
+    pub output: Option<String>,
+    /// The packet as it comes.
+    pub packet: Example,
+    /// What lets it through, in the order in which the kernel asks.
+    pub deciding: Vec<Deciding>,
+}
+
+/// What lets a packet through a base chain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deciding {
+    /// The hook.
+    pub hook: &'static str,
+    /// Family of the table.
+    pub family: &'static str,
+    /// The table.
+    pub table: String,
+    /// The chain that decides.
+    pub chain: String,
+    /// The rule; nothing where the policy of the chain decides.
+    pub rule: Option<DecidingRule>,
+    at: RuleAt,
+}
+
+/// The rule that decides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DecidingRule {
+    /// How to find it: its handle, or its line in the listing.
+    pub place: RulePlace,
+    /// Its words.
+    pub text: String,
+    /// Its comment, which in rules that were compiled names the line of the policy.
+    pub comment: Option<String>,
+}
+
+/// A change that would stop a packet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cut {
+    /// Where.
+    pub host: HostName,
+    /// What.
+    pub what: Text,
+}
+
+/// The packets of a way, as they come to each of its steps.
+type Way = (Vec<usize>, Vec<Values>, Reached);
+
+/// The way that is shown: of the shortest the one with the plainest packet.
+pub(super) fn best(prover: &mut Prover, found: &Found) -> Result<Way, TooComplex> {
+    let length = |reached: &Reached| {
+        let mut length = 1;
+        let mut at = reached.step;
+        while let Some((before, _)) = &found.steps[at].from {
+            at = *before;
+            length += 1;
+        }
+        length
+    };
+    let shortest = found.reached.iter().map(length).min().unwrap_or_default();
+    let wishes = wished(&mut prover.space, &prover.site.policy)?;
+    let mut best: Option<(usize, Way)> = None;
+    for reached in found.reached.iter().filter(|reached| length(reached) == shortest) {
+        let (trail, packets) = trail(&mut prover.space, found, reached, &wishes)?;
+        let Some(first) = packets.first() else { continue };
+        // The dearest wishes come first, so the first one that is not granted tells.
+        let granted = wishes.iter().take_while(|wish| prover.space.holds(**wish, first)).count();
+        if best.as_ref().is_none_or(|(had, _)| *had < granted) {
+            best = Some((granted, (trail, packets, reached.clone())));
+        }
+    }
+    best.map(|(_, way)| way).ok_or(TooComplex { nodes: 0 })
+}
+
+/// The steps that lead to an end, and a packet at each of them.
+fn trail(
+    space: &mut Space,
+    found: &Found,
+    reached: &Reached,
+    wishes: &[Set],
+) -> Result<(Vec<usize>, Vec<Values>), TooComplex> {
+    // Backwards: which packets of each step get there.
+    let mut steps = vec![reached.step];
+    let mut sets = vec![reached.packets];
+    let mut pieces: Vec<Option<Piece>> = Vec::new();
+    let (mut at, mut there) = (reached.step, reached.packets);
+    while let Some((before, piece)) = &found.steps[at].from {
+        let wire = space.only(there, &ON_THE_WIRE)?;
+        there = match piece {
+            None => wire,
+            Some(piece) => {
+                let change = piece.change.of_fields(&ON_THE_WIRE);
+                let came = change.before(space, wire)?.maybe;
+                space.and(came, piece.reach.maybe)?
+            }
+        };
+        at = *before;
+        there = space.and(there, found.steps[at].packets)?;
+        steps.push(at);
+        sets.push(there);
+        pieces.push(piece.clone());
+    }
+    steps.reverse();
+    sets.reverse();
+    pieces.reverse();
+    // Forwards: one of them.
+    let mut packets = Vec::new();
+    let mut now = sets[0];
+    for (place, set) in sets.iter().enumerate() {
+        now = space.and(now, *set)?;
+        let Some(packet) = space.pick(now, wishes)? else { return Ok((steps, Vec::new())) };
+        packets.push(packet);
+        let mut cube = Set::ALL;
+        for field in ON_THE_WIRE.iter().rev() {
+            let value = space.value(*field, packet.get(*field))?;
+            cube = space.and(cube, value)?;
+        }
+        now = match pieces.get(place) {
+            Some(Some(piece)) => piece.change.of_fields(&ON_THE_WIRE).image(space, cube)?,
+            Some(None) | None => cube,
+        };
+    }
+    Ok((steps, packets))
+}
+
+/// The packet that is shown, with its way and what would stop it.
+pub(super) fn breach(prover: &mut Prover, found: &Found) -> Result<Breach, TooComplex> {
+    let (steps, packets, reached) = best(prover, found)?;
+    let mut path = Vec::new();
+    let mut cuts = Vec::new();
+    for (place, (step, packet)) in steps.iter().zip(&packets).enumerate() {
+        let leads = steps.get(place + 1).and_then(|next| found.steps[*next].from.as_ref());
+        let piece = match leads {
+            Some((_, piece)) => piece.clone(),
+            None => reached.piece.clone(),
+        };
+        let (name, input) = match &found.steps[*step].place {
+            Place::Wire(_) => {
+                if steps.len() == 1 {
+                    path.push(Hop {
+                        host: None,
+                        input: None,
+                        output: None,
+                        packet: example(packet),
+                        deciding: Vec::new(),
+                    });
+                }
+                continue;
+            }
+            Place::Host(name) => (name.clone(), None),
+            Place::Port(port) => (port.host.clone(), Some(port.interface.clone())),
+        };
+        let output = piece.as_ref().and_then(|piece| match &piece.leaves {
+            Leaves::Here => None,
+            Leaves::By { interface, .. } | Leaves::Somehow { interface } => Some(interface.clone()),
+        });
+        let Some(host) = prover.site.hosts.get(&name) else { continue };
+        let hooks = Hooks { input: input.as_deref(), output: output.as_deref() };
+        let deciding = deciding(&mut prover.space, host, &host.ruleset, hooks, packet)?;
+        for decides in &deciding {
+            let without = cut(&host.ruleset, decides);
+            if !passes(&mut prover.space, host, &without, hooks, packet)? {
+                cuts.push(Cut { host: name.clone(), what: words_of(decides) });
+            }
+        }
+        if deciding.is_empty() {
+            cuts.push(Cut {
+                host: name.clone(),
+                what: Text::new(
+                    "nothing filters here: load a ruleset that drops it, or switch forwarding off",
+                    "此处没有任何过滤：请加载丢弃该报文的规则集，或关闭转发",
+                ),
+            });
+        }
+        path.push(Hop { host: Some(name), input, output, packet: example(packet), deciding });
+    }
+    let first = packets.first().copied().unwrap_or_else(Values::plain);
+    Ok(Breach { packet: example(&first), path, end: end(&reached.ends), cuts })
+}
+
+fn end(ends: &Ends) -> Text {
+    match ends {
+        Ends::OnTheWire => Text::new(
+            "both are on one wire: nothing is between them",
+            "两者位于同一线路，中间没有任何隔离",
+        ),
+        Ends::In(host) => {
+            Text::new(format!("it is delivered to {host}"), format!("报文被交付给 {host}"))
+        }
+        Ends::AtAddress { host, interface, via: None } => Text::new(
+            format!("{host} sends it out by {interface}, to an address there"),
+            format!("{host} 从 {interface} 将其发往该处的地址"),
+        ),
+        Ends::AtAddress { host, interface, via: Some(router) } => Text::new(
+            format!("{host} sends it out by {interface}, to router {router}"),
+            format!("{host} 从 {interface} 将其发往路由器 {router}"),
+        ),
+    }
+}
+
+fn words_of(decides: &Deciding) -> Text {
+    let Deciding { family, table, chain, .. } = decides;
+    match &decides.rule {
+        Some(rule) => {
+            let (en, zh) = match rule.place {
+                RulePlace::Handle(handle) => (format!("handle {handle}"), format!("句柄 {handle}")),
+                RulePlace::Line(line) => (format!("line {line}"), format!("第 {line} 行")),
+            };
+            Text::new(
+                format!("remove from {family} {table} {chain} the rule at {en}: {}", rule.text),
+                format!("从 {family} {table} {chain} 删除{zh}的规则：{}", rule.text),
+            )
+        }
+        None => Text::new(
+            format!("let chain {chain} of {family} {table} drop what no rule decides"),
+            format!("将 {family} {table} 的链 {chain} 的默认策略改为 drop"),
+        ),
+    }
+}
+
+/// By which interfaces a packet comes and leaves; one that does not come begins in the host, one that
+/// does not leave ends there.
+#[derive(Debug, Clone, Copy)]
+struct Hooks<'a> {
+    input: Option<&'a str>,
+    output: Option<&'a str>,
+}
+
+impl Hooks<'_> {
+    /// Hooks before and after the routes are asked.
+    const fn of(self) -> (&'static [Hook], &'static [Hook]) {
+        match (self.input.is_some(), self.output.is_some()) {
+            (true, true) => (
+                &[Hook::Ingress, Hook::Prerouting],
+                &[Hook::Forward, Hook::Postrouting, Hook::Egress],
+            ),
+            (true, false) => (&[Hook::Ingress, Hook::Prerouting], &[Hook::Input]),
+            (false, _) => (&[], &[Hook::Output, Hook::Postrouting, Hook::Egress]),
+        }
+    }
+}
+
+/// One packet as a set.
+fn only(space: &mut Space, packet: &Values, hooks: Hooks<'_>) -> Result<Set, TooComplex> {
+    let mut one = Set::ALL;
+    for field in ON_THE_WIRE.iter().rev().chain(&[Field::State]) {
+        let value = space.value(*field, packet.get(*field))?;
+        one = space.and(one, value)?;
+    }
+    let input = hooks.input.and_then(device).unwrap_or_default();
+    let input = space.value(Field::InputDevice, input)?;
+    space.and(one, input)
+}
+
+/// Takes one packet through a host. Gives whether it may pass.
+fn walk_one(walk: &mut Walk<'_>, packet: Set, hooks: Hooks<'_>) -> Result<bool, TooComplex> {
+    let mut flows = walk.begin(packet)?;
+    let (before, after) = hooks.of();
+    for hook in before {
+        flows = walk.hook(*hook, flows)?.accepted;
+    }
+    if let Some(output) = hooks.output.and_then(device) {
+        let mut out = super::super::change::Change::NONE;
+        out.set(Field::OutputDevice, output);
+        let mut sent = Flows::default();
+        for flow in flows.as_slice() {
+            let change = flow.change.followed_by(&out);
+            sent.join(walk.space(), &Flows::changed(flow.packets, change))?;
+        }
+        flows = sent;
+    }
+    for hook in after {
+        flows = walk.hook(*hook, flows)?.accepted;
+    }
+    Ok(!flows.is_empty())
+}
+
+fn passes(
+    space: &mut Space,
+    host: &Host,
+    ruleset: &Ruleset,
+    hooks: Hooks<'_>,
+    packet: &Values,
+) -> Result<bool, TooComplex> {
+    let one = only(space, packet, hooks)?;
+    let mut walk = Walk::new(space, ruleset).knowing(&host.network);
+    walk_one(&mut walk, one, hooks)
+}
+
+/// What lets a packet through each base chain on its way through a host.
+fn deciding(
+    space: &mut Space,
+    host: &Host,
+    ruleset: &Ruleset,
+    hooks: Hooks<'_>,
+    packet: &Values,
+) -> Result<Vec<Deciding>, TooComplex> {
+    let one = only(space, packet, hooks)?;
+    let v6 = packet.get(Field::Version) == crate::model::field::IPV6;
+    let mut walk = Walk::new(space, ruleset).knowing(&host.network).noting();
+    walk_one(&mut walk, one, hooks)?;
+    let mut found = Vec::new();
+    let (before, after) = hooks.of();
+    for hook in before.iter().chain(after) {
+        for at in ruleset.path(*hook, v6).into_iter().flat_map(|step| step.chains) {
+            let (table, chain) = (ruleset.table(at), ruleset.chain(at));
+            let by = decider(&walk, ruleset, at);
+            let accepts = chain.base.as_ref().is_some_and(|base| base.accepts);
+            if by.is_none() && !accepts {
+                continue;
+            }
+            let place = by.map_or(at, |by| by.chain);
+            let rule = by.map(|by| &ruleset.chain(by.chain).rules[by.rule as usize]);
+            found.push(Deciding {
+                hook: hook.name(),
+                family: table.family.name(),
+                table: table.name.clone(),
+                chain: ruleset.chain(place).name.clone(),
+                rule: rule.map(|rule| DecidingRule {
+                    place: rule.origin.place,
+                    text: rule.origin.text.clone(),
+                    comment: rule.origin.comment.clone(),
+                }),
+                at: by.unwrap_or(RuleAt { chain: at, rule: u32::MAX }),
+            });
+        }
+    }
+    Ok(found)
+}
+
+/// The first rule of a chain, and of those that it calls, that matched and accepts.
+fn decider(walk: &Walk<'_>, ruleset: &Ruleset, chain: At) -> Option<RuleAt> {
+    for (place, rule) in (0..).zip(&ruleset.chain(chain).rules) {
+        let at = RuleAt { chain, rule: place };
+        if walk.seen(at).matched.is_empty() {
+            continue;
+        }
+        for statement in &rule.statements {
+            let verdicts: Vec<Verdict> = match statement {
+                Statement::Verdict(verdict) => vec![*verdict],
+                Statement::VerdictMap { map, .. } => {
+                    let set = ruleset.table(chain).set(*map);
+                    let all = set.elements.iter().map(|one| &one.data).chain(&set.otherwise);
+                    all.filter_map(|data| match data {
+                        Data::Verdict(verdict) => Some(*verdict),
+                        Data::Present | Data::Value(_) | Data::Unknown => None,
+                    })
+                    .collect()
+                }
+                Statement::Nat(_) => return Some(at),
+                Statement::Match(_)
+                | Statement::Set { .. }
+                | Statement::Notrack
+                | Statement::Offload
+                | Statement::Unknown { .. } => Vec::new(),
+            };
+            for verdict in verdicts {
+                let called = |to: ChainId| decider(walk, ruleset, At { chain: to, ..chain });
+                match verdict {
+                    Verdict::Accept | Verdict::Queue => return Some(at),
+                    Verdict::Jump(to) | Verdict::Goto(to) => {
+                        if let Some(found) = called(to) {
+                            return Some(found);
+                        }
+                    }
+                    Verdict::Drop | Verdict::Reject | Verdict::Return | Verdict::Continue => {}
+                }
+            }
+        }
+    }
+    None
+}
+
+/// The ruleset without what lets a packet through.
+fn cut(ruleset: &Ruleset, decides: &Deciding) -> Ruleset {
+    let mut without = ruleset.clone();
+    let RuleAt { chain, rule } = decides.at;
+    let Some(table) = without.tables.get_mut(chain.table as usize) else { return without };
+    let Some(chain) = table.chains.get_mut(chain.chain.0 as usize) else { return without };
+    match (&decides.rule, &mut chain.base) {
+        (Some(_), _) => {
+            chain.rules.remove(rule as usize);
+        }
+        (None, Some(base)) => base.accepts = false,
+        (None, None) => {}
+    }
+    without
+}
+
+/// What of a way is not understood, and where.
+pub(super) fn doubt(
+    prover: &mut Prover,
+    found: &Found,
+) -> Result<(String, Option<String>), TooComplex> {
+    let (steps, packets, reached) = best(prover, found)?;
+    for (place, (step, packet)) in steps.iter().zip(&packets).enumerate() {
+        let (name, input) = match &found.steps[*step].place {
+            Place::Wire(_) => continue,
+            Place::Host(name) => (name, None),
+            Place::Port(port) => (&port.host, Some(port.interface.as_str())),
+        };
+        let leads = steps.get(place + 1).and_then(|next| found.steps[*next].from.as_ref());
+        let piece = leads.map_or(reached.piece.as_ref(), |(_, piece)| piece.as_ref());
+        let output = piece.and_then(|piece| match &piece.leaves {
+            Leaves::Here => None,
+            Leaves::By { interface, .. } | Leaves::Somehow { interface } => {
+                Some(interface.as_str())
+            }
+        });
+        let Some(host) = prover.site.hosts.get(name) else { continue };
+        if let Some(unread) = host.unread.first() {
+            return Ok((unread.clone(), Some(name.to_string())));
+        }
+        let hooks = Hooks { input, output };
+        if let Some((text, rule)) = odd_rule(&mut prover.space, host, hooks, packet)? {
+            return Ok((text, Some(format!("{name}: {rule}"))));
+        }
+        if matches!(piece.map(|piece| &piece.leaves), Some(Leaves::Somehow { .. })) {
+            let what = "where it routes packets is not known";
+            return Ok((what.to_owned(), Some(name.to_string())));
+        }
+    }
+    let what = "more than one thing that is not known decides together";
+    Ok((what.to_owned(), None))
+}
+
+/// The first rule that a packet comes to and that is not understood.
+fn odd_rule(
+    space: &mut Space,
+    host: &Host,
+    hooks: Hooks<'_>,
+    packet: &Values,
+) -> Result<Option<(String, String)>, TooComplex> {
+    let one = only(space, packet, hooks)?;
+    let mut walk = Walk::new(space, &host.ruleset).knowing(&host.network).noting();
+    walk_one(&mut walk, one, hooks)?;
+    for (number, table) in (0..).zip(&host.ruleset.tables) {
+        for (id, chain) in (0..).map(ChainId).zip(&table.chains) {
+            for (place, rule) in (0..).zip(&chain.rules) {
+                let at = RuleAt { chain: At { table: number, chain: id }, rule: place };
+                if walk.seen(at).reached.is_empty() {
+                    continue;
+                }
+                if let Some(words) = unsure_words(rule) {
+                    let (family, name) = (table.family.name(), &table.name);
+                    let where_ = format!("{family} {name} {}: {}", chain.name, rule.origin.text);
+                    return Ok(Some((words, where_)));
+                }
+            }
+        }
+    }
+    Ok(None)
+}
+
+fn unsure_words(rule: &Rule) -> Option<String> {
+    let words = not_understood(&rule.statements, true);
+    (!words.is_empty()).then(|| words.join("; "))
+}

@@ -1,0 +1,612 @@
+//! The search for a packet that breaks an invariant.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::super::arena::{Set, TooComplex};
+use super::super::space::{End, Space, Values};
+use super::super::wish::wishes;
+use super::super::words::example;
+use super::transfer::{Leaves, Piece, come, openers, sent};
+use super::wire::WireId;
+use super::{Answer, Assumption, Doubt, Port, Prover, explain};
+use crate::model::field::{Field, device_name};
+use crate::model::interval::Intervals;
+use crate::name::HostName;
+use crate::policy::{Addresses, Demand, Party, Policy};
+use crate::text::Text;
+
+/// Steps of one search, at most.
+const MAX_STEPS: usize = 200_000;
+/// Ends that are compared for the one that is shown, at most.
+const MAX_ENDS: usize = 256;
+
+/// Where packets are.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Place {
+    /// On a wire, sent by whoever is on it.
+    Wire(WireId),
+    /// In the host that sends them.
+    Host(HostName),
+    /// At an interface by which they come.
+    Port(Port),
+}
+
+/// Packets at a place, and how they got there.
+#[derive(Debug, Clone)]
+pub(super) struct Step {
+    pub(super) place: Place,
+    pub(super) packets: Set,
+    /// The step before, and which of its host's pieces led here.
+    pub(super) from: Option<(usize, Option<Piece>)>,
+}
+
+/// How packets end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Ends {
+    /// On the very wire on which they began.
+    OnTheWire,
+    /// In a host.
+    In(HostName),
+    /// At an address that no known host has, on this host's wire.
+    AtAddress {
+        /// The last known host.
+        host: HostName,
+        /// Its interface.
+        interface: String,
+        /// The router that takes them; nothing where the receiver does.
+        via: Option<IpAddr>,
+    },
+}
+
+/// Packets that have come where they must not.
+#[derive(Debug, Clone)]
+pub(super) struct Reached {
+    /// The last step.
+    pub(super) step: usize,
+    /// What the last host does with them; nothing where they did not leave their wire.
+    pub(super) piece: Option<Piece>,
+    /// The packets as they came to that step.
+    pub(super) packets: Set,
+    pub(super) ends: Ends,
+}
+
+/// Whom an invariant is about.
+struct Question {
+    from: Addresses,
+    from_zone: Option<Party>,
+    to: Addresses,
+    to_zone: Option<Party>,
+    /// Packets that may pass, as they begin.
+    permitted: Set,
+    from_internet: bool,
+    to_internet: bool,
+}
+
+/// Who is believed to send what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sources {
+    /// Whoever is on a wire sends with any address.
+    Any,
+    /// Only with those of the wire's networks.
+    OfTheWire,
+}
+
+/// Which packets count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Count {
+    /// Those that may pass.
+    Maybe,
+    /// Those that surely do.
+    Surely,
+}
+
+/// What is known about a demand. `hosts` takes those whose rules were looked at.
+pub(super) fn answer(
+    prover: &mut Prover,
+    demand: &Demand,
+    hosts: &mut BTreeSet<HostName>,
+) -> Result<Answer, TooComplex> {
+    let question = Question::of(prover, demand)?;
+    let usual = || {
+        vec![
+            Assumption::Kernels,
+            Assumption::Wires,
+            Assumption::NoUnknownRouters,
+            Assumption::Replies,
+            Assumption::Neighbours,
+        ]
+    };
+    let mut forged = Search::new(prover, &question, Sources::Any, Count::Maybe, hosts);
+    forged.run()?;
+    if forged.reached.is_empty() {
+        return Ok(Answer::Proved { assumptions: usual() });
+    }
+    let forged = Found { steps: forged.steps, reached: forged.reached };
+    let mut honest = Search::new(prover, &question, Sources::OfTheWire, Count::Maybe, hosts);
+    honest.run()?;
+    if honest.reached.is_empty() {
+        let (_, packets, _) = explain::best(prover, &forged)?;
+        let first = packets.first().copied().unwrap_or_else(Values::plain);
+        let mut assumptions = usual();
+        assumptions.push(Assumption::NoForgedSources(Box::new(example(&first))));
+        return Ok(Answer::Proved { assumptions });
+    }
+    let honest = Found { steps: honest.steps, reached: honest.reached };
+    let mut sure = Search::new(prover, &question, Sources::OfTheWire, Count::Surely, hosts);
+    sure.run()?;
+    if !sure.reached.is_empty() {
+        let sure = Found { steps: sure.steps, reached: sure.reached };
+        return Ok(Answer::Broken(Box::new(explain::breach(prover, &sure)?)));
+    }
+    let (statement, at) = explain::doubt(prover, &honest)?;
+    Ok(Answer::OutOfModel(Box::new(Doubt {
+        statement,
+        at,
+        wanted: Text::new(
+            "a rule or setting in its place that does not depend on it, or the facts that are missing",
+            "以不依赖该条件的规则或设置代替，或补全缺失的事实",
+        ),
+        perhaps: Some(explain::breach(prover, &honest)?),
+    })))
+}
+
+/// What a search has found.
+pub(super) struct Found {
+    pub(super) steps: Vec<Step>,
+    pub(super) reached: Vec<Reached>,
+}
+
+impl Question {
+    fn of(prover: &mut Prover, demand: &Demand) -> Result<Self, TooComplex> {
+        let policy = &prover.site.policy;
+        let (from, to, through): (_, _, &[String]) = match demand {
+            Demand::Never { from, to } => (from, to, &[]),
+            Demand::Only { from, to, through } => (from, to, through),
+            Demand::Always { from, to, .. } => (from, to, &[]),
+        };
+        let zone = |party: &Party| matches!(party, Party::Zone(_)).then(|| party.clone());
+        let mut permitted = Set::EMPTY;
+        for permit in policy.permits() {
+            let named = match &permit.origin {
+                crate::policy::Origin::Exchange(name) => through.contains(name),
+                crate::policy::Origin::Flow(_)
+                | crate::policy::Origin::Management(_)
+                | crate::policy::Origin::Collector(_) => false,
+            };
+            if named {
+                let these = permitted_by(&mut prover.space, &permit)?;
+                permitted = prover.space.or(permitted, these)?;
+            }
+        }
+        Ok(Self {
+            from: policy.addresses(from),
+            to: policy.addresses(to),
+            from_zone: zone(from),
+            to_zone: zone(to),
+            permitted,
+            from_internet: *from == Party::Internet,
+            to_internet: *to == Party::Internet,
+        })
+    }
+}
+
+fn addresses(space: &mut Space, end: End, all: &Addresses) -> Result<Set, TooComplex> {
+    let v4 = all.v4().iter().copied().map(IpNet::V4);
+    let nets: Vec<IpNet> = v4.chain(all.v6().iter().copied().map(IpNet::V6)).collect();
+    space.networks(end, &nets)
+}
+
+/// The packets that a permit lets open connections.
+fn permitted_by(space: &mut Space, permit: &crate::policy::Permit) -> Result<Set, TooComplex> {
+    use crate::model::field::{ICMP, ICMPV6, TCP, UDP};
+    use crate::model::interval::Interval;
+    let from = addresses(space, End::Source, &permit.from)?;
+    let to = addresses(space, End::Destination, &permit.to)?;
+    let mut services = Vec::new();
+    for (protocol, ports) in [(TCP, &permit.service.tcp), (UDP, &permit.service.udp)] {
+        let ports = ports
+            .iter()
+            .map(|ports| Interval { first: u128::from(ports.first), last: u128::from(ports.last) });
+        let ports = space.among(Field::DestinationPort, &ports.collect())?;
+        let protocol = space.value(Field::Protocol, u128::from(protocol))?;
+        services.push(space.and(ports, protocol)?);
+    }
+    let v4 = permit.service.icmp.iter().map(|kind| Interval::one(u128::from(kind.0)));
+    let v6 = permit.service.icmpv6.iter().map(|kind| Interval::one(u128::from(kind.0)));
+    for (protocol, field, kinds) in [
+        (ICMP, Field::IcmpType, v4.collect::<Intervals>()),
+        (ICMPV6, Field::Icmp6Type, v6.collect::<Intervals>()),
+    ] {
+        let kinds = space.among(field, &kinds)?;
+        let protocol = space.value(Field::Protocol, u128::from(protocol))?;
+        services.push(space.and(kinds, protocol)?);
+    }
+    let service = space.any_of(&services)?;
+    space.all_of(&[from, to, service])
+}
+
+struct Search<'p> {
+    prover: &'p mut Prover,
+    question: &'p Question,
+    sources: Sources,
+    count: Count,
+    hosts: &'p mut BTreeSet<HostName>,
+    steps: Vec<Step>,
+    seen: HashMap<Place, Set>,
+    open: VecDeque<usize>,
+    reached: Vec<Reached>,
+    /// The addresses that must not be reached, once as a set.
+    to: Set,
+    /// Which hosts are such that something may end in them, or go on.
+    matters: BTreeMap<HostName, Matters>,
+    owned: HashMap<WireId, Set>,
+}
+
+/// Why a host is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Matters {
+    forwards: bool,
+    /// Whatever ends in it counts.
+    all_of_it: bool,
+    /// Some of its addresses count.
+    addresses: bool,
+}
+
+impl<'p> Search<'p> {
+    fn new(
+        prover: &'p mut Prover,
+        question: &'p Question,
+        sources: Sources,
+        count: Count,
+        hosts: &'p mut BTreeSet<HostName>,
+    ) -> Self {
+        let matters = prover
+            .site
+            .hosts
+            .iter()
+            .map(|(name, host)| {
+                let own = || {
+                    let all = host.network.interfaces.iter().flatten().filter(|one| one.up);
+                    all.flat_map(|one| &one.addresses).map(|one| one.address)
+                };
+                // A host that the policy lets forward has addresses of many zones, and is of each with
+                // those only.
+                let gateway = prover.site.policy.forwards(name);
+                let zone = host.zone.clone().map(Party::Zone);
+                let matters = Matters {
+                    forwards: host.forwards_v4 || host.forwards_v6,
+                    all_of_it: !gateway && zone.is_some() && zone == question.to_zone,
+                    addresses: own().any(|address| question.to.contains(address)),
+                };
+                (name.clone(), matters)
+            })
+            .collect();
+        Self {
+            prover,
+            question,
+            sources,
+            count,
+            hosts,
+            steps: Vec::new(),
+            seen: HashMap::new(),
+            open: VecDeque::new(),
+            reached: Vec::new(),
+            to: Set::EMPTY,
+            matters,
+            owned: HashMap::new(),
+        }
+    }
+
+    fn run(&mut self) -> Result<(), TooComplex> {
+        self.to = addresses(&mut self.prover.space, End::Destination, &self.question.to)?;
+        self.begin()?;
+        while let Some(step) = self.open.pop_front() {
+            match self.steps[step].place.clone() {
+                Place::Wire(wire) => self.on_wire(step, wire)?,
+                Place::Host(host) => self.in_host(step, &host, None)?,
+                Place::Port(port) => {
+                    let Port { host, interface } = port;
+                    self.in_host(step, &host, Some(&interface))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds packets to a place. Only those that have not been there yet go on from it.
+    fn add(
+        &mut self,
+        place: Place,
+        packets: Set,
+        from: Option<(usize, Option<Piece>)>,
+    ) -> Result<(), TooComplex> {
+        let had = self.seen.get(&place).copied().unwrap_or(Set::EMPTY);
+        let space = &mut self.prover.space;
+        let packets = space.without(packets, had)?;
+        if packets.is_empty() {
+            return Ok(());
+        }
+        if self.steps.len() == MAX_STEPS {
+            return Err(TooComplex { nodes: MAX_STEPS });
+        }
+        self.seen.insert(place.clone(), space.or(had, packets)?);
+        self.steps.push(Step { place, packets, from });
+        self.open.push_back(self.steps.len() - 1);
+        Ok(())
+    }
+
+    /// Where the packets of an invariant begin.
+    fn begin(&mut self) -> Result<(), TooComplex> {
+        let space = &mut self.prover.space;
+        let opening = openers(space)?;
+        let opening = space.without(opening, self.question.permitted)?;
+        let opening = space.only(opening, &super::transfer::ON_THE_WIRE)?;
+        let from = addresses(space, End::Source, &self.question.from)?;
+        let mut wires = Vec::new();
+        for (id, wire) in self.prover.wires.all() {
+            let own: Addresses = wire.networks.iter().copied().collect();
+            let foreign = own.without(&self.zoned());
+            let begins = if self.question.from_internet {
+                !foreign.is_empty() || self.leads_away(id)
+            } else {
+                own.meets(&self.question.from)
+            };
+            if begins {
+                wires.push((id, own));
+            }
+        }
+        for (id, own) in wires {
+            let space = &mut self.prover.space;
+            let sources = match self.sources {
+                Sources::Any => Set::ALL,
+                Sources::OfTheWire if self.question.from_internet => from,
+                Sources::OfTheWire => {
+                    let own = addresses(space, End::Source, &own)?;
+                    // A zone is everybody on its wires; a host or group only those addresses.
+                    if self.question.from_zone.is_some() { own } else { space.and(own, from)? }
+                }
+            };
+            let packets = space.and(opening, sources)?;
+            self.add(Place::Wire(id), packets, None)?;
+        }
+        let names: Vec<HostName> = self.prover.site.hosts.keys().cloned().collect();
+        for name in names {
+            let host = &self.prover.site.hosts[&name];
+            let gateway = self.prover.site.policy.forwards(&name);
+            let zone = host.zone.clone().map(Party::Zone);
+            let whole = !gateway && zone.is_some() && zone == self.question.from_zone;
+            let own: Addresses = host
+                .network
+                .interfaces
+                .iter()
+                .flatten()
+                .filter(|one| one.up)
+                .flat_map(|one| one.addresses.iter().map(|one| IpNet::from(one.address)))
+                .collect();
+            if !whole && !own.meets(&self.question.from) {
+                continue;
+            }
+            // Whoever is on the wire can do all that a host with that wire alone can do.
+            if !self.question.to_internet && self.is_only_on_begun_wires(&name) {
+                continue;
+            }
+            let space = &mut self.prover.space;
+            let sources = if whole { addresses(space, End::Source, &own)? } else { from };
+            let packets = space.and(opening, sources)?;
+            self.add(Place::Host(name), packets, None)?;
+        }
+        Ok(())
+    }
+
+    /// The addresses of all zones.
+    fn zoned(&self) -> Addresses {
+        let zones = self.prover.site.policy.zones.values();
+        zones.flat_map(|zone| zone.networks.iter().copied()).collect()
+    }
+
+    /// Whether a host on the wire sends packets to a router there that nobody knows.
+    fn leads_away(&self, wire: WireId) -> bool {
+        let wires = &self.prover.wires;
+        wires.get(wire).ports.iter().any(|port| {
+            let network = &self.prover.site.hosts[&port.host].network;
+            let routes = network.routes.iter().flat_map(|tables| tables.values());
+            routes.flat_map(crate::model::network::Table::iter).any(|route| {
+                route.hops.iter().any(|hop| {
+                    let here =
+                        hop.device.is_none_or(|device| device_name(device) == port.interface);
+                    here && hop.via.is_some_and(|via| wires.owners(wire, via).next().is_none())
+                })
+            })
+        })
+    }
+
+    fn is_only_on_begun_wires(&self, host: &HostName) -> bool {
+        let interfaces = self.prover.site.hosts[host].network.interfaces.iter().flatten();
+        let mut ports = interfaces.filter(|one| one.up).filter_map(|one| {
+            let port = Port { host: host.clone(), interface: device_name(one.device) };
+            self.prover.wires.at(&port)
+        });
+        ports.all(|wire| self.seen.contains_key(&Place::Wire(wire)))
+    }
+
+    /// Whoever is on a wire can send to everybody on it.
+    fn on_wire(&mut self, step: usize, wire: WireId) -> Result<(), TooComplex> {
+        let packets = self.steps[step].packets;
+        let own: Addresses = self.prover.wires.get(wire).networks.iter().copied().collect();
+        if own.meets(&self.question.to) {
+            let space = &mut self.prover.space;
+            let here = addresses(space, End::Destination, &own)?;
+            let there = space.all_of(&[packets, here, self.to])?;
+            self.reach(step, None, there, Ends::OnTheWire)?;
+        }
+        for port in self.prover.wires.get(wire).ports.clone() {
+            let matters = self.matters[&port.host];
+            if matters.forwards || matters.all_of_it || matters.addresses {
+                let packets = come(&mut self.prover.space, packets, &port.interface)?;
+                self.add(Place::Port(port), packets, Some((step, None)))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn in_host(
+        &mut self,
+        step: usize,
+        name: &HostName,
+        interface: Option<&str>,
+    ) -> Result<(), TooComplex> {
+        self.hosts.insert(name.clone());
+        let packets = self.steps[step].packets;
+        let pieces = {
+            let Prover { space, site, transfers, .. } = &mut *self.prover;
+            transfers.of(space, site, name, interface)?
+        };
+        let matters = self.matters[name];
+        for piece in pieces.iter() {
+            let reach = match self.count {
+                Count::Maybe => piece.reach.maybe,
+                Count::Surely => piece.reach.surely,
+            };
+            let space = &mut self.prover.space;
+            let packets = space.and(packets, reach)?;
+            if packets.is_empty() {
+                continue;
+            }
+            match &piece.leaves {
+                Leaves::Here => {
+                    let counted = if matters.all_of_it {
+                        packets
+                    } else {
+                        let to = piece.change.before(space, self.to)?.maybe;
+                        space.and(packets, to)?
+                    };
+                    self.reach(step, Some(piece), counted, Ends::In(name.clone()))?;
+                }
+                Leaves::By { interface, via } => {
+                    self.leave(step, piece, packets, name, interface, Some(*via))?;
+                }
+                Leaves::Somehow { interface } => {
+                    self.leave(step, piece, packets, name, interface, None)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Packets leave a host: to a router, to their receivers (`Some(None)`), or to nobody knows whom.
+    fn leave(
+        &mut self,
+        step: usize,
+        piece: &Piece,
+        packets: Set,
+        host: &HostName,
+        interface: &str,
+        via: Option<Option<IpAddr>>,
+    ) -> Result<(), TooComplex> {
+        let port = Port { host: host.clone(), interface: interface.to_owned() };
+        let Some(wire) = self.prover.wires.at(&port) else { return Ok(()) };
+        let image = sent(&mut self.prover.space, &piece.change, packets)?;
+        let others: Vec<Port> = match via {
+            Some(Some(router)) => self.prover.wires.owners(wire, router).cloned().collect(),
+            Some(None) | None => self.prover.wires.get(wire).ports.iter().cloned().collect(),
+        };
+        for other in others.iter().filter(|other| other.host != *host) {
+            let matters = self.matters[&other.host];
+            if !(matters.forwards || matters.all_of_it || matters.addresses) {
+                continue;
+            }
+            let space = &mut self.prover.space;
+            let packets = if via == Some(None) {
+                let own = self.prover.site.hosts[&other.host].network.interfaces.iter().flatten();
+                let own: Vec<IpNet> = own
+                    .flat_map(|one| one.addresses.iter().map(|one| IpNet::from(one.address)))
+                    .chain(EVERYBODY.iter().filter_map(|net| net.parse().ok()))
+                    .collect();
+                let own = space.networks(End::Destination, &own)?;
+                space.and(image, own)?
+            } else {
+                image
+            };
+            let packets = come(space, packets, &other.interface)?;
+            self.add(Place::Port(other.clone()), packets, Some((step, Some(piece.clone()))))?;
+        }
+        // What nobody known takes.
+        let unknown_router = matches!(via, Some(Some(_))) && others.is_empty();
+        let own: Addresses = self.prover.wires.get(wire).networks.iter().copied().collect();
+        let ends_here = match via {
+            Some(Some(_)) => {
+                unknown_router && (self.question.to_internet || own.meets(&self.question.to))
+            }
+            Some(None) | None => true,
+        };
+        if !ends_here {
+            return Ok(());
+        }
+        let mut to = self.to;
+        if via == Some(None) {
+            let owned = self.owned(wire)?;
+            to = self.prover.space.without(to, owned)?;
+        }
+        let space = &mut self.prover.space;
+        let before = piece.change.before(space, to)?.maybe;
+        let there = space.and(packets, before)?;
+        let ends = Ends::AtAddress {
+            host: host.clone(),
+            interface: interface.to_owned(),
+            via: via.flatten(),
+        };
+        self.reach(step, Some(piece), there, ends)
+    }
+
+    /// The destinations that known hosts on a wire answer for.
+    fn owned(&mut self, wire: WireId) -> Result<Set, TooComplex> {
+        if let Some(known) = self.owned.get(&wire) {
+            return Ok(*known);
+        }
+        let mut own = Vec::new();
+        for port in &self.prover.wires.get(wire).ports {
+            let all = self.prover.site.hosts[&port.host].network.interfaces.iter().flatten();
+            let up = all.filter(|one| one.up).flat_map(|one| &one.addresses);
+            own.extend(up.map(|one| IpNet::from(one.address)));
+        }
+        let owned = self.prover.space.networks(End::Destination, &own)?;
+        self.owned.insert(wire, owned);
+        Ok(owned)
+    }
+
+    fn reach(
+        &mut self,
+        step: usize,
+        piece: Option<&Piece>,
+        packets: Set,
+        ends: Ends,
+    ) -> Result<(), TooComplex> {
+        if !packets.is_empty() && self.reached.len() < MAX_ENDS {
+            self.reached.push(Reached { step, piece: piece.cloned(), packets, ends });
+        }
+        Ok(())
+    }
+}
+
+/// Destinations that everybody on a wire takes.
+const EVERYBODY: [&str; 3] = ["224.0.0.0/4", "255.255.255.255/32", "ff00::/8"];
+
+/// The wishes of a counterexample, and that the receiver is one whom the policy knows.
+pub(super) fn wished(space: &mut Space, policy: &Policy) -> Result<Vec<Set>, TooComplex> {
+    let mut wished = wishes(space)?;
+    let ports = policy.services.values().flat_map(|service| {
+        service.tcp.iter().map(|ports| crate::model::interval::Interval {
+            first: u128::from(ports.first),
+            last: u128::from(ports.last),
+        })
+    });
+    let declared = space.among(Field::DestinationPort, &ports.collect())?;
+    let tcp = space.value(Field::Protocol, u128::from(crate::model::field::TCP))?;
+    let declared = space.and(declared, tcp)?;
+    // After "new", before all else.
+    wished.insert(1, declared);
+    Ok(wished)
+}

@@ -1,0 +1,400 @@
+//! What a host does with packets, for all that can come by one interface or begin in it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::rc::Rc;
+
+use ipnet::IpNet;
+
+use super::super::arena::{Set, TooComplex};
+use super::super::change::Change;
+use super::super::pass::{Flow, Flows, Walk};
+use super::super::space::{End, Space};
+use super::route::{Goes, Reach, routes};
+use super::{Host, ReversePath, Site};
+use crate::model::field::{Field, ICMPV6, device, device_name, state};
+use crate::model::interval::Interval;
+use crate::model::ruleset::Hook;
+use crate::name::HostName;
+
+/// Where packets leave a host.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Leaves {
+    /// They do not: they are for it.
+    Here,
+    /// By this interface, to this router, or to the receiver itself.
+    By {
+        /// The interface.
+        interface: String,
+        /// The router.
+        via: Option<IpAddr>,
+    },
+    /// By this interface, to nobody knows whom.
+    Somehow {
+        /// The interface.
+        interface: String,
+    },
+}
+
+/// Packets that end alike.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Piece {
+    /// The packets as they came.
+    pub(super) reach: Reach,
+    /// What becomes of them.
+    pub(super) change: Change,
+    /// Where they leave.
+    pub(super) leaves: Leaves,
+}
+
+/// All that a host does with what comes by one way.
+pub(super) type Transfer = Rc<Vec<Piece>>;
+
+/// What hosts do, worked out when it is first asked.
+#[derive(Debug, Default)]
+pub(super) struct Transfers {
+    /// By host, and the interface by which packets come; nothing where they begin in it.
+    known: HashMap<HostName, BTreeMap<Option<String>, Transfer>>,
+}
+
+impl Transfers {
+    /// Forgets what a host did.
+    pub(super) fn forget(&mut self, host: &HostName) {
+        self.known.remove(host);
+    }
+
+    /// What a host does with what comes by an interface, or begins in it.
+    pub(super) fn of(
+        &mut self,
+        space: &mut Space,
+        site: &Site,
+        host: &HostName,
+        interface: Option<&str>,
+    ) -> Result<Transfer, TooComplex> {
+        let key = interface.map(str::to_owned);
+        if let Some(known) = self.known.get(host).and_then(|known| known.get(&key)) {
+            return Ok(Rc::clone(known));
+        }
+        let Some(of) = site.hosts.get(host) else { return Ok(Rc::default()) };
+        let pieces = match interface {
+            Some(interface) => arriving(space, of, interface)?,
+            None => leaving(space, of)?,
+        };
+        let pieces = Rc::new(pieces);
+        self.known.entry(host.clone()).or_default().insert(key, Rc::clone(&pieces));
+        Ok(pieces)
+    }
+}
+
+/// The packets that open something, or try to: those of a connection that somebody else opened are no
+/// matter of theirs, and messages between neighbours leave no wire.
+pub(super) fn openers(space: &mut Space) -> Result<Set, TooComplex> {
+    let states = [state::NEW, state::INVALID].map(Interval::one).into_iter().collect();
+    let opening = space.among(Field::State, &states)?;
+    // Multicast listeners 130-132 and 143, neighbour discovery 133-137.
+    let kinds = [(130, 137), (143, 143)].map(|(first, last)| Interval { first, last });
+    let neighbours = space.among(Field::Icmp6Type, &kinds.into_iter().collect())?;
+    let icmpv6 = space.value(Field::Protocol, u128::from(ICMPV6))?;
+    let v6 = space.version(true)?;
+    let neighbours = space.all_of(&[neighbours, icmpv6, v6])?;
+    space.without(opening, neighbours)
+}
+
+/// The packets that no router passes on: multicast, what is for one wire, and what cannot be.
+fn unroutable(space: &mut Space) -> Result<Set, TooComplex> {
+    let nets =
+        |nets: &[&str]| -> Vec<IpNet> { nets.iter().filter_map(|net| net.parse().ok()).collect() };
+    let to = nets(&[
+        "0.0.0.0/8",
+        "127.0.0.0/8",
+        "224.0.0.0/4",
+        "255.255.255.255/32",
+        "::/128",
+        "::1/128",
+        "fe80::/10",
+        "ff00::/8",
+    ]);
+    let from = nets(&[
+        "0.0.0.0/8",
+        "127.0.0.0/8",
+        "224.0.0.0/4",
+        "255.255.255.255/32",
+        "::/128",
+        "::1/128",
+        "fe80::/10",
+        "ff00::/8",
+    ]);
+    let to = space.networks(End::Destination, &to)?;
+    let from = space.networks(End::Source, &from)?;
+    space.or(to, from)
+}
+
+/// Packets on their way through a host, as routes and hooks split them.
+struct Part {
+    flow: Flow,
+    /// Those of the flow that surely took this way so far.
+    surely: Set,
+    leaves: Leaves,
+}
+
+/// The part of a flow for which something is true of the packets as they are now.
+fn narrowed(
+    space: &mut Space,
+    flow: &Flow,
+    surely: Set,
+    reach: Reach,
+) -> Result<(Flow, Set), TooComplex> {
+    let maybe = flow.change.before(space, reach.maybe)?.maybe;
+    let sure = flow.change.before(space, reach.surely)?.surely;
+    let packets = space.and(flow.packets, maybe)?;
+    let surely = space.all_of(&[surely, packets, sure])?;
+    Ok((Flow { packets, change: flow.change.clone() }, surely))
+}
+
+/// Splits flows by where the routes take them.
+fn routed(
+    space: &mut Space,
+    host: &Host,
+    flows: &[(Flow, Set)],
+    ways: &[(Reach, Goes)],
+) -> Result<Vec<Part>, TooComplex> {
+    let interfaces = || {
+        let all = host.network.interfaces.iter().flatten().filter(|one| one.up);
+        all.map(|one| device_name(one.device)).filter(|name| name != "lo")
+    };
+    let mut parts = Vec::new();
+    for (flow, surely) in flows {
+        for (reach, goes) in ways {
+            let (flow, surely) = narrowed(space, flow, *surely, *reach)?;
+            if flow.packets.is_empty() {
+                continue;
+            }
+            let mut part = |leaves, surely| parts.push(Part { flow: flow.clone(), surely, leaves });
+            match goes {
+                Goes::Here => part(Leaves::Here, surely),
+                Goes::Nowhere => {}
+                Goes::Anywhere => {
+                    interfaces()
+                        .for_each(|interface| part(Leaves::Somehow { interface }, Set::EMPTY));
+                }
+                Goes::Out(hops) => {
+                    for hop in hops {
+                        match hop.device {
+                            Some(device) => {
+                                let interface = device_name(device);
+                                part(Leaves::By { interface, via: hop.via }, surely);
+                            }
+                            None => interfaces().for_each(|interface| {
+                                part(Leaves::Somehow { interface }, Set::EMPTY);
+                            }),
+                        }
+                    }
+                }
+            }
+        }
+    }
+    Ok(parts)
+}
+
+/// Takes parts through hooks. What may be stopped there is sure no more.
+fn hooked(walk: &mut Walk<'_>, hooks: &[Hook], parts: Vec<Part>) -> Result<Vec<Part>, TooComplex> {
+    let mut done = Vec::new();
+    for part in parts {
+        let mut change = part.flow.change.clone();
+        match &part.leaves {
+            Leaves::Here => {}
+            Leaves::By { interface, .. } | Leaves::Somehow { interface } => {
+                change.set(Field::OutputDevice, device(interface).unwrap_or_default());
+            }
+        }
+        let mut flows = Flows::changed(part.flow.packets, change);
+        let mut surely = part.surely;
+        for hook in hooks {
+            let passed = walk.hook(*hook, flows)?;
+            let space = walk.space();
+            let stopped = space.or(passed.dropped, passed.rejected)?;
+            surely = space.without(surely, stopped)?;
+            flows = passed.accepted;
+        }
+        let others = flows.as_slice().to_vec();
+        for flow in flows.as_slice() {
+            let space = walk.space();
+            let mut own = space.and(surely, flow.packets)?;
+            // Where a packet may become one thing or another, neither is sure.
+            for other in others.iter().filter(|other| other.change != flow.change) {
+                own = space.without(own, other.packets)?;
+            }
+            if flow.change.is_unsure() {
+                own = Set::EMPTY;
+            }
+            done.push(Part { flow: flow.clone(), surely: own, leaves: part.leaves.clone() });
+        }
+    }
+    Ok(done)
+}
+
+fn pieces(parts: Vec<Part>, host: &Host) -> Vec<Piece> {
+    // Of a host that could not be read whole nothing is sure.
+    let known = host.unread.is_empty();
+    parts
+        .into_iter()
+        .map(|part| Piece {
+            reach: Reach {
+                maybe: part.flow.packets,
+                surely: if known { part.surely } else { Set::EMPTY },
+            },
+            change: part.flow.change,
+            leaves: part.leaves,
+        })
+        .collect()
+}
+
+/// What comes by an interface.
+fn arriving(space: &mut Space, host: &Host, interface: &str) -> Result<Vec<Piece>, TooComplex> {
+    let by = device(interface).unwrap_or_default();
+    let begin = openers(space)?;
+    let here = space.value(Field::InputDevice, by)?;
+    let begin = space.and(begin, here)?;
+    let ways = routes(space, &host.network, End::Destination)?;
+    let stays = unroutable(space)?;
+    let allowed = sources(space, host, interface, by)?;
+    let mut walk = Walk::new(space, &host.ruleset).knowing(&host.network);
+    let flows = walk.begin(begin)?;
+    let (mut flows, mut surely) = (flows, begin);
+    for hook in [Hook::Ingress, Hook::Prerouting] {
+        let passed = walk.hook(hook, flows)?;
+        let space = walk.space();
+        let stopped = space.or(passed.dropped, passed.rejected)?;
+        surely = space.without(surely, stopped)?;
+        flows = passed.accepted;
+    }
+    let mut routable = Vec::new();
+    for flow in flows.as_slice() {
+        let space = walk.space();
+        let sure = if flow.change.is_unsure() { Set::EMPTY } else { surely };
+        routable.push(narrowed(space, flow, sure, allowed)?);
+    }
+    let parts = routed(walk.space(), host, &routable, &ways)?;
+    let (mut local, mut through) = (Vec::new(), Vec::new());
+    for part in parts {
+        match part.leaves {
+            Leaves::Here => local.push(part),
+            Leaves::By { .. } | Leaves::Somehow { .. } => {
+                let space = walk.space();
+                let mut forwards = Set::EMPTY;
+                for (v6, does) in [(false, host.forwards_v4), (true, host.forwards_v6)] {
+                    if does {
+                        let version = space.version(v6)?;
+                        forwards = space.or(forwards, version)?;
+                    }
+                }
+                let forwards = space.without(forwards, stays)?;
+                let reach = Reach { maybe: forwards, surely: forwards };
+                let (flow, surely) = narrowed(space, &part.flow, part.surely, reach)?;
+                if !flow.packets.is_empty() {
+                    through.push(Part { flow, surely, leaves: part.leaves });
+                }
+            }
+        }
+    }
+    let mut done = hooked(&mut walk, &[Hook::Input], local)?;
+    let hooks = [Hook::Forward, Hook::Postrouting, Hook::Egress];
+    done.extend(hooked(&mut walk, &hooks, through)?);
+    Ok(pieces(done, host))
+}
+
+/// What begins in a host, with any of its addresses.
+fn leaving(space: &mut Space, host: &Host) -> Result<Vec<Piece>, TooComplex> {
+    let addresses = host.network.interfaces.iter().flatten().filter(|one| one.up);
+    let own: Vec<IpNet> = addresses
+        .flat_map(|one| one.addresses.iter().map(|one| IpNet::from(one.address)))
+        .collect();
+    let own = space.networks(End::Source, &own)?;
+    let begin = openers(space)?;
+    let new = space.value(Field::State, state::NEW)?;
+    let here = space.value(Field::InputDevice, 0)?;
+    let begin = space.all_of(&[begin, new, here, own])?;
+    let ways = routes(space, &host.network, End::Destination)?;
+    let mut walk = Walk::new(space, &host.ruleset).knowing(&host.network);
+    let flows: Vec<(Flow, Set)> =
+        walk.begin(begin)?.as_slice().iter().map(|flow| (flow.clone(), flow.packets)).collect();
+    let mut parts = routed(walk.space(), host, &flows, &ways)?;
+    parts.retain(|part| part.leaves != Leaves::Here);
+    let mut again = Vec::new();
+    let mut sent = Vec::new();
+    for part in hooked(&mut walk, &[Hook::Output], parts)? {
+        // What is sent elsewhere, or marked, is routed once more (ip_route_me_harder).
+        let moved = part
+            .flow
+            .change
+            .fields()
+            .any(|field| matches!(field, Field::Destination4 | Field::Destination6))
+            || part.flow.change.fixes(Field::Mark) != Some(0);
+        if moved { again.push((part.flow, part.surely)) } else { sent.push(part) }
+    }
+    sent.extend(routed(walk.space(), host, &again, &ways)?);
+    sent.retain(|part| part.leaves != Leaves::Here);
+    let done = hooked(&mut walk, &[Hook::Postrouting, Hook::Egress], sent)?;
+    Ok(pieces(done, host))
+}
+
+/// The packets whose sources an interface takes.
+fn sources(space: &mut Space, host: &Host, interface: &str, by: u128) -> Result<Reach, TooComplex> {
+    let all = Reach { maybe: Set::ALL, surely: Set::ALL };
+    let wanted = host.reverse_path.get(interface).copied().unwrap_or_default();
+    if wanted == ReversePath::Off {
+        return Ok(all);
+    }
+    let mut allowed = Reach { maybe: space.version(true)?, surely: space.version(true)? };
+    let v4 = space.version(false)?;
+    for (reach, goes) in routes(space, &host.network, End::Source)? {
+        let back = match &goes {
+            Goes::Here | Goes::Nowhere => continue,
+            Goes::Anywhere => true,
+            Goes::Out(hops) => {
+                wanted == ReversePath::Loose
+                    || hops.iter().any(|hop| hop.device.is_none_or(|device| device == by))
+            }
+        };
+        if back {
+            let maybe = space.and(reach.maybe, v4)?;
+            allowed.maybe = space.or(allowed.maybe, maybe)?;
+            if goes != Goes::Anywhere {
+                let surely = space.and(reach.surely, v4)?;
+                allowed.surely = space.or(allowed.surely, surely)?;
+            }
+        }
+    }
+    Ok(allowed)
+}
+
+/// The fields that go over a wire; all others are a host's own.
+pub(super) const ON_THE_WIRE: [Field; 13] = [
+    Field::Version,
+    Field::Protocol,
+    Field::Source4,
+    Field::Source6,
+    Field::Destination4,
+    Field::Destination6,
+    Field::SourcePort,
+    Field::DestinationPort,
+    Field::IcmpType,
+    Field::IcmpCode,
+    Field::Icmp6Type,
+    Field::Icmp6Code,
+    Field::TcpFlags,
+];
+
+/// Packets as they are on the wire when they have left a host.
+pub(super) fn sent(space: &mut Space, change: &Change, packets: Set) -> Result<Set, TooComplex> {
+    let wire = change.of_fields(&ON_THE_WIRE);
+    let image = wire.image(space, packets)?;
+    space.only(image, &ON_THE_WIRE)
+}
+
+/// Packets of a wire as they come to an interface: as openers of a connection there.
+pub(super) fn come(space: &mut Space, packets: Set, interface: &str) -> Result<Set, TooComplex> {
+    let by = space.value(Field::InputDevice, device(interface).unwrap_or_default())?;
+    let opening = openers(space)?;
+    space.all_of(&[packets, by, opening])
+}

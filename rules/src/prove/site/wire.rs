@@ -1,0 +1,142 @@
+//! Which interfaces are on one wire.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::{Port, Site};
+use crate::model::field::device_name;
+use crate::model::network::Interface;
+use crate::name::HostName;
+
+/// A wire by its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct WireId(pub(super) usize);
+
+/// Interfaces that hear each other.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Wire {
+    /// Those of known hosts.
+    pub(super) ports: BTreeSet<Port>,
+    /// The networks that they have addresses in.
+    pub(super) networks: BTreeSet<IpNet>,
+}
+
+/// All wires of a site.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Wires {
+    wires: Vec<Wire>,
+    of: HashMap<Port, WireId>,
+    /// Who answers for an address, which every interface of its host does.
+    owners: BTreeMap<IpAddr, BTreeSet<HostName>>,
+}
+
+impl Wires {
+    pub(super) fn of(site: &Site) -> Self {
+        let mut ports: Vec<(Port, BTreeSet<IpNet>)> = Vec::new();
+        let mut places: HashMap<Port, usize> = HashMap::new();
+        let mut owners: BTreeMap<IpAddr, BTreeSet<HostName>> = BTreeMap::new();
+        for (name, host) in &site.hosts {
+            for interface in host.network.interfaces.iter().flatten().filter(|one| one.up) {
+                let port = Port { host: name.clone(), interface: device_name(interface.device) };
+                if is_loopback(interface) {
+                    continue;
+                }
+                for one in &interface.addresses {
+                    owners.entry(one.address).or_default().insert(name.clone());
+                }
+                let networks = interface.addresses.iter().map(|one| one.network.trunc());
+                let networks = networks.filter(tells_a_wire).collect();
+                places.insert(port.clone(), ports.len());
+                ports.push((port, networks));
+            }
+        }
+        let mut joined: Vec<usize> = (0..ports.len()).collect();
+        let mut by_network: HashMap<IpNet, usize> = HashMap::new();
+        for (place, (_, networks)) in ports.iter().enumerate() {
+            for network in networks {
+                match by_network.get(network) {
+                    Some(other) => join(&mut joined, place, *other),
+                    None => {
+                        by_network.insert(*network, place);
+                    }
+                }
+            }
+        }
+        let bridges = site.hosts.iter().flat_map(|(host, of)| {
+            of.bridges.iter().map(|bridge| {
+                let port =
+                    |interface: &String| Port { host: host.clone(), interface: interface.clone() };
+                bridge.iter().map(port).collect::<BTreeSet<Port>>()
+            })
+        });
+        for link in site.links.iter().cloned().chain(bridges) {
+            let mut known = link.iter().filter_map(|port| places.get(port));
+            if let Some(first) = known.next() {
+                known.for_each(|other| join(&mut joined, *first, *other));
+            }
+        }
+        let mut wires = Self { owners, ..Self::default() };
+        let mut roots: HashMap<usize, WireId> = HashMap::new();
+        for (place, (port, networks)) in ports.into_iter().enumerate() {
+            let root = root(&mut joined, place);
+            let id = *roots.entry(root).or_insert_with(|| {
+                wires.wires.push(Wire::default());
+                WireId(wires.wires.len() - 1)
+            });
+            wires.wires[id.0].networks.extend(networks);
+            wires.wires[id.0].ports.insert(port.clone());
+            wires.of.insert(port, id);
+        }
+        wires
+    }
+
+    pub(super) fn all(&self) -> impl Iterator<Item = (WireId, &Wire)> {
+        self.wires.iter().enumerate().map(|(place, wire)| (WireId(place), wire))
+    }
+
+    pub(super) fn get(&self, id: WireId) -> &Wire {
+        &self.wires[id.0]
+    }
+
+    /// The wire that an interface is on.
+    pub(super) fn at(&self, port: &Port) -> Option<WireId> {
+        self.of.get(port).copied()
+    }
+
+    /// The interfaces on a wire of hosts that answer for an address.
+    pub(super) fn owners(&self, wire: WireId, address: IpAddr) -> impl Iterator<Item = &Port> {
+        let owners = self.owners.get(&address);
+        let ports = self.get(wire).ports.iter();
+        ports.filter(move |port| owners.is_some_and(|owners| owners.contains(&port.host)))
+    }
+}
+
+fn is_loopback(interface: &Interface) -> bool {
+    device_name(interface.device) == "lo"
+}
+
+/// Whether interfaces with addresses of the network are on one wire: every wire has link-local ones,
+/// and a single address is no network.
+fn tells_a_wire(network: &IpNet) -> bool {
+    let link_local = match network {
+        IpNet::V4(v4) => v4.network().is_link_local(),
+        IpNet::V6(v6) => v6.network().is_unicast_link_local(),
+    };
+    !link_local && network.prefix_len() < network.max_prefix_len()
+}
+
+fn root(joined: &mut [usize], place: usize) -> usize {
+    let mut at = place;
+    while joined[at] != at {
+        joined[at] = joined[joined[at]];
+        at = joined[at];
+    }
+    at
+}
+
+fn join(joined: &mut [usize], one: usize, other: usize) {
+    let (one, other) = (root(joined, one), root(joined, other));
+    joined[one.max(other)] = one.min(other);
+}

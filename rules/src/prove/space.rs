@@ -1,0 +1,371 @@
+//! Sets of packets, by their fields.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::arena::{Arena, NODES, Set, TooComplex};
+use super::layout;
+use crate::model::field::{Field, IPV4, IPV6, Key};
+use crate::model::interval::{Interval, Intervals, ones};
+
+/// Runs of values into which one field of a set is taken apart, at most.
+const MAX_RUNS: usize = 1 << 20;
+
+/// One packet, with a value for every field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Values([u128; Field::ALL.len()]);
+
+impl Values {
+    /// An IPv4 packet of a new connection of which all else is 0.
+    #[must_use]
+    pub fn plain() -> Self {
+        let mut plain = Self([0; Field::ALL.len()]);
+        for field in Field::ALL {
+            plain.0[field.index()] = layout::value(field, 0);
+        }
+        plain.with(Field::Version, IPV4)
+    }
+
+    /// A value.
+    #[must_use]
+    pub const fn get(&self, field: Field) -> u128 {
+        self.0[field.index()]
+    }
+
+    /// The same packet with another value.
+    #[must_use]
+    pub fn with(mut self, field: Field, value: u128) -> Self {
+        self.0[field.index()] = value & ones(field.bits());
+        if field == Field::Version {
+            self.0[Field::EtherType.index()] = if value == IPV6 { 0x86dd } else { 0x0800 };
+        }
+        self
+    }
+
+    fn bit(&self, variable: u32) -> bool {
+        let field = layout::field(variable);
+        layout::code(field, self.get(field)) >> (layout::end(field) - 1 - variable) & 1 == 1
+    }
+}
+
+/// The two ends of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// Where it comes from.
+    Source,
+    /// Where it goes.
+    Destination,
+}
+
+impl End {
+    /// The field that has the address.
+    #[must_use]
+    pub const fn field(self, v6: bool) -> Field {
+        match (self, v6) {
+            (Self::Source, false) => Field::Source4,
+            (Self::Source, true) => Field::Source6,
+            (Self::Destination, false) => Field::Destination4,
+            (Self::Destination, true) => Field::Destination6,
+        }
+    }
+}
+
+/// Sets of packets that belong together.
+#[derive(Debug)]
+pub struct Space {
+    arena: Arena,
+}
+
+impl Default for Space {
+    fn default() -> Self {
+        Self::new(NODES)
+    }
+}
+
+impl Space {
+    /// Sets with at most so many nodes. See [`NODES`].
+    #[must_use]
+    pub fn new(nodes: usize) -> Self {
+        Self { arena: Arena::new(nodes) }
+    }
+
+    /// Nodes that there are, which is a measure of the memory (about 30 octets each).
+    #[must_use]
+    pub fn nodes(&self) -> usize {
+        self.arena.len()
+    }
+
+    /// What is in both.
+    pub fn and(&mut self, left: Set, right: Set) -> Result<Set, TooComplex> {
+        self.arena.and(left, right)
+    }
+
+    /// What is in all of them.
+    pub fn all_of(&mut self, sets: &[Set]) -> Result<Set, TooComplex> {
+        sets.iter().try_fold(Set::ALL, |all, set| self.and(all, *set))
+    }
+
+    /// What is in one or the other.
+    pub fn or(&mut self, left: Set, right: Set) -> Result<Set, TooComplex> {
+        self.arena.or(left, right)
+    }
+
+    /// What is in any of them.
+    pub fn any_of(&mut self, sets: &[Set]) -> Result<Set, TooComplex> {
+        self.arena.any_of(sets)
+    }
+
+    /// What is in the first and not in the second.
+    pub fn without(&mut self, left: Set, right: Set) -> Result<Set, TooComplex> {
+        self.arena.without(left, right)
+    }
+
+    /// Every packet that is not in the set.
+    pub fn others(&mut self, set: Set) -> Result<Set, TooComplex> {
+        self.arena.without(Set::ALL, set)
+    }
+
+    /// Whether all of the first is in the second.
+    pub fn is_within(&mut self, inner: Set, outer: Set) -> Result<bool, TooComplex> {
+        Ok(self.without(inner, outer)?.is_empty())
+    }
+
+    /// The packets whose field has one of these values.
+    pub fn among(&mut self, field: Field, values: &Intervals) -> Result<Set, TooComplex> {
+        if field == Field::EtherType {
+            let v4 = if values.contains(0x0800) { self.version(false)? } else { Set::EMPTY };
+            let v6 = if values.contains(0x86dd) { self.version(true)? } else { Set::EMPTY };
+            return self.or(v4, v6);
+        }
+        let codes;
+        let spans = match layout::few(field) {
+            None => values.as_slice(),
+            Some(few) => {
+                let end = few.len() as u128 - 1;
+                codes =
+                    few.iter()
+                        .zip(0_u128..)
+                        .filter(|(value, _)| values.contains(**value))
+                        // Numbers that nothing has stand for the last value, so that no set of packets
+                        // can be made of them alone.
+                        .map(|(_, code)| {
+                            if code == end {
+                                (code, ones(layout::bits(field)))
+                            } else {
+                                (code, code)
+                            }
+                        })
+                        .map(|(first, last)| Interval { first, last })
+                        .collect::<Intervals>();
+                codes.as_slice()
+            }
+        };
+        self.build(layout::first(field), layout::end(field), 0, spans)
+    }
+
+    fn build(
+        &mut self,
+        variable: u32,
+        end: u32,
+        base: u128,
+        spans: &[Interval],
+    ) -> Result<Set, TooComplex> {
+        let Some(first) = spans.first() else { return Ok(Set::EMPTY) };
+        if variable == end {
+            return Ok(Set::ALL);
+        }
+        let left = end - variable;
+        if first.covers(Interval { first: base, last: base + ones(left) }) {
+            return Ok(Set::ALL);
+        }
+        let middle = base + (1 << (left - 1));
+        let lower = &spans[..spans.partition_point(|span| span.first < middle)];
+        let upper = &spans[spans.partition_point(|span| span.last < middle)..];
+        let lower = self.build(variable + 1, end, base, lower)?;
+        let upper = self.build(variable + 1, end, middle, upper)?;
+        self.arena.decide(variable, lower, upper)
+    }
+
+    /// The packets whose field has this value.
+    pub fn value(&mut self, field: Field, value: u128) -> Result<Set, TooComplex> {
+        self.among(field, &Intervals::one(value))
+    }
+
+    /// The packets of one version of IP.
+    pub fn version(&mut self, v6: bool) -> Result<Set, TooComplex> {
+        self.value(Field::Version, if v6 { IPV6 } else { IPV4 })
+    }
+
+    /// The packets of which the bits that a key names have one of these values, the others read as 0.
+    pub fn key(&mut self, key: Key, values: &Intervals) -> Result<Set, TooComplex> {
+        if key.is_whole() {
+            return self.among(key.field, values);
+        }
+        if let Some(few) = layout::few(key.field) {
+            let those = few.iter().copied().filter(|value| values.contains(value & key.mask));
+            return self.among(key.field, &those.map(Interval::one).collect());
+        }
+        if key.field == Field::EtherType {
+            let those =
+                [0x0800, 0x86dd].into_iter().filter(|value| values.contains(value & key.mask));
+            return self.among(key.field, &those.map(Interval::one).collect());
+        }
+        let (first, end) = (layout::first(key.field), layout::end(key.field));
+        self.masked(first, end, 0, key.mask, values.as_slice())
+    }
+
+    /// As [`Space::build`], where the bits outside of the mask are read as 0.
+    fn masked(
+        &mut self,
+        variable: u32,
+        end: u32,
+        base: u128,
+        mask: u128,
+        spans: &[Interval],
+    ) -> Result<Set, TooComplex> {
+        let Some(first) = spans.first() else { return Ok(Set::EMPTY) };
+        if variable == end {
+            return Ok(if first.contains(base) { Set::ALL } else { Set::EMPTY });
+        }
+        let left = end - variable;
+        if first.covers(Interval { first: base, last: base + ones(left) }) {
+            return Ok(Set::ALL);
+        }
+        let middle = base + (1 << (left - 1));
+        let lower = &spans[..spans.partition_point(|span| span.first < middle)];
+        let lower = self.masked(variable + 1, end, base, mask, lower)?;
+        if mask >> (left - 1) & 1 == 0 {
+            return Ok(lower);
+        }
+        let upper = &spans[spans.partition_point(|span| span.last < middle)..];
+        let upper = self.masked(variable + 1, end, middle, mask, upper)?;
+        self.arena.decide(variable, lower, upper)
+    }
+
+    /// The packets from or to addresses of these networks.
+    pub fn networks(&mut self, end: End, networks: &[IpNet]) -> Result<Set, TooComplex> {
+        let mut all = Set::EMPTY;
+        for v6 in [false, true] {
+            let field = end.field(v6);
+            let own = networks.iter().filter(|network| network.addr().is_ipv6() == v6);
+            let values: Intervals = own
+                .filter_map(|network| {
+                    let value = crate::model::field::address(network.addr());
+                    Interval::prefix(value, u32::from(network.prefix_len()), field.bits())
+                })
+                .collect();
+            let these = self.among(field, &values)?;
+            let version = self.version(v6)?;
+            let these = self.and(these, version)?;
+            all = self.or(all, these)?;
+        }
+        Ok(all)
+    }
+
+    /// The packets from or to one address.
+    pub fn address(&mut self, end: End, address: IpAddr) -> Result<Set, TooComplex> {
+        self.networks(end, &[IpNet::from(address)])
+    }
+
+    /// The set with everything forgotten about some fields.
+    pub fn forget(&mut self, set: Set, fields: &[Field]) -> Result<Set, TooComplex> {
+        self.arena.forget(set, &|variable| fields.contains(&layout::field(variable)))
+    }
+
+    /// The set with everything forgotten but some fields.
+    pub fn only(&mut self, set: Set, fields: &[Field]) -> Result<Set, TooComplex> {
+        self.arena.forget(set, &|variable| !fields.contains(&layout::field(variable)))
+    }
+
+    /// Whether a packet is in the set.
+    #[must_use]
+    pub fn holds(&self, set: Set, packet: &Values) -> bool {
+        self.arena.holds(set, |variable| packet.bit(variable))
+    }
+
+    /// The packet of the set that is most like what is wished: of the wishes, in their order, each is
+    /// granted that can be together with those before, and what nobody wished for is as small as can
+    /// be. None of an empty set.
+    pub fn pick(&mut self, set: Set, wishes: &[Set]) -> Result<Option<Values>, TooComplex> {
+        let mut left = set;
+        for wish in wishes {
+            let granted = self.and(left, *wish)?;
+            if !granted.is_empty() {
+                left = granted;
+            }
+        }
+        let Some(demanded) = self.arena.least(left) else { return Ok(None) };
+        let mut codes = [0_u128; Field::ALL.len()];
+        for (variable, bit) in demanded {
+            let field = layout::field(variable);
+            codes[field.index()] |= u128::from(bit) << (layout::end(field) - 1 - variable);
+        }
+        let mut packet = Values::plain();
+        for field in Field::ALL.into_iter().filter(|field| layout::bits(*field) > 0) {
+            packet = packet.with(field, layout::value(field, codes[field.index()]));
+        }
+        Ok(Some(packet))
+    }
+
+    /// What a field can be in the packets of a set: values that leave the same other fields to choose
+    /// stand together, with the packets that have them, of which the field is then forgotten. The set
+    /// must not ask for fields that come before this one in the diagrams; take those apart first.
+    pub fn by_value(&self, set: Set, field: Field) -> Result<Vec<(Intervals, Set)>, TooComplex> {
+        let (first, end) = (layout::first(field), layout::end(field));
+        let mut runs = Vec::new();
+        self.runs(set, first, end, 0, &mut runs)?;
+        let mut rests: Vec<(Set, Vec<Interval>)> = Vec::new();
+        let mut places = HashMap::new();
+        for (rest, run) in runs {
+            let place = *places.entry(rest).or_insert_with(|| {
+                rests.push((rest, Vec::new()));
+                rests.len() - 1
+            });
+            rests[place].1.push(run);
+        }
+        let values = |runs: Vec<Interval>| -> Intervals {
+            let Some(few) = layout::few(field) else { return runs.into_iter().collect() };
+            let held =
+                few.iter().zip(0..).filter(|(_, code)| runs.iter().any(|run| run.contains(*code)));
+            held.map(|(value, _)| Interval::one(*value)).collect()
+        };
+        Ok(rests.into_iter().map(|(rest, runs)| (values(runs), rest)).collect())
+    }
+
+    fn runs(
+        &self,
+        set: Set,
+        variable: u32,
+        end: u32,
+        base: u128,
+        runs: &mut Vec<(Set, Interval)>,
+    ) -> Result<(), TooComplex> {
+        if set.is_empty() {
+            return Ok(());
+        }
+        let left = end - variable;
+        match self.arena.split(set) {
+            Some((at, low, high)) if at < end => {
+                debug_assert!(at >= variable, "fields before this one have been taken apart");
+                let middle = base + (1 << (left - 1));
+                let (low, high) = if at == variable { (low, high) } else { (set, set) };
+                self.runs(low, variable + 1, end, base, runs)?;
+                self.runs(high, variable + 1, end, middle, runs)
+            }
+            Some(_) | None => {
+                if runs.len() == MAX_RUNS {
+                    return Err(TooComplex { nodes: MAX_RUNS });
+                }
+                runs.push((set, Interval { first: base, last: base + ones(left) }));
+                Ok(())
+            }
+        }
+    }
+
+    /// The diagrams themselves.
+    pub(super) const fn arena(&mut self) -> &mut Arena {
+        &mut self.arena
+    }
+}

@@ -1,0 +1,284 @@
+//! Proofs of small sites: what holds is proved, what does not is shown in one packet.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bailey_rules::model::network::Network;
+use bailey_rules::model::save;
+use bailey_rules::name::HostName;
+use bailey_rules::policy::Policy;
+use bailey_rules::prove::site::{Answer, Assumption, Breach, Host, Prover, ReversePath, Site};
+use bailey_rules::text::Lang;
+
+const POLICY: &str = r#"
+site: jiaxing
+zones:
+  inner:    {name: 内网, networks: [10.1.0.0/16, "fd00:1::/48"]}
+  outer:    {name: 外网, networks: [172.20.0.0/16, "fd00:2::/48"]}
+  exchange: {name: 交换区, networks: [10.250.0.0/24]}
+services:
+  web: {tcp: [80, 443]}
+exchange_points:
+  EX-1: {from: outer, to: exchange, hosts: [ex-front], service: web, owner: "information centre"}
+flows:
+  - {from: inner, to: inner, service: web}
+invariants:
+  INV-01: {never: [outer, inner]}
+  INV-02: {only: [outer, exchange], through: [EX-1]}
+  INV-03: {never: [inner, internet]}
+hosts:
+  ex-front: {zone: exchange, addresses: [10.250.0.10]}
+  fw-1: {zone: exchange, addresses: [10.250.0.1, 10.1.0.1, 172.20.0.1], forwards: true}
+"#;
+
+/// Everything is dropped on its way through, of both versions.
+const CLOSED: &str = "*filter\n:FORWARD DROP [0:0]\nCOMMIT\n";
+
+fn name(name: &str) -> HostName {
+    name.parse().unwrap()
+}
+
+fn host(zone: &str, addresses: &[(&str, &str)], default: Option<&str>) -> Host {
+    let mut text = String::new();
+    for (number, (interface, address)) in (2..).zip(addresses) {
+        let family = if address.contains(':') { "inet6" } else { "inet" };
+        text.push_str(&format!(
+            "{number}: {interface}    {family} {address} scope global {interface}\n"
+        ));
+    }
+    let mut routes = String::new();
+    for (interface, address) in addresses {
+        let network: ipnet::IpNet = address.parse().unwrap();
+        let pref = if address.contains(':') { " pref medium" } else { "" };
+        routes.push_str(&format!("{} dev {interface}{pref}\n", network.trunc()));
+    }
+    if let Some(default) = default {
+        routes.push_str(&format!("default via {default}\n"));
+    }
+    let mut network = Network::default();
+    network.add_addresses(&text).unwrap();
+    network.add_routes(&routes).unwrap();
+    Host { zone: Some(zone.parse().unwrap()), network, ..Host::default() }
+}
+
+fn filtered(host: Host, listings: &[(&str, bool)]) -> Host {
+    let mut host = host;
+    for (text, v6) in listings {
+        let mut read = save::parse(text).unwrap();
+        if *v6 {
+            for table in &mut read.tables {
+                table.family = bailey_rules::model::ruleset::Family::Ip6;
+            }
+        }
+        host.ruleset.tables.append(&mut read.tables);
+    }
+    host
+}
+
+fn gateway(v4: &str, v6: &str) -> Host {
+    let all = [
+        ("eth0", "172.20.0.1/16"),
+        ("eth0", "fd00:2::1/64"),
+        ("eth1", "10.1.0.1/16"),
+        ("eth1", "fd00:1::1/64"),
+        ("eth2", "10.250.0.1/24"),
+    ];
+    let host = filtered(host("exchange", &all, None), &[(v4, false), (v6, true)]);
+    Host { forwards_v4: true, forwards_v6: true, ..host }
+}
+
+fn site(gateway: Host) -> Site {
+    let hosts = BTreeMap::from([
+        (name("fw-1"), gateway),
+        (name("oa-17"), host("inner", &[("eth0", "10.1.7.20/16"), ("eth0", "fd00:1::7/64")], None)),
+        (name("www-1"), host("outer", &[("eth0", "172.20.1.10/16")], None)),
+        (name("ex-front"), host("exchange", &[("eth0", "10.250.0.10/24")], None)),
+    ]);
+    Site { policy: Policy::parse("policy.yaml", POLICY).unwrap(), hosts, links: Vec::new() }
+}
+
+fn answer(site: Site, invariant: &str) -> Answer {
+    Prover::new(site).invariant(invariant).unwrap().answer
+}
+
+fn broken(site: Site, invariant: &str) -> Breach {
+    match answer(site, invariant) {
+        Answer::Broken(breach) => *breach,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn told(breach: &Breach) -> String {
+    let mut lines = vec![breach.packet.to_string()];
+    for hop in &breach.path {
+        let host = hop.host.as_ref().map_or("-", HostName::as_str);
+        let (input, output) = (hop.input.as_deref(), hop.output.as_deref());
+        lines.push(format!(
+            "{host} {} {}: {}",
+            input.unwrap_or("-"),
+            output.unwrap_or("-"),
+            hop.packet
+        ));
+        for decides in &hop.deciding {
+            let rule = decides.rule.as_ref().map_or("policy", |rule| &rule.text);
+            lines.push(format!("  {} {} {}: {rule}", decides.hook, decides.table, decides.chain));
+        }
+    }
+    lines.push(breach.end.in_lang(Lang::En).to_owned());
+    lines.extend(
+        breach.cuts.iter().map(|cut| format!("{}: {}", cut.host, cut.what.in_lang(Lang::En))),
+    );
+    lines.join("\n")
+}
+
+fn is_proved(answer: &Answer) -> bool {
+    matches!(answer, Answer::Proved { .. })
+}
+
+#[test]
+fn a_gateway_that_filters_nothing_is_a_way_in() {
+    insta::assert_snapshot!(told(&broken(site(gateway("", "")), "INV-01")));
+}
+
+#[test]
+fn a_gateway_that_drops_everything_is_none() {
+    let all = site(gateway(CLOSED, CLOSED));
+    let Answer::Proved { assumptions } = answer(all, "INV-01") else { panic!() };
+    assert!(assumptions.contains(&Assumption::NoUnknownRouters));
+    assert!(!assumptions.iter().any(|one| matches!(one, Assumption::NoForgedSources(_))));
+}
+
+#[test]
+fn a_filter_that_forgets_ipv6_is_found() {
+    let breach = broken(site(gateway(CLOSED, "")), "INV-01");
+    assert!(breach.packet.src.is_ipv6() && breach.packet.dst.is_ipv6(), "{}", told(&breach));
+}
+
+#[test]
+fn a_forgotten_accept_is_named_with_its_text_and_is_the_cut() {
+    let text = "*filter\n:FORWARD DROP [0:0]\n\
+        -A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\n\
+        -A FORWARD -s 172.20.0.0/16 -d 10.1.7.20/32 -p tcp -m tcp --dport 3389 -m comment --comment \"until friday\" -j ACCEPT\n\
+        COMMIT\n";
+    insta::assert_snapshot!(told(&broken(site(gateway(text, CLOSED)), "INV-01")));
+}
+
+#[test]
+fn a_translation_that_opens_a_way_is_found() {
+    let text = "*nat\n:PREROUTING ACCEPT [0:0]\n\
+        -A PREROUTING -d 172.20.0.1/32 -p tcp -m tcp --dport 8443 -j DNAT --to-destination 10.1.7.20:443\n\
+        COMMIT\n*filter\n:FORWARD DROP [0:0]\n\
+        -A FORWARD -d 10.1.0.0/16 -m conntrack --ctstate DNAT -j ACCEPT\nCOMMIT\n";
+    insta::assert_snapshot!(told(&broken(site(gateway(text, CLOSED)), "INV-01")));
+}
+
+#[test]
+fn a_host_that_is_plugged_into_both_zones_is_found_unless_it_takes_nothing() {
+    let mut both = site(gateway(CLOSED, CLOSED));
+    let dual = || host("inner", &[("eth0", "10.1.7.20/16"), ("usb0", "172.20.9.9/16")], None);
+    both.hosts.insert(name("oa-17"), dual());
+    let breach = broken(both.clone(), "INV-01");
+    assert_eq!(breach.path.last().unwrap().host, Some(name("oa-17")), "{}", told(&breach));
+    assert_eq!(breach.path.last().unwrap().input.as_deref(), Some("usb0"));
+    let deaf = "*filter\n:INPUT DROP [0:0]\n-A INPUT -i eth0 -j ACCEPT\nCOMMIT\n";
+    both.hosts.insert(name("oa-17"), filtered(dual(), &[(deaf, false), (deaf, true)]));
+    assert!(is_proved(&answer(both.clone(), "INV-01")));
+    // It forwards as well: then it is a way for all the others.
+    let forwards = Host { forwards_v4: true, ..filtered(dual(), &[(deaf, false), (deaf, true)]) };
+    both.hosts.insert(name("oa-17"), forwards);
+    let breach = broken(both, "INV-01");
+    assert_eq!(breach.path[0].host, Some(name("oa-17")), "{}", told(&breach));
+}
+
+#[test]
+fn a_bridge_between_the_zones_makes_them_one_wire() {
+    let mut all = site(gateway(CLOSED, CLOSED));
+    let bridge = BTreeSet::from(["eth0".to_owned(), "usb0".to_owned()]);
+    let host = host("inner", &[("eth0", "10.1.7.20/16"), ("usb0", "172.20.9.9/16")], None);
+    let deaf = "*filter\n:INPUT DROP [0:0]\nCOMMIT\n";
+    let host = filtered(host, &[(deaf, false), (deaf, true)]);
+    all.hosts.insert(name("oa-17"), Host { bridges: vec![bridge], ..host });
+    insta::assert_snapshot!(told(&broken(all, "INV-01")));
+}
+
+#[test]
+fn what_is_not_understood_is_neither_proved_nor_broken() {
+    let text = "*filter\n:FORWARD DROP [0:0]\n\
+        -A FORWARD -d 10.1.0.0/16 -m set --match-set partners src -j ACCEPT\nCOMMIT\n";
+    let Answer::OutOfModel(doubt) = answer(site(gateway(text, CLOSED)), "INV-01") else { panic!() };
+    assert!(doubt.statement.contains("partners"), "{doubt:?}");
+    assert!(doubt.at.as_deref().unwrap().starts_with("fw-1: ip filter FORWARD"), "{doubt:?}");
+    assert!(doubt.perhaps.is_some());
+}
+
+#[test]
+fn a_forged_source_is_told_as_what_the_proof_rests_on() {
+    let text = "*filter\n:FORWARD DROP [0:0]\n-A FORWARD -s 10.1.0.0/16 -j ACCEPT\nCOMMIT\n";
+    let open = gateway(text, CLOSED);
+    let Answer::Proved { assumptions } = answer(site(open.clone()), "INV-01") else { panic!() };
+    let forged = assumptions.iter().find_map(|one| match one {
+        Assumption::NoForgedSources(packet) => Some(packet),
+        _ => None,
+    });
+    assert!(forged.unwrap().src.to_string().starts_with("10.1."), "{forged:?}");
+    let strict = [("eth0", ReversePath::Strict)].map(|(at, what)| (at.to_owned(), what));
+    let strict = Host { reverse_path: strict.into(), ..open };
+    let Answer::Proved { assumptions } = answer(site(strict), "INV-01") else { panic!() };
+    assert!(!assumptions.iter().any(|one| matches!(one, Assumption::NoForgedSources(_))));
+}
+
+#[test]
+fn an_exchange_point_is_the_only_way_and_no_more_than_it_says() {
+    let ways = |rule: &str| format!("*filter\n:FORWARD DROP [0:0]\n{rule}\nCOMMIT\n");
+    let point = "-A FORWARD -s 172.20.0.0/16 -d 10.250.0.10/32 -p tcp -m multiport --dports 80,443 -j ACCEPT";
+    let proved = answer(site(gateway(&ways(point), CLOSED)), "INV-02");
+    assert!(is_proved(&proved), "{proved:?}");
+    let wider = point.replace("80,443", "80,443,22");
+    let breach = broken(site(gateway(&ways(&wider), CLOSED)), "INV-02");
+    assert_eq!(breach.packet.dport, Some(22), "{}", told(&breach));
+}
+
+#[test]
+fn a_host_with_a_way_to_the_internet_is_found_though_nobody_knows_the_router() {
+    let mut all = site(gateway(CLOSED, CLOSED));
+    assert!(is_proved(&answer(all.clone(), "INV-03")));
+    let modem = host(
+        "inner",
+        &[("eth0", "10.1.7.20/16"), ("wwan0", "100.64.3.4/24")],
+        Some("100.64.3.1 dev wwan0"),
+    );
+    all.hosts.insert(name("oa-17"), modem);
+    let breach = broken(all, "INV-03");
+    assert!(
+        told(&breach).ends_with("switch forwarding off")
+            || breach.end.in_lang(Lang::En).contains("100.64.3.1"),
+        "{}",
+        told(&breach)
+    );
+    assert_eq!(breach.path[0].host, Some(name("oa-17")));
+}
+
+#[test]
+fn only_what_depends_on_a_changed_host_is_proved_again() {
+    let mut prover = Prover::new(site(gateway(CLOSED, CLOSED)));
+    assert!(prover.prove().iter().all(|result| is_proved(&result.answer)));
+    // A host that no proof looked at.
+    let mut other = prover.site().hosts[&name("www-1")].clone();
+    other.ruleset = save::parse(CLOSED).unwrap();
+    let looked_at = prover.invariant("INV-01").unwrap().hosts;
+    assert!(!looked_at.contains(&name("www-1")), "{looked_at:?}");
+    assert!(looked_at.contains(&name("fw-1")));
+    prover.update(&name("www-1"), other);
+    assert!(prover.prove().iter().all(|result| is_proved(&result.answer)));
+    // The gateway opens, and closes again.
+    prover.update(&name("fw-1"), gateway("", CLOSED));
+    assert!(!is_proved(&prover.invariant("INV-01").unwrap().answer));
+    prover.update(&name("fw-1"), gateway(CLOSED, CLOSED));
+    assert!(is_proved(&prover.invariant("INV-01").unwrap().answer));
+}
+
+#[test]
+fn a_proof_that_would_be_too_large_says_so() {
+    let mut prover = Prover::within(site(gateway("", "")), 500);
+    let Answer::OutOfModel(doubt) = prover.invariant("INV-01").unwrap().answer else { panic!() };
+    assert!(doubt.statement.contains("500 nodes"), "{doubt:?}");
+}
