@@ -71,7 +71,8 @@ impl Neighbour {
         run(&format!("ip link add eth0 type veth peer name eth0 netns {pid}"));
         run("ip addr add 10.1.7.20/24 dev eth0 && ip addr add fd00:1::20/64 dev eth0 nodad");
         run("ip link set eth0 up");
-        neighbour.run("ip addr add 10.1.7.21/24 dev eth0 && ip addr add fd00:1::21/64 dev eth0 nodad");
+        neighbour
+            .run("ip addr add 10.1.7.21/24 dev eth0 && ip addr add fd00:1::21/64 dev eth0 nodad");
         neighbour.run("ip link set eth0 up");
         neighbour
     }

@@ -73,7 +73,10 @@ impl Demo {
     fn findings(&self) -> anyhow::Result<Vec<Value>> {
         let state = self.folder().join("collector");
         let answer = self.ask(&["--state", state.to_str().context("a plain path")?, "alerts"])?;
-        answer["findings"].as_array().cloned().context("findings")
+        let all = answer["findings"].as_array().context("findings")?;
+        // The county only observes: that this test tries what the policy would drop there is found
+        // for an hour, as it should be.
+        Ok(all.iter().filter(|finding| finding["check"] != "would_drop").cloned().collect())
     }
 
     /// Ends the demo's own process as a power cut would, and nothing that it started.

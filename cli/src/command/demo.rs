@@ -33,6 +33,7 @@ use self::folder::{Folder, Held, ITSELF, Running};
 use self::process::{Identity, Part};
 use self::site::{COLLECTOR, EXPECTATIONS, POLICY, Site};
 use self::welcome::Welcome;
+use super::json as written;
 use super::up::{Stop, log_to_stderr};
 use crate::arguments::{Demo, DemoCommand, Format, Global};
 use crate::client::Door;
@@ -250,7 +251,7 @@ impl Place {
         };
         let text = match self.format {
             Format::Table => welcome.in_words(self.screen),
-            Format::Json => format!("{:#}\n", welcome.in_json()),
+            Format::Json | Format::Ndjson => written(&welcome.in_json(), self.format),
         };
         // Whoever started this may not read it; the page is there all the same.
         let mut out = std::io::stdout().lock();
@@ -374,13 +375,13 @@ impl Place {
         let finding = if no_wait { None } else { Some(self.awaited(breach, true)?) };
         let took = began.elapsed();
         Ok(Done::said(match self.format {
-            Format::Json => format!(
-                "{:#}\n",
-                json!({
+            Format::Json | Format::Ndjson => {
+                let said = json!({
                     "schema": crate::client::SCHEMA, "breach": name, "open": true,
                     "finding": finding, "seconds": took.as_secs_f64(),
-                })
-            ),
+                });
+                written(&said, self.format)
+            }
             Format::Table => {
                 finding
                     .map_or_else(String::new, |finding| status::raised(&finding, took, self.screen))
@@ -416,12 +417,13 @@ impl Place {
             rows.push((breach.name, began.elapsed()));
         }
         Ok(Done::said(match self.format {
-            Format::Json => {
+            Format::Json | Format::Ndjson => {
                 let undone: Vec<Value> = rows
                     .iter()
                     .map(|(name, took)| json!({"breach": name, "seconds": took.as_secs_f64()}))
                     .collect();
-                format!("{:#}\n", json!({"schema": crate::client::SCHEMA, "undone": undone}))
+                let said = json!({"schema": crate::client::SCHEMA, "undone": undone});
+                written(&said, self.format)
             }
             Format::Table => status::undone(&rows, no_wait, self.screen),
         }))
@@ -472,7 +474,9 @@ impl Place {
             })
             .collect();
         Ok(Done::said(match self.format {
-            Format::Json => format!("{:#}\n", status::in_json(&running, &site, &rows)),
+            Format::Json | Format::Ndjson => {
+                written(&status::in_json(&running, &site, &rows), self.format)
+            }
             Format::Table => status::in_words(&running, &site, &rows, &self.name, self.screen),
         }))
     }

@@ -148,8 +148,8 @@ fn end(push: &Push, unattended: bool, followed: Duration) -> Option<End> {
 fn ended(end: End, answer: &Value, asking: &Asking) -> Result<Done, Failure> {
     let push: Push = read(answer)?;
     let (exit, words) = last_words(end, &push);
-    if asking.format == Format::Json {
-        return Ok(Done::said(json(answer)).ending(exit.code()));
+    if asking.format != Format::Table {
+        return Ok(Done::said(json(answer, asking.format)).ending(exit.code()));
     }
     match exit {
         Exit::Ok => Ok(Done::said(format!("{}\n", asking.screen.say(&words)))),

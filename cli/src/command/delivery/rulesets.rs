@@ -12,7 +12,7 @@ use super::known::{Chosen, Known, KnownHost};
 use super::send::{Wish, send};
 use super::{now, signed};
 use crate::arguments::{Format, Pace};
-use crate::command::Asking;
+use crate::command::{Asking, json as written};
 use crate::exit::{Done, Exit, Failure};
 use crate::orders::{self, Terms};
 
@@ -71,7 +71,9 @@ pub(in crate::command) fn deliver(
 pub(in crate::command) fn begun(asking: &Asking, id: u64, no_wait: bool) -> Result<Done, Failure> {
     if no_wait {
         return Ok(Done::said(match asking.format {
-            Format::Json => format!("{:#}\n", json!({"schema": 1, "id": id})),
+            Format::Json | Format::Ndjson => {
+                written(&json!({"schema": 1, "id": id}), asking.format)
+            }
             Format::Table => format!("{id}\n"),
         }));
     }

@@ -1,11 +1,14 @@
 //! The breaches that can be caused on the demo's site, and undone. One breach is one file; this file
 //! says what a breach is and lists them all.
 
+mod drift;
 mod dual_home;
 mod firewall_off;
 mod forwarding;
+mod hidden_sender;
 mod new_tunnel;
 mod open_firewall;
+mod open_port;
 mod rogue_route;
 mod silent_host;
 mod stray_laptop;
@@ -23,6 +26,9 @@ pub(super) const BREACHES: &[Breach] = &[
     new_tunnel::BREACH,
     forwarding::BREACH,
     stray_laptop::BREACH,
+    open_port::BREACH,
+    drift::BREACH,
+    hidden_sender::BREACH,
     open_firewall::BREACH,
     firewall_off::BREACH,
     silent_host::BREACH,
@@ -76,6 +82,26 @@ impl<'a> Scene<'a> {
     /// The scene of a breach.
     pub(super) fn of(breach: &Breach, site: &'a Site, folder: &'a Folder) -> Self {
         Self { site, folder, notes: folder.breach(breach.name) }
+    }
+
+    /// Keeps the enforced table of a machine, so that it can be put back.
+    ///
+    /// # Errors
+    /// When there is none, or it cannot be kept.
+    fn keep_table(&self, machine: &str) -> anyhow::Result<()> {
+        let table = self.site.netns(machine).sh("nft -s list table inet bailey")?;
+        Ok(std::fs::write(&self.notes, table)?)
+    }
+
+    /// Puts the table that was kept in place of what is there now.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    fn put_back_table(&self, machine: &str) -> anyhow::Result<()> {
+        let kept = std::fs::read_to_string(&self.notes)?;
+        // Deleting wants something there.
+        let script = format!("add table inet bailey\ndelete table inet bailey\n{kept}");
+        self.site.netns(machine).nft(&script)
     }
 
     /// Whether the breach is open.

@@ -5,6 +5,7 @@ use bailey_wire::order::SigningKey;
 use serde_json::json;
 
 use crate::arguments::{self, Format};
+use crate::command::json as written;
 use crate::exit::{Done, Failure};
 use crate::key_file;
 use crate::screen::{Screen, clean};
@@ -18,9 +19,9 @@ pub(super) fn run(key: &arguments::Key, format: Format, screen: Screen) -> Resul
     let (id, public) = (made.verifying_key().id(), key_file::public_beside(&key.out));
     let (file, public) = (key.out.display().to_string(), public.display().to_string());
     Ok(Done::said(match format {
-        Format::Json => format!(
-            "{:#}\n",
-            json!({"schema": 1, "key_id": id.to_string(), "private": file, "public": public})
+        Format::Json | Format::Ndjson => written(
+            &json!({"schema": 1, "key_id": id.to_string(), "private": file, "public": public}),
+            format,
         ),
         Format::Table => {
             let (file, public) = (clean(&file), clean(&public));

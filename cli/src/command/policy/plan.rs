@@ -13,10 +13,10 @@ use bailey_rules::text::Lang;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{answer, file_name, networks, origin, piece, read as read_policy};
+use super::{file_name, networks, origin, piece, read as read_policy};
 use crate::arguments::{Format, Global, Plan};
 use crate::command::delivery::pushed::{newest, policy_to_look_at};
-use crate::command::{Asking, read};
+use crate::command::{Asking, json as written, read};
 use crate::exit::{Done, Exit, Failure};
 use crate::screen::{Screen, clean};
 use crate::this_host;
@@ -103,7 +103,7 @@ pub(super) fn run(plan: &Plan, global: &Global, screen: Screen) -> Result<Done, 
     };
     let changes = !outlook.changes.is_empty() || said.hosts.iter().any(|(_, p)| p.is_change());
     let done = Done::said(match global.output {
-        Format::Json => answer(&said.json()),
+        Format::Json | Format::Ndjson => written(&said.json(), global.output),
         Format::Table => said.text(screen),
     });
     Ok(if plan.exit_code && changes { done.ending(Exit::Findings.code()) } else { done })

@@ -8,13 +8,13 @@ use bailey_rules::text::Text;
 use bailey_wire::order::{Order, OrderDigest, SigningKey, What};
 use serde_json::{Value, json};
 
-use super::{answer, file_name, read_with_text};
+use super::{file_name, read_with_text};
 use crate::arguments::{Format, Push};
 use crate::command::delivery::known::{Chosen, Known, KnownHost, choose};
 use crate::command::delivery::rulesets::{Written, deliver};
 use crate::command::delivery::send::path_of;
 use crate::command::delivery::{media, now, pushed, signed};
-use crate::command::{Asking, read as reply};
+use crate::command::{Asking, json as written, read as reply};
 use crate::exit::{Done, Exit, Failure};
 use crate::key_file;
 use crate::orders::{self, Terms};
@@ -93,14 +93,15 @@ fn write(
         ),
     ));
     Ok(Done::said(match asking.format {
-        Format::Json => {
+        Format::Json | Format::Ndjson => {
             let files: Vec<Value> = rows
                 .iter()
                 .map(|(host, path, digest): &(_, _, OrderDigest)| {
                     json!({"host": host, "file": path, "digest": digest.to_string()})
                 })
                 .collect();
-            answer(&json!({"schema": 1, "version": terms.version, "files": files}))
+            let said = json!({"schema": 1, "version": terms.version, "files": files});
+            written(&said, asking.format)
         }
         Format::Table => {
             let headings = [("host", "主机"), ("order", "命令"), ("file", "文件")];
@@ -195,7 +196,7 @@ fn text_of(order: &Order) -> &str {
 fn shown(rows: &[Row], chosen: &Chosen, terms: &Terms, asking: &Asking) -> Done {
     let any = rows.iter().any(|row| row.changes);
     let text = match asking.format {
-        Format::Json => answer(&as_json(rows, chosen, terms)),
+        Format::Json | Format::Ndjson => written(&as_json(rows, chosen, terms), asking.format),
         Format::Table => as_table(rows, chosen, asking.screen),
     };
     let done = Done::said(text);

@@ -4,6 +4,7 @@ use bailey_collector::poll::doctor::{self, Diagnosis};
 use bailey_rules::text::Text;
 use serde_json::{Value, json};
 
+use super::super::json as written;
 use super::{SCHEMA, dialler, read};
 use crate::arguments::{Format, OneDevice};
 use crate::exit::{Done, Exit, Failure};
@@ -18,7 +19,9 @@ pub(super) async fn run(one: &OneDevice, format: Format, screen: Screen) -> Resu
     let version = from_file.credentials.version();
     let warning = from_file.warning.as_ref();
     let done = Done::said(match format {
-        Format::Json => format!("{:#}\n", answer(&device, version, &diagnosis, warning)),
+        Format::Json | Format::Ndjson => {
+            written(&answer(&device, version, &diagnosis, warning), format)
+        }
         Format::Table => shown(&device, version, &diagnosis, warning, screen),
     });
     Ok(match diagnosis.fault {

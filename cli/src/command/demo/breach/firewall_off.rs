@@ -19,9 +19,8 @@ pub(super) const BREACH: Breach = Breach {
         alert: "BaileyFirewallInactive",
     },
     cause: |scene| {
-        let host = scene.site.netns("tax-1");
-        std::fs::write(&scene.notes, host.sh("nft -s list table inet bailey")?)?;
-        host.nft("delete table inet bailey")
+        scene.keep_table("tax-1")?;
+        scene.site.netns("tax-1").nft("delete table inet bailey")
     },
-    undo: |scene| scene.site.netns("tax-1").nft(&std::fs::read_to_string(&scene.notes)?),
+    undo: |scene| scene.put_back_table("tax-1"),
 };

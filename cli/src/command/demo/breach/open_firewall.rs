@@ -19,16 +19,12 @@ pub(super) const BREACH: Breach = Breach {
         alert: "BaileyFirewallNotDefaultDeny",
     },
     cause: |scene| {
-        let host = scene.site.netns("fw-out");
-        std::fs::write(&scene.notes, host.sh("nft -s list table inet bailey")?)?;
+        scene.keep_table("fw-out")?;
         // The rules at the end of the chain refuse by themselves: both must go.
-        host.nft(
+        scene.site.netns("fw-out").nft(
             "flush chain inet bailey forward\n\
              add chain inet bailey forward { policy accept; }\n",
         )
     },
-    undo: |scene| {
-        let before = std::fs::read_to_string(&scene.notes)?;
-        scene.site.netns("fw-out").nft(&format!("delete table inet bailey\n{before}"))
-    },
+    undo: |scene| scene.put_back_table("fw-out"),
 };
