@@ -536,7 +536,7 @@ impl Enforcer {
         let mut touched = watch.as_mut().map(|watch| watch.touched()).unwrap_or_default();
         let (family, table) = TABLE.split_once(' ').expect("a family and a name");
         let by = touched.remove(&(family.to_owned(), table.to_owned())).unwrap_or(last);
-        self.look_at_others(touched);
+        self.look_at_others(&touched);
         let Some(applied) = &self.applied else { return };
         let difference = applied.difference(&listing);
         let (added, removed) = (difference.added.len(), difference.removed.len());
@@ -552,7 +552,7 @@ impl Enforcer {
     }
 
     /// Notes who changed which other tables, and what they let get round ours.
-    fn look_at_others(&mut self, touched: BTreeMap<watch::Table, Option<String>>) {
+    fn look_at_others(&mut self, touched: &BTreeMap<watch::Table, Option<String>>) {
         if let Some(by) = touched.values().next_back().cloned() {
             let tables = touched.keys().take(MAX_OTHER_TABLES);
             let tables: Vec<String> =

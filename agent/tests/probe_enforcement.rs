@@ -150,7 +150,7 @@ fn who_changes_another_table_is_told_and_so_is_every_way_round_ours() {
             state.round.iter().map(|way| (way.how, way.line.clone())).collect()
         };
         let old = (RoundBy::Rewritten, "table ip old, chain p: masquerade".to_owned());
-        assert_eq!(ways(&state(&read(&mut probe).await)), [old.clone()]);
+        assert_eq!(ways(&state(&read(&mut probe).await)), std::slice::from_ref(&old));
 
         // What another table drops or accepts, and where it sends to, is no way round ours.
         nft("table inet own { chain i { type filter hook input priority -5; accept; }

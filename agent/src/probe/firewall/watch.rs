@@ -6,6 +6,8 @@ use std::io;
 use std::time::Duration;
 
 use bailey_rules::fact::bounded;
+use bailey_rules::fact::enforcement::RuleCounter;
+use bailey_rules::unit::Bytes;
 use netlink_packet_core::{
     DefaultNla, NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer, NetlinkHeader, NetlinkMessage,
     NetlinkPayload, Nla as _,
@@ -127,21 +129,24 @@ pub(crate) fn tables() -> Result<BTreeMap<(String, String), bool>, Silence> {
     Ok(tables)
 }
 
-/// What the named counters of a table say: name, packets, octets; at most `most`. Gives too how many
-/// there are.
-pub(crate) fn counters(
-    family: &str,
-    table: &str,
-    most: usize,
-) -> Result<(BTreeMap<String, (u64, u64)>, usize), Silence> {
+/// The named counters of a table.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    /// What they say, by name, as many as were wanted.
+    pub by_name: BTreeMap<String, RuleCounter>,
+    /// How many there are.
+    pub count: usize,
+}
+
+/// Reads the named counters of a table, at most `most`.
+pub(crate) fn counters(family: &str, table: &str, most: usize) -> Result<Counters, Silence> {
     let name = [table.as_bytes(), &[0]].concat();
     let attributes = vec![
         DefaultNla::new(OBJECT_TABLE, name),
         DefaultNla::new(OBJECT_TYPE, OBJECT_IS_COUNTER.to_be_bytes().to_vec()),
     ];
     let request = NfTablesMessage::GetObject(attributes);
-    let mut counters = BTreeMap::new();
-    let mut count = 0;
+    let mut counters = Counters::default();
     for (of, answer) in ask(request, NLM_F_REQUEST | NLM_F_DUMP)? {
         let NfTablesMessage::NewObject(attributes) = answer else { continue };
         let value = |kind| attributes.iter().find(|nla| nla.kind() == kind).map(octets_of);
@@ -150,20 +155,20 @@ pub(crate) fn counters(
             continue;
         }
         let (Some(name), Some(data)) = (text(OBJECT_NAME), value(OBJECT_DATA)) else { continue };
-        let [mut packets, mut octets] = [0; 2];
+        let mut counter = RuleCounter { packets: 0, octets: Bytes(0) };
         for (kind, value) in self::attributes(&data) {
             match (kind, value.try_into().map(u64::from_be_bytes)) {
-                (COUNTER_OCTETS, Ok(number)) => octets = number,
-                (COUNTER_PACKETS, Ok(number)) => packets = number,
+                (COUNTER_OCTETS, Ok(number)) => counter.octets = Bytes(number),
+                (COUNTER_PACKETS, Ok(number)) => counter.packets = number,
                 (_, _) => {}
             }
         }
-        count += 1;
-        if counters.len() < most {
-            counters.insert(name, (packets, octets));
+        counters.count += 1;
+        if counters.by_name.len() < most {
+            counters.by_name.insert(name, counter);
         }
     }
-    Ok((counters, count))
+    Ok(counters)
 }
 
 fn octets_of(nla: &DefaultNla) -> Vec<u8> {
