@@ -417,7 +417,7 @@ impl Uplink {
             OrderResult::Applied => info!(version, "an order is in force"),
             OrderResult::Confirmed => info!(version, "an order is confirmed"),
             OrderResult::Refused { error, why } => {
-                warn!(version, error, why, "an order is refused")
+                warn!(version, error, why, "an order is refused");
             }
             OrderResult::NoEnforcer { why } => warn!(version, why, "nobody here follows orders"),
         }
@@ -537,7 +537,7 @@ enum Ordered {
 fn ordered(answer: v1::FromCollector, gathering: &mut OrderGathering) -> Result<Ordered, String> {
     match answer.message {
         Some(from_collector::Message::OrderPart(part)) => {
-            let whole = gathering.take(part).map_err(|error| format!("order_part.{error}"))?;
+            let whole = gathering.take(&part).map_err(|error| format!("order_part.{error}"))?;
             Ok(whole.map_or(Ordered::Nothing, |(order, octets)| Ordered::Apply(order, octets)))
         }
         Some(from_collector::Message::ConfirmOrder(confirm)) => {

@@ -189,7 +189,7 @@ facts! {
     /// What a backup repository really holds. Subject: the repository's name in the settings.
     BackupRepository(backup::Repository) = "backup.repository" by Backup;
     /// What the host enforces. Subject: empty.
-    Enforcement(enforcement::Enforcement) = "enforcement.state" by Enforcement;
+    Enforcement(Box<enforcement::Enforcement>) = "enforcement.state" by Enforcement;
     /// One counter of the enforced table. Subject: its name, such as `would-drop`.
     RuleCounter(enforcement::RuleCounter) = "enforcement.counter" by Enforcement;
     /// Connections that were opened. Subject: who, to whom and what, such as
@@ -197,6 +197,20 @@ facts! {
     SeenFlow(flows::SeenFlow) = "flows.seen" by Flows;
     /// How they are watched. Subject: empty.
     FlowWatch(flows::FlowWatch) = "flows.watch" by Flows;
+}
+
+// It is so much larger than every other value that it lies elsewhere, which its readers need not know.
+impl From<enforcement::Enforcement> for FactValue {
+    fn from(value: enforcement::Enforcement) -> Self {
+        Self::Enforcement(Box::new(value))
+    }
+}
+
+impl Named for enforcement::Enforcement {
+    const KIND: FactKind = FactKind::Enforcement;
+    fn of(value: &FactValue) -> Option<&Self> {
+        <Box<Self> as Named>::of(value).map(Box::as_ref)
+    }
 }
 
 impl fmt::Display for FactKind {

@@ -23,7 +23,9 @@ pub mod token;
     unreachable_pub,
     clippy::pedantic,
     clippy::unwrap_used,
-    reason = "generated code; the documentation stands in the .proto files"
+    clippy::large_enum_variant,
+    reason = "generated code; the documentation stands in the .proto files, and a message lives only \
+              while it is converted"
 )]
 pub mod v1 {
     tonic::include_proto!("bailey.v1");

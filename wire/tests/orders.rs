@@ -30,7 +30,7 @@ fn gather(
     gathering: &mut OrderGathering,
     parts: impl IntoIterator<Item = v1::OrderPart>,
 ) -> Option<(OrderRef, Bytes)> {
-    parts.into_iter().filter_map(|part| gathering.take(part).unwrap()).next()
+    parts.into_iter().filter_map(|part| gathering.take(&part).unwrap()).next()
 }
 
 #[test]
@@ -59,26 +59,29 @@ fn an_order_that_no_host_would_take_is_not_even_cut() {
 fn parts_out_of_their_order_or_bounds_are_refused_and_forgotten() {
     let signed = octets(2 * MAX_ORDER_PART + 5);
     let parts: Vec<_> = order_parts(order(3), &signed).unwrap().collect();
-    let refused = |wanted: &str, wrong: v1::OrderPart| {
+    let refused = |wanted: &str, wrong: &v1::OrderPart| {
         let mut gathering = OrderGathering::default();
-        assert_eq!(gathering.take(parts[0].clone()).unwrap(), None);
+        assert_eq!(gathering.take(&parts[0]).unwrap(), None);
         assert_eq!(gathering.take(wrong).unwrap_err().field, wanted);
         // What was gathered is gone.
-        assert_eq!(gathering.take(parts[1].clone()).unwrap_err().field, "part");
+        assert_eq!(gathering.take(&parts[1]).unwrap_err().field, "part");
         assert_eq!(gather(&mut gathering, parts.clone()), Some((order(3), signed.clone())));
     };
-    refused("part", parts[2].clone());
-    refused("part", v1::OrderPart { order: Some(order_ref_to_wire(order(4))), ..parts[1].clone() });
-    refused("part", v1::OrderPart { parts: 4, ..parts[1].clone() });
-    refused("parts", v1::OrderPart { parts: 0, ..parts[1].clone() });
-    refused("parts", v1::OrderPart { parts: 18, ..parts[1].clone() });
-    refused("octets", v1::OrderPart { octets: Bytes::new(), ..parts[1].clone() });
-    refused("octets", v1::OrderPart { octets: octets(5), ..parts[1].clone() });
-    refused("octets", v1::OrderPart { octets: octets(MAX_ORDER_PART + 1), ..parts[1].clone() });
-    refused("order", v1::OrderPart { order: None, ..parts[1].clone() });
+    refused("part", &parts[2]);
     refused(
         "part",
-        v1::OrderPart { part: u32::MAX, octets: octets(MAX_ORDER_PART), ..parts[1].clone() },
+        &v1::OrderPart { order: Some(order_ref_to_wire(order(4))), ..parts[1].clone() },
+    );
+    refused("part", &v1::OrderPart { parts: 4, ..parts[1].clone() });
+    refused("parts", &v1::OrderPart { parts: 0, ..parts[1].clone() });
+    refused("parts", &v1::OrderPart { parts: 18, ..parts[1].clone() });
+    refused("octets", &v1::OrderPart { octets: Bytes::new(), ..parts[1].clone() });
+    refused("octets", &v1::OrderPart { octets: octets(5), ..parts[1].clone() });
+    refused("octets", &v1::OrderPart { octets: octets(MAX_ORDER_PART + 1), ..parts[1].clone() });
+    refused("order", &v1::OrderPart { order: None, ..parts[1].clone() });
+    refused(
+        "part",
+        &v1::OrderPart { part: u32::MAX, octets: octets(MAX_ORDER_PART), ..parts[1].clone() },
     );
 }
 
@@ -89,7 +92,7 @@ fn no_row_of_parts_is_longer_than_an_order() {
     for part in 0..parts {
         let order = Some(order_ref_to_wire(order(3)));
         let took =
-            gathering.take(v1::OrderPart { order, part, parts, octets: octets(MAX_ORDER_PART) });
+            gathering.take(&v1::OrderPart { order, part, parts, octets: octets(MAX_ORDER_PART) });
         if part + 1 == parts {
             assert_eq!(took.unwrap_err().field, "octets");
         } else {
@@ -154,7 +157,7 @@ proptest! {
         for (order, [part, parts], length) in parts {
             let order = order.map(order_ref_to_wire);
             let octets = octets(length);
-            let _ = gathering.take(v1::OrderPart { order, part: part % 4, parts: parts % 4, octets });
+            let _ = gathering.take(&v1::OrderPart { order, part: part % 4, parts: parts % 4, octets });
         }
     }
 }

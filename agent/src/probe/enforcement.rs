@@ -17,11 +17,10 @@ use std::time::Duration;
 
 use bailey_rules::fact::enforcement::{
     DriftEnd, DriftSeen, Enforcement, LastChange, MAX_COUNTERS, MAX_DRIFT_LINES, PendingOrder,
-    QuarantineOrder, RuleCounter,
+    QuarantineOrder,
 };
 use bailey_rules::fact::{Fact, FactKind, ProbeName, bounded};
 use bailey_rules::time::Timestamp;
-use bailey_rules::unit::Bytes;
 use futures::future::BoxFuture;
 use tokio::time::{sleep, timeout};
 use tracing::debug;
@@ -207,19 +206,14 @@ fn counters() -> Vec<Fact> {
     let (family, table) = TABLE.split_once(' ').expect("a family and a name");
     match watch::counters(family, table, MAX_COUNTERS) {
         Err(why) => vec![Fact::unreadable(FactKind::RuleCounter, "", why)],
-        Ok((counters, count)) => {
-            let left_out = count.saturating_sub(counters.len());
+        Ok(watch::Counters { by_name, count }) => {
+            let left_out = count.saturating_sub(by_name.len());
             let more = (left_out > 0).then(|| {
                 let why = format!("{left_out} counters more than the {MAX_COUNTERS} that are read");
                 Fact::unreadable(FactKind::RuleCounter, "", why)
             });
-            counters
-                .into_iter()
-                .map(|(name, (packets, octets))| {
-                    Fact::known(&name, RuleCounter { packets, octets: Bytes(octets) })
-                })
-                .chain(more)
-                .collect()
+            let facts = by_name.into_iter().map(|(name, counter)| Fact::known(&name, counter));
+            facts.chain(more).collect()
         }
     }
 }

@@ -91,7 +91,10 @@ impl OrderGathering {
     ///
     /// # Errors
     /// When the part is not the next one or out of its bounds; what was gathered is gone then.
-    pub fn take(&mut self, wire: v1::OrderPart) -> Result<Option<(OrderRef, Bytes)>, ConvertError> {
+    pub fn take(
+        &mut self,
+        wire: &v1::OrderPart,
+    ) -> Result<Option<(OrderRef, Bytes)>, ConvertError> {
         let before = self.0.take();
         let order = named_order(wire.order.as_ref())?;
         let out = |field, value: u32, rule| {

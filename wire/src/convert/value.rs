@@ -42,6 +42,19 @@ trait Message: Sized {
     fn from_wire(wire: Self::Wire) -> Result<Self, ConvertError>;
 }
 
+/// A value that lies elsewhere travels like any other.
+impl<T: Message> Message for Box<T> {
+    type Wire = T::Wire;
+
+    fn to_wire(&self) -> Result<T::Wire, ConvertError> {
+        T::to_wire(self)
+    }
+
+    fn from_wire(wire: T::Wire) -> Result<Self, ConvertError> {
+        T::from_wire(wire).map(Self::new)
+    }
+}
+
 macro_rules! values {
     ($($kind:ident($field:literal)),* $(,)?) => {
         /// The number of a kind on the wire.
