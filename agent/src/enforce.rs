@@ -19,15 +19,17 @@ pub mod drift;
 pub mod kept;
 pub mod kernel;
 pub mod listing;
+mod round;
 pub mod ruleset;
 pub mod socket;
 pub mod state;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bailey_rules::fact::enforcement::{MAX_OTHER_TABLES, OtherChange, WayRound};
 use bailey_rules::name::BootId;
 use bailey_wire::order::{Order, OrderError, SignedOrder, VerifyingKey, What};
 use nix::time::{ClockId, clock_gettime};
@@ -39,7 +41,7 @@ use self::drift::{DriftEnded, Watchman};
 use self::kept::{Kept, KeptError, Loaded, Pinned};
 use self::kernel::{Kernel, KernelError};
 use self::listing::Listing;
-use self::ruleset::{BadText, RulesetText};
+use self::ruleset::{BadText, RulesetText, TABLE};
 use self::socket::{Answer, Asked, MAX_WAITING, Refusal, Request, Status};
 use self::state::{Accepted, AcceptedWhat, Moment, OrderRef, Refused, State, Step, Wanted};
 use crate::clock::{Clock as _, SystemClock};
@@ -231,7 +233,7 @@ pub async fn run(settings: &Settings, stop: impl Future<Output = ()>) -> Result<
     if let Err(error) = enforcer.settle().await {
         enforcer.fail(&error);
     }
-    enforcer.look(watch.as_ref()).await;
+    enforcer.look(watch.as_mut()).await;
     let listener = socket::listen(&settings.socket)
         .map_err(|source| EnforceError::Socket { path: settings.socket.clone(), source })?;
     let (send, mut requests) = mpsc::channel(MAX_WAITING);
@@ -248,7 +250,7 @@ pub async fn run(settings: &Settings, stop: impl Future<Output = ()>) -> Result<
                     warn!(%error, "the kernel does not tell of changes any more; it is asked instead");
                     watch = None;
                 }
-                enforcer.look(watch.as_ref()).await;
+                enforcer.look(watch.as_mut()).await;
             }
             () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
                 enforcer.tend().await;
@@ -306,6 +308,10 @@ struct Enforcer {
     not_before: Instant,
     /// The kernel's rules were compared when they had this number.
     looked_at: Option<u32>,
+    /// The last time that somebody changed another table.
+    other: Option<OtherChange>,
+    /// What other tables do so that packets get round ours.
+    round: Vec<WayRound>,
     /// Who waits for a change.
     watchers: VecDeque<Watcher>,
 }
@@ -342,6 +348,8 @@ impl Enforcer {
             problem: None,
             not_before: Instant::now(),
             looked_at: None,
+            other: None,
+            round: Vec::new(),
             watchers: VecDeque::new(),
         })
     }
@@ -507,8 +515,10 @@ impl Enforcer {
     }
 
     /// Compares the kernel's table with the one that was put there.
-    async fn look(&mut self, watch: Option<&Watch>) {
-        let Some(applied) = &self.applied else { return };
+    async fn look(&mut self, mut watch: Option<&mut Watch>) {
+        if self.applied.is_none() {
+            return;
+        }
         let begin = Instant::now();
         let generation = watch::generation().ok();
         if generation.is_some() && generation == self.looked_at {
@@ -521,8 +531,13 @@ impl Enforcer {
                 return;
             }
         };
-        let changed = generation.and_then(|generation| watch?.change(generation));
-        let by = changed.and_then(|change| change.by.clone());
+        let last = generation.and_then(|generation| watch.as_ref()?.change(generation));
+        let last = last.and_then(|change| change.by.clone());
+        let mut touched = watch.as_mut().map(|watch| watch.touched()).unwrap_or_default();
+        let (family, table) = TABLE.split_once(' ').expect("a family and a name");
+        let by = touched.remove(&(family.to_owned(), table.to_owned())).unwrap_or(last);
+        self.look_at_others(touched);
+        let Some(applied) = &self.applied else { return };
         let difference = applied.difference(&listing);
         let (added, removed) = (difference.added.len(), difference.removed.len());
         if self.watchman.seen(difference, by.clone(), SystemClock.now()) {
@@ -534,6 +549,25 @@ impl Enforcer {
         }
         self.looked_at = generation;
         self.not_before = Instant::now() + (begin.elapsed() * REST_AFTER_READING).min(MAX_REST);
+    }
+
+    /// Notes who changed which other tables, and what they let get round ours.
+    fn look_at_others(&mut self, touched: BTreeMap<watch::Table, Option<String>>) {
+        if let Some(by) = touched.values().next_back().cloned() {
+            let tables = touched.keys().take(MAX_OTHER_TABLES);
+            let tables: Vec<String> =
+                tables.map(|(family, name)| format!("{family} {name}")).collect();
+            info!(by, ?tables, "somebody changed other tables");
+            self.other = Some(OtherChange { at: SystemClock.now(), by, tables });
+        }
+        match round::ways_round() {
+            Ok(round) if round == self.round => {}
+            Ok(round) => {
+                warn!(?round, "what lets packets get round our table has changed");
+                self.round = round;
+            }
+            Err(error) => warn!(%error, "cannot read other tables"),
+        }
     }
 
     async fn answer(&mut self, asked: Asked) {
@@ -677,8 +711,8 @@ impl Enforcer {
             last: self.state.last,
             drift: self.watchman.drift().cloned(),
             restored: self.watchman.restored(),
-            other: None,
-            round: Vec::new(),
+            other: self.other.clone(),
+            round: self.round.clone(),
             problem: self.problem.as_ref().map(|(problem, _)| problem.clone()),
         }
     }
