@@ -765,7 +765,7 @@ impl Pushes {
     fn post(&self, key: &HostKey, session: u64, mail: Mail) {
         let Some(host) = self.0.site.by_key(key) else { return };
         if !host.post(session, mail) {
-            info!(host = %host.name, "its session ended before an order could be sent");
+            info!(host = %host.name, "an order could not be handed to its session");
         }
     }
 }
