@@ -17,7 +17,7 @@ use bailey_rules::digest::FactDigest;
 use bailey_rules::fact::enforcement::{Enforcement, OrderRef};
 use bailey_rules::fact::{Fact, FactKey};
 use bailey_rules::host::{
-    ApplyError, FactSet, HeldProbe, HostView, MAX_GAPS, MAX_INTERVAL, Session,
+    ApplyError, FactSet, HeldProbe, HostView, MAX_GAPS, MAX_INTERVAL, Pushed, Session,
 };
 use bailey_rules::name::{BootId, HostKey, HostName, ZoneName};
 use bailey_rules::report::{Gap, LossReason, Place};
@@ -473,8 +473,8 @@ impl Host {
     }
 
     /// Notes which ruleset the host was pushed last.
-    pub(crate) fn set_pushed(self: &Arc<Self>, order: OrderRef) {
-        Arc::make_mut(&mut self.held().view).pushed = Some(order);
+    pub(crate) fn set_pushed(self: &Arc<Self>, pushed: Option<Pushed>) {
+        Arc::make_mut(&mut self.held().view).pushed = pushed;
         self.touch();
     }
 
@@ -1164,7 +1164,8 @@ mod tests {
     #[test]
     fn a_host_cannot_begin_sessions_without_end() {
         let host = host();
-        let begun = (0..1_000).filter(|_| host.begin(Some([1; 32]), None, NOW, false).is_some()).count();
+        let begun =
+            (0..1_000).filter(|_| host.begin(Some([1; 32]), None, NOW, false).is_some()).count();
         assert!(begun <= 61, "{begun}");
     }
 

@@ -318,11 +318,13 @@ impl Push {
         self.state = PushState::Running;
     }
 
-    /// Ends it as failed or cancelled: what was not sent never will be. Gives the hosts that changed.
+    /// Ends it: what was not sent never will be. Gives the hosts that changed.
     pub fn stop(&mut self, state: PushState, why: Text) -> Vec<HostKey> {
-        debug_assert!(matches!(state, PushState::Failed | PushState::Cancelled));
-        self.state = state;
-        self.why = Some(why);
+        debug_assert!(!state.is_running() && state != PushState::Draft);
+        if self.state != state {
+            self.state = state;
+            self.why = Some(why);
+        }
         let mut changed = Vec::new();
         for (key, target) in &mut self.targets {
             if target.state == HostState::Waiting {
@@ -480,10 +482,7 @@ fn started(
 }
 
 /// Octets that are on their way to hosts which have not answered.
-fn in_flight(
-    pushes: &BTreeMap<PushId, Push>,
-    sight: &BTreeMap<HostKey, Option<Seen>>,
-) -> usize {
+fn in_flight(pushes: &BTreeMap<PushId, Push>, sight: &BTreeMap<HostKey, Option<Seen>>) -> usize {
     let on_its_way = |key: &HostKey, target: &Target| {
         let session = sight.get(key).and_then(Option::as_ref).and_then(|seen| seen.session);
         target.state == HostState::Sent

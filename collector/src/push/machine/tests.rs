@@ -8,7 +8,7 @@ use bailey_rules::name::OrderDigest;
 use super::*;
 
 const START: Timestamp = Timestamp::from_seconds(1_795_000_000);
-const CONFIRM_WITHIN: Duration = Duration::from_secs(120);
+const CONFIRM_WITHIN: Duration = Duration::from_mins(2);
 const ONLY: PushId = PushId(7);
 
 fn key(host: u8) -> HostKey {
@@ -238,8 +238,13 @@ fn a_push_goes_through_its_stages_and_confirms_every_host_over_its_new_rules() {
 fn a_refusal_stops_the_rest() {
     let mut world = World::started(PushKind::Ruleset, ConfirmBy::Auto, 30);
     world.go();
-    let (first, target) =
-        world.push().targets.iter().find(|(_, t)| t.stage == 1).map(|(k, t)| (*k, t.clone())).unwrap();
+    let (first, target) = world
+        .push()
+        .targets
+        .iter()
+        .find(|(_, t)| t.stage == 1)
+        .map(|(k, t)| (*k, t.clone()))
+        .unwrap();
     let (error, why) = ("kernel_refused".to_owned(), "line 3".to_owned());
     world.machines.get_mut(&first).unwrap().say(target.order, OrderResult::Refused { error, why });
     assert_eq!(world.go(), []);
