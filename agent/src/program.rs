@@ -78,8 +78,9 @@ enum Command {
         /// Waits until a person has approved, where that is needed. 需要批准时一直等待。
         #[arg(long)]
         wait: bool,
-        #[command(flatten)]
-        socket: Socket,
+        /// The enforcer's socket; holds against the settings. 执行程序的套接字，优先于配置文件。
+        #[arg(long, value_name = "PATH")]
+        socket: Option<PathBuf>,
     },
     /// Shows what waits in the spool of an agent that is stopped. 显示已停止的代理程序的待发队列。
     Spool(Places),
@@ -162,7 +163,7 @@ pub fn run(line: impl IntoIterator<Item = OsString>) -> ExitCode {
     let result = match arguments.command {
         Command::Run(places) => watch(&places),
         Command::Enroll { places, token_file, wait, socket } => {
-            enroll_host(&places, token_file.as_deref(), wait, &socket.socket, lang)
+            enroll_host(&places, token_file.as_deref(), wait, socket.as_deref(), lang)
         }
         Command::Spool(places) => show_spool(&places, lang),
         Command::Enforce { state, socket, agent, boot } => {
@@ -289,10 +290,11 @@ fn enroll_host(
     places: &Places,
     token_file: Option<&Path>,
     wait: bool,
-    socket: &Path,
+    socket: Option<&Path>,
     lang: Lang,
 ) -> anyhow::Result<ExitCode> {
     let settings = settings(places)?;
+    let socket = socket.unwrap_or(&settings.enforcer);
     let token = token(token_file)?;
     let folder = StateFolder::open(&settings.state)?;
     runtime()?.block_on(async {

@@ -16,7 +16,6 @@ use bailey_agent::enforce::socket::{Answer, Refusal, Request, Status, apply, ask
 use bailey_agent::enforce::state::{Ended, OrderRef};
 use bailey_agent::enroll::pin::{PinnedAt, pin_at_enrolment};
 use bailey_agent::folder::{Enrolled, StateFolder};
-use bailey_agent::probe::Roots;
 use bailey_rules::name::HostKey;
 use bailey_wire::order::{Order, SigningKey, What, sign};
 use nix::sched::{CloneFlags, unshare};

@@ -159,7 +159,11 @@ impl Site {
             (self.path(&format!("{host}.token")), self.path(&format!("{host}.yaml")));
         let places = ["--state", &state, "--settings", &settings];
         let enrol = [&["enroll", "--token-file", &token], &places[..]].concat();
-        let told = self.agent(&machine, host, &enrol)?;
+        // The settings say where the enforcer is.
+        let told = run(machine
+            .command(process::bailey("bailey-agent"))
+            .args(["--lang", "en"])
+            .args(enrol))?;
         ensure!(told.contains("orders of key"), "the key is pinned: {told}");
         let arguments = [&["run"], &places[..]].concat();
         let agent = machine.bailey(host, "bailey-agent", &arguments, self.folder.path())?;
