@@ -228,7 +228,7 @@ pub async fn run(settings: &Settings, stop: impl Future<Output = ()>) -> Result<
     if let Err(error) = enforcer.settle().await {
         enforcer.fail(&error);
     }
-    enforcer.look(watch.as_ref()).await;
+    enforcer.look_at(&mut watch).await;
     let listener = socket::listen(&settings.socket)
         .map_err(|source| EnforceError::Socket { path: settings.socket.clone(), source })?;
     let (send, mut requests) = mpsc::channel(MAX_WAITING);
@@ -236,6 +236,10 @@ pub async fn run(settings: &Settings, stop: impl Future<Output = ()>) -> Result<
     info!(folder = %settings.folder.display(), "the enforcer is ready");
     tokio::pin!(stop);
     loop {
+        // Who asks without end does not keep a deadline from being kept.
+        if enforcer.due().is_some_and(|due| due <= Instant::now()) {
+            enforcer.tend().await;
+        }
         let due = enforcer.due();
         let earliest = enforcer.not_before;
         tokio::select! {
@@ -245,7 +249,7 @@ pub async fn run(settings: &Settings, stop: impl Future<Output = ()>) -> Result<
                     warn!(%error, "the kernel does not tell of changes any more; it is asked instead");
                     watch = None;
                 }
-                enforcer.look(watch.as_ref()).await;
+                enforcer.look_at(&mut watch).await;
             }
             () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
                 enforcer.tend().await;
@@ -492,19 +496,29 @@ impl Enforcer {
         Ok(())
     }
 
-    /// Compares the kernel's table with the one that was put there.
-    async fn look(&mut self, watch: Option<&Watch>) {
-        let Some(applied) = &self.applied else { return };
+    /// Looks at what has changed; if that cannot be read, again after a while.
+    async fn look_at(&mut self, watch: &mut Option<Watch>) {
+        if !self.look(watch.as_ref()).await
+            && let Some(watch) = watch
+        {
+            self.not_before = Instant::now() + TRY_AGAIN;
+            watch.remind();
+        }
+    }
+
+    /// Compares the kernel's table with the one that was put there. Gives whether it could be read.
+    async fn look(&mut self, watch: Option<&Watch>) -> bool {
+        let Some(applied) = &self.applied else { return true };
         let begin = Instant::now();
         let generation = watch::generation().ok();
         if generation.is_some() && generation == self.looked_at {
-            return;
+            return true;
         }
         let listing = match self.kernel.listing().await {
             Ok(listing) => Listing::parse(&listing),
             Err(error) => {
                 warn!(%error, "cannot read our table");
-                return;
+                return false;
             }
         };
         let changed = generation.and_then(|generation| watch?.change(generation));
@@ -520,6 +534,7 @@ impl Enforcer {
         }
         self.looked_at = generation;
         self.not_before = Instant::now() + (begin.elapsed() * REST_AFTER_READING).min(MAX_REST);
+        true
     }
 
     async fn answer(&mut self, asked: Asked) {

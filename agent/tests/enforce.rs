@@ -751,6 +751,35 @@ fn the_key_of_a_token_is_pinned_once_and_kept_for_later_where_nobody_answers() {
 }
 
 #[test]
+fn an_enforcer_with_nothing_to_do_does_nothing_also_after_a_change() {
+    in_namespace(|| async {
+        let lab = Lab::enforcing(false).await;
+        nft("add table inet other");
+        nft("delete table inet other");
+        // Processor time, which no other load on the machine adds to. One that spins takes at least
+        // some tenths of a second.
+        let pid = lab.child.as_ref().unwrap().id();
+        let spent = || {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+            let (_, fields) = stat.rsplit_once(") ").unwrap();
+            let ticks =
+                |nth: usize| -> u64 { fields.split(' ').nth(nth).unwrap().parse().unwrap() };
+            ticks(11) + ticks(12)
+        };
+        let quiet = async {
+            loop {
+                let before = spent();
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                if spent() - before <= 1 {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, quiet).await.expect("it never rests");
+    });
+}
+
+#[test]
 fn other_users_are_turned_away_and_the_commands_work_from_removable_media() {
     in_namespace(|| async {
         let mut lab = Lab::new();

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::process::Output;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 use bailey_tests::lab::Machine;
@@ -46,17 +46,19 @@ const HOSTS: [(&str, &str, &str); 3] = [
 
 /// One host with its enforcer and its agent.
 struct Host {
-    machine: Machine,
+    _agent: Process,
     _enforcer: Process,
-    _agent: Option<Process>,
+    machine: Machine,
 }
 
 /// Two hosts in the inner zone, one in the outer, and the collector between them.
 struct Site {
-    folder: tempfile::TempDir,
-    centre: Machine,
     hosts: Vec<(&'static str, Host)>,
     collector: Option<Process>,
+    centre: Machine,
+    began: Instant,
+    /// Goes last, so that the last words of the others are still there.
+    folder: tempfile::TempDir,
 }
 
 impl Site {
@@ -69,7 +71,8 @@ impl Site {
             centre.ip(&format!("addr add {address} dev {zone}"));
         }
         std::fs::create_dir(folder.path().join("collector"))?;
-        let mut site = Self { folder, centre, hosts: Vec::new(), collector: None };
+        let began = Instant::now();
+        let mut site = Self { hosts: Vec::new(), collector: None, centre, began, folder };
         site.write("collector/policy.yaml", BEGIN)?;
         site.write("begin.yaml", BEGIN)?;
         run(site.command(&["policy", "key", "--out"]).arg(site.path("security.key")))?;
@@ -87,6 +90,11 @@ impl Site {
             Ok(())
         });
         Ok(site)
+    }
+
+    /// Says how long it took so far.
+    fn reached(&self, what: &str) {
+        process::report(&format!("{:?}: {what}", self.began.elapsed()));
     }
 
     fn path(&self, name: &str) -> String {
@@ -155,7 +163,7 @@ impl Site {
         ensure!(told.contains("orders of key"), "the key is pinned: {told}");
         let arguments = [&["run"], &places[..]].concat();
         let agent = machine.bailey(host, "bailey-agent", &arguments, self.folder.path())?;
-        Ok(Host { machine, _enforcer: enforcer, _agent: Some(agent) })
+        Ok(Host { _agent: agent, _enforcer: enforcer, machine })
     }
 
     /// Runs the agent's program on a host, where it speaks with that host's enforcer.
@@ -271,6 +279,7 @@ fn a_policy_reaches_every_kernel_in_stages_and_what_must_not_stay_goes_again() -
 {
     let mut site = Site::new()?;
 
+    site.reached("every host is enrolled");
     // Before the first push nothing is filtered. The first goes to one host, then to the others.
     site.expect("oa-18", "oa-17", 8080, true);
     let (code, told) = site.push("begin.yaml", &["--dry-run"])?;
@@ -285,6 +294,7 @@ fn a_policy_reaches_every_kernel_in_stages_and_what_must_not_stay_goes_again() -
     let (code, told) = site.push("begin.yaml", &["--dry-run"])?;
     ensure!(code == Some(0), "the same again changes nothing: {told}");
 
+    site.reached("the first policy is enforced");
     // A person confirms the next, and the collector is killed while it waits for him.
     site.write("more.yaml", &BEGIN.replace("tcp: [80]", "tcp: [80, 8080]"))?;
     let followed = site.push_beside("more.yaml", &["--hold"]);
@@ -309,6 +319,7 @@ fn a_policy_reaches_every_kernel_in_stages_and_what_must_not_stay_goes_again() -
     ensure!(code == Some(0) && told.contains("is done: 3 confirmed"), "{told}");
     site.expect("oa-18", "oa-17", 8080, true);
 
+    site.reached("the second policy is confirmed by a person");
     // A policy that cuts the agents of the inner zone off goes again by itself, and no further.
     site.write("cutting.yaml", &BEGIN.replace("\"10.1.0.1:7710\"", "\"10.1.0.1:7999\""))?;
     let (code, told) = site.push("cutting.yaml", &["--confirm-within", "4s"])?;
@@ -318,9 +329,12 @@ fn a_policy_reaches_every_kernel_in_stages_and_what_must_not_stay_goes_again() -
     ensure!(host_of(&push, "oa-18")["state"] == "cancelled", "{push}");
     site.expect("oa-18", "oa-17", 8080, true);
 
+    site.reached("the third is reverted");
     drift_is_seen_and_where_the_policy_says_so_put_back(&site)?;
+    site.reached("a change by hand is put back");
     a_quarantine_cuts_a_host_off_and_lets_it_back(&site)?;
 
+    site.reached("a quarantine has come and gone");
     // Back to the policy before the one that was done last.
     let key = site.path("security.key");
     let (code, told) = site.say(&["policy", "rollback", "--key", &key, "--yes"])?;
@@ -329,6 +343,7 @@ fn a_policy_reaches_every_kernel_in_stages_and_what_must_not_stay_goes_again() -
     site.expect("oa-18", "oa-17", 8080, false);
     site.expect("oa-18", "oa-17", 80, true);
 
+    site.reached("the first policy is enforced again");
     an_order_comes_on_removable_media_too(&site)
 }
 

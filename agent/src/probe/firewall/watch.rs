@@ -208,6 +208,11 @@ impl Watch {
         Ok(Self { socket, datagram: vec![0; DATAGRAM], last: None, waiting: None })
     }
 
+    /// Tells of the last change once more, for who could not look at it.
+    pub(crate) fn remind(&mut self) {
+        self.note();
+    }
+
     /// The change that began `generation`, if the kernel told of it.
     pub(crate) fn change(&self, generation: u32) -> Option<&Change> {
         self.last.as_ref().filter(|change| change.generation == generation)
@@ -236,7 +241,7 @@ impl Watch {
                 Some(over) => tokio::select! {
                     biased;
                     received = self.receive() => received,
-                    () = tokio::time::sleep_until(over) => return Ok(()),
+                    () = tokio::time::sleep_until(over) => break,
                 },
             };
             match received {
@@ -244,9 +249,12 @@ impl Watch {
                 Err(error) => self.lost(error)?,
             }
             if over.is_some_and(|over| over.max(earliest) <= Instant::now()) {
-                return Ok(());
+                break;
             }
         }
+        // Told once: who asks again waits for the next change.
+        self.waiting = None;
+        Ok(())
     }
 
     async fn receive(&mut self) -> io::Result<(usize, SocketAddr)> {
