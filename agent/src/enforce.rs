@@ -23,6 +23,7 @@ pub mod ruleset;
 pub mod socket;
 pub mod state;
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -30,7 +31,7 @@ use std::time::Duration;
 use bailey_rules::name::BootId;
 use bailey_wire::order::{Order, OrderError, SignedOrder, VerifyingKey, What};
 use nix::time::{ClockId, clock_gettime};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 use tracing::{error, info, warn};
 
@@ -40,7 +41,7 @@ use self::kernel::{Kernel, KernelError};
 use self::listing::Listing;
 use self::ruleset::{BadText, RulesetText};
 use self::socket::{Answer, Asked, MAX_WAITING, Refusal, Request, Status};
-use self::state::{Accepted, AcceptedWhat, Moment, OrderName, Refused, State, Step, Wanted};
+use self::state::{Accepted, AcceptedWhat, Moment, OrderRef, Refused, State, Step, Wanted};
 use crate::clock::{Clock as _, SystemClock};
 use crate::probe::Roots;
 use crate::probe::firewall::watch::{self, Watch};
@@ -56,6 +57,8 @@ const BEAT: Duration = Duration::from_secs(1);
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 /// Without netlink, the number of the ruleset is asked for so often.
 const POLL: Duration = Duration::from_secs(2);
+/// The most who wait to be told of a change; whoever waits longest is answered before his time.
+const MAX_WATCHERS: usize = 8;
 /// Where changes come without end, reading takes at most this part of the time: one in ten.
 const REST_AFTER_READING: u32 = 10;
 /// The longest rest after a reading; drift is seen within seconds all the same.
@@ -256,6 +259,7 @@ pub async fn run(settings: &Settings, stop: impl Future<Output = ()>) -> Result<
             }
             () = &mut stop => break,
         }
+        enforcer.tell_watchers();
     }
     serving.abort();
     // A socket that nobody listens at would only look like an enforcer that hangs.
@@ -306,6 +310,15 @@ struct Enforcer {
     not_before: Instant,
     /// The kernel's rules were compared when they had this number.
     looked_at: Option<u32>,
+    /// Who waits for a change.
+    watchers: VecDeque<Watcher>,
+}
+
+/// Somebody who waits until things stand otherwise than he knows.
+#[derive(Debug)]
+struct Watcher {
+    seen: u64,
+    answer: oneshot::Sender<Answer>,
 }
 
 impl Enforcer {
@@ -333,6 +346,7 @@ impl Enforcer {
             problem: None,
             not_before: Instant::now(),
             looked_at: None,
+            watchers: VecDeque::new(),
         })
     }
 
@@ -409,7 +423,7 @@ impl Enforcer {
     }
 
     /// Puts the table into the kernel and notes how it looks there.
-    async fn enter(&mut self, order: OrderName, text: &RulesetText) -> Result<(), EnforceError> {
+    async fn enter(&mut self, order: OrderRef, text: &RulesetText) -> Result<(), EnforceError> {
         self.forget_loaded();
         let listing = self.kernel.load(text).await?;
         self.applied = Some(Listing::parse(&listing));
@@ -425,7 +439,7 @@ impl Enforcer {
     }
 
     /// The text of a kept order, verified anew, and whether it is put back when changed.
-    fn text_of(&self, order: OrderName) -> Result<(RulesetText, bool), EnforceError> {
+    fn text_of(&self, order: OrderRef) -> Result<(RulesetText, bool), EnforceError> {
         let version = order.version;
         let what = self.kept.order(order)?.what;
         let (text, restore) = text_in(what).ok_or(EnforceError::NoText(version))?;
@@ -542,6 +556,10 @@ impl Enforcer {
         let done = match request {
             Request::Apply { .. } => self.apply(&body).await,
             Request::Confirm(order) => self.confirm(order),
+            Request::Watch { seen } => {
+                self.watchers.push_back(Watcher { seen, answer });
+                return;
+            }
             Request::Status => Ok(()),
             Request::Pin { key, host } => self.pin(&key, host, uid),
         };
@@ -554,6 +572,25 @@ impl Enforcer {
         };
         // Whoever asked may have gone; what was done is done.
         let _ = answer.send(answered);
+    }
+
+    /// Answers everybody who knows something else than how things stand.
+    fn tell_watchers(&mut self) {
+        self.watchers.retain(|watcher| !watcher.answer.is_closed());
+        if self.watchers.is_empty() {
+            return;
+        }
+        let status = self.status();
+        let mark = status.mark();
+        let too_many = self.watchers.len().saturating_sub(MAX_WATCHERS);
+        for (nth, watcher) in std::mem::take(&mut self.watchers).into_iter().enumerate() {
+            if nth < too_many || watcher.seen != mark {
+                // Whoever asked may have gone.
+                let _ = watcher.answer.send(Answer::Done(Box::new(status.clone())));
+            } else {
+                self.watchers.push_back(watcher);
+            }
+        }
     }
 
     fn pin(&mut self, key: &str, host: bailey_rules::name::HostKey, uid: u32) -> Result<(), No> {
@@ -576,7 +613,7 @@ impl Enforcer {
         Ok(())
     }
 
-    fn confirm(&mut self, order: OrderName) -> Result<(), No> {
+    fn confirm(&mut self, order: OrderRef) -> Result<(), No> {
         let steps = self.state.confirm(order, self.now())?;
         for step in steps {
             match step {
@@ -647,6 +684,7 @@ impl Enforcer {
             host: self.pinned.as_ref().map(|pinned| pinned.host),
             highest: self.state.highest,
             in_force,
+            mode: self.applied.as_ref().and_then(Listing::mode),
             confirmed: self.state.confirmed,
             pending: self.state.pending,
             reverts_in_millis: left.map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX)),
@@ -654,6 +692,8 @@ impl Enforcer {
             last: self.state.last,
             drift: self.watchman.drift().cloned(),
             restored: self.watchman.restored(),
+            other: None,
+            round: Vec::new(),
             problem: self.problem.as_ref().map(|(problem, _)| problem.clone()),
         }
     }
@@ -678,7 +718,7 @@ fn accepted(order: &Order, signed: &SignedOrder) -> Accepted {
         }
         What::Release => AcceptedWhat::Release,
     };
-    let name = OrderName { version: order.version, digest: signed.digest() };
+    let name = OrderRef { version: order.version, digest: signed.digest() };
     Accepted { order: name, expires_at: order.expires_at, what }
 }
 

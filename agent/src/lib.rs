@@ -4,9 +4,10 @@
 //! (what changed, as a report) → [`spool`] (on disk until the collector has it) → [`uplink`] (the
 //! one connection). [`enroll`] and [`folder`] are how the host is known at all.
 //!
-//! The agent takes one order, how often to read, and runs nothing that it is sent. Rules for the
-//! kernel are put there by [`enforce`], which is a process of its own and takes them from nobody
-//! but the holder of the security role's key.
+//! The agent takes one order itself, how often to read, and runs nothing that it is sent. Signed
+//! orders about rules it hands on unread ([`relay`]): rules are put into the kernel by [`enforce`],
+//! which is a process of its own and takes them from nobody but the holder of the security role's
+//! key.
 
 pub mod assemble;
 pub mod channel;
@@ -18,6 +19,7 @@ pub mod folder;
 pub mod own;
 pub mod probe;
 pub mod program;
+pub mod relay;
 pub mod rounds;
 pub mod settings;
 pub mod spool;
@@ -133,7 +135,7 @@ struct Core {
 
 impl Core {
     /// Every probe but the one for backups.
-    fn probes(&self) -> [Box<dyn Probe>; 5] {
+    fn probes(&self) -> [Box<dyn Probe>; 6] {
         let roots = &self.roots;
         let flows = probe::flows::FlowsProbe::new(roots, Arc::clone(&self.clock));
         [
@@ -141,6 +143,7 @@ impl Core {
             Box::new(probe::system::SystemProbe::new(roots)),
             Box::new(probe::links::LinksProbe::new(roots)),
             Box::new(probe::firewall::FirewallProbe::new(roots)),
+            Box::new(probe::enforcement::EnforcementProbe::new(&self.settings.enforcer)),
             Box::new(flows.remembering_in(self.folder.path())),
         ]
     }
@@ -177,6 +180,7 @@ impl Core {
             own: Arc::clone(&self.own),
             clock: Arc::clone(&self.clock),
             machine: self.machine,
+            enforcer: self.settings.enforcer.clone(),
         };
         let (stop_uplink, uplink_stopping) = channel_watch::channel(false);
         let mut uplink = tokio::spawn(uplink.run(uplink_stopping));

@@ -5,6 +5,7 @@
 //! stuck holds up nobody but itself.
 
 pub mod backup;
+pub mod enforcement;
 pub mod firewall;
 pub mod flows;
 pub mod host;

@@ -20,7 +20,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use crate::Agent;
 use crate::enforce;
 use crate::enforce::socket::{Answer, Request, Status, ask};
-use crate::enforce::state::{Ended, OrderName};
+use crate::enforce::state::{Ended, OrderRef};
 use crate::enroll::pin::{PinnedAt, pin_at_enrolment};
 use crate::enroll::{Outcome, enroll};
 use crate::folder::StateFolder;
@@ -170,7 +170,7 @@ pub fn main() -> ExitCode {
         }
         Command::Apply { order, socket } => apply(&order, &socket.socket, lang),
         Command::Confirm { version, digest, socket } => {
-            let order = OrderName { version, digest };
+            let order = OrderRef { version, digest };
             asked(&socket.socket, &Request::Confirm(order), &[], lang)
         }
         Command::Enforced { socket } => asked(&socket.socket, &Request::Status, &[], lang),
@@ -463,14 +463,14 @@ fn enforced(status: &Status) -> Vec<Text> {
         None => line("no key is pinned".into(), "尚未绑定公钥".into()),
     }
     match &status.in_force {
-        Some(OrderName { version, digest }) => line(
+        Some(OrderRef { version, digest }) => line(
             format!("in force: order {version} {digest}"),
             format!("生效：命令 {version} {digest}"),
         ),
         None => line("in force: nothing of ours".into(), "生效：无".into()),
     }
     if let (Some(pending), Some(left)) = (&status.pending, status.reverts_in_millis) {
-        let OrderName { version, digest } = pending.order;
+        let OrderRef { version, digest } = pending.order;
         let left = spoken(Duration::from_millis(left));
         let (en, zh) = (left.in_lang(Lang::En), left.in_lang(Lang::Zh));
         line(

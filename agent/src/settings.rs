@@ -10,6 +10,7 @@ use bailey_rules::unit::{Bytes, Period, Size};
 use bailey_rules::yaml::{self, Problem, Problems, Source, Spanned};
 use serde::Deserialize;
 
+use crate::enforce::DEFAULT_SOCKET;
 use crate::probe::Schedule;
 
 /// Where the agent keeps its state when nobody says otherwise.
@@ -40,6 +41,8 @@ pub struct Settings {
     pub state: PathBuf,
     /// The collector's address as `host:port`; without it, the one that the token named.
     pub collector: Option<String>,
+    /// The enforcer's socket, where orders are handed on. Nobody needs to listen there.
+    pub enforcer: PathBuf,
     /// How often the probes read, and for how long they may.
     pub probes: Schedules,
     /// What the backup probe looks at.
@@ -194,6 +197,7 @@ impl Settings {
         Self {
             state,
             collector: None,
+            enforcer: PathBuf::from(DEFAULT_SOCKET),
             probes: Schedules::default(),
             backup: Backup { drop_directory, repositories: Vec::new() },
             spool: SpoolBounds::default(),
@@ -248,6 +252,7 @@ fn nothing_but_comments(text: &str) -> bool {
 struct Written {
     state: Option<Spanned<String>>,
     collector: Option<Spanned<String>>,
+    enforcer: Option<Spanned<String>>,
     probes: WrittenProbes,
     backup: WrittenBackup,
     spool: WrittenSpool,
@@ -309,6 +314,9 @@ impl Reader<'_> {
             state.map(Path::to_owned).or(named).unwrap_or_else(|| PathBuf::from(DEFAULT_STATE));
         let mut settings = Settings::in_folder(state);
         settings.collector = written.collector.as_ref().and_then(|text| self.address(text));
+        if let Some(socket) = written.enforcer.as_ref().and_then(|path| self.absolute(path)) {
+            settings.enforcer = socket;
+        }
         let WrittenProbes { host, system, links, firewall, backup, enforcement, flows } =
             written.probes;
         for (probe, schedule) in [

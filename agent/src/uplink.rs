@@ -2,12 +2,17 @@
 //! acknowledged leaves the spool. Connecting, renewing the certificate and going back over what was
 //! not acknowledged is one loop, the same for the first start and for every recovery.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bailey_rules::fact::ProbeName;
+use bailey_rules::fact::enforcement::OrderRef;
 use bailey_rules::report::Place;
-use bailey_wire::convert::{intervals_from_wire, loss_to_wire, place_from_wire, place_to_wire};
+use bailey_wire::convert::{
+    OrderGathering, OrderResult, intervals_from_wire, loss_to_wire, named_order, order_ref_to_wire,
+    outcome_to_wire, place_from_wire, place_to_wire,
+};
 use bailey_wire::identity::goodbye_bytes;
 use bailey_wire::tls;
 use bailey_wire::v1::uplink_client::UplinkClient;
@@ -28,6 +33,7 @@ use crate::clock::Clock;
 use crate::enroll::restore;
 use crate::folder::{Credentials, StateFolder};
 use crate::own::{Own, Part};
+use crate::relay::{Heard, Relay};
 use crate::spool::{Item, Kept, Resumed, Spool};
 
 /// The first wait after a failed attempt, and the longest; each is drawn between zero and its bound,
@@ -40,6 +46,8 @@ const GOOD_SESSION: Duration = Duration::from_mins(1);
 const WELCOME_LIMIT: Duration = Duration::from_secs(20);
 /// How long a goodbye may take in all.
 const GOODBYE_LIMIT: Duration = Duration::from_secs(3);
+/// How long the collector may take to end a session that we end to dial anew.
+const HANG_UP_LIMIT: Duration = Duration::from_secs(3);
 /// With nothing to report for so long, a heartbeat keeps the clock offset alive.
 const HEARTBEAT: Duration = Duration::from_mins(1);
 /// A renewal that failed is tried again after this time.
@@ -168,6 +176,16 @@ pub struct Uplink {
     pub clock: Arc<dyn Clock>,
     /// SHA-256 of what tells this machine from another with the same disk.
     pub machine: [u8; 32],
+    /// The socket of the enforcer, where orders go; nobody needs to listen there.
+    pub enforcer: PathBuf,
+}
+
+/// What a session is begun with.
+struct Begin<'a> {
+    credentials: &'a Credentials,
+    channel: Channel,
+    /// The ruleset that waited to be confirmed, and was in force, before the connection was dialled.
+    proved: Option<OrderRef>,
 }
 
 /// SHA-256 of machine-id(5) and the kernel's boot id.
@@ -183,8 +201,8 @@ pub fn machine_hash(machine_id: &str, boot_id: &str) -> [u8; 32] {
 /// Why a session ended.
 #[derive(Debug)]
 enum End {
-    /// The certificate was renewed: connect again with it, at once.
-    Renewed,
+    /// The certificate was renewed, or the rules have changed: connect again, at once.
+    DialAnew,
     /// The agent stops; the goodbye is said.
     Stopped,
     /// Anything else.
@@ -195,11 +213,12 @@ impl Uplink {
     /// Runs until `stop` says so; then says goodbye if there is a connection.
     pub async fn run(self, mut stop: watch::Receiver<bool>) {
         let mut bound = FIRST_WAIT;
+        let mut relay = Relay::start(self.enforcer.clone());
         loop {
             let began = Instant::now();
-            match self.connected(stop.clone()).await {
+            match self.connected(&mut relay, stop.clone()).await {
                 End::Stopped => return,
-                End::Renewed => bound = FIRST_WAIT,
+                End::DialAnew => bound = FIRST_WAIT,
                 End::Failed(why) => {
                     if began.elapsed() >= GOOD_SESSION {
                         bound = FIRST_WAIT;
@@ -217,16 +236,27 @@ impl Uplink {
     }
 
     /// Connects and keeps the session until it ends. Both listen for the stop.
-    async fn connected(&self, mut stop: watch::Receiver<bool>) -> End {
-        let connecting = self.connect();
-        let (credentials, channel) = tokio::select! {
+    async fn connected(&self, relay: &mut Relay, mut stop: watch::Receiver<bool>) -> End {
+        let connecting = async {
+            // Before dialling: a connection that is there already proves nothing of newer rules. And
+            // after it: one that got through because they were reverted meanwhile proves nothing.
+            let waited = relay.pending().await;
+            let (credentials, channel) = self.connect().await?;
+            let proved = match waited {
+                Some(order) => relay.pending().await.filter(|still| *still == order),
+                None => None,
+            };
+            Ok((credentials, channel, proved))
+        };
+        let (credentials, channel, proved) = tokio::select! {
             connected = connecting => match connected {
                 Ok(connected) => connected,
                 Err(why) => return End::Failed(why),
             },
             () = stopped(&mut stop) => return End::Stopped,
         };
-        self.session(&credentials, channel, stop).await.unwrap_or_else(End::Failed)
+        let begin = Begin { credentials: &credentials, channel, proved };
+        self.session(begin, relay, stop).await.unwrap_or_else(End::Failed)
     }
 
     async fn connect(&self) -> Result<(Credentials, Channel), String> {
@@ -256,10 +286,11 @@ impl Uplink {
 
     async fn session(
         &self,
-        credentials: &Credentials,
-        channel: Channel,
+        begin: Begin<'_>,
+        relay: &mut Relay,
         mut stop: watch::Receiver<bool>,
     ) -> Result<End, String> {
+        let Begin { credentials, channel, proved } = begin;
         let status = |status: Status| format!("{}: {}", status.code(), status.message());
         let mut client = UplinkClient::new(channel)
             .max_decoding_message_size(MAX_MESSAGE)
@@ -274,7 +305,7 @@ impl Uplink {
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
             machine: self.machine.to_vec(),
             oldest: oldest.await.map(place_to_wire),
-            pending: None,
+            pending: proved.map(order_ref_to_wire),
         };
         self.send(&send, from_agent::Message::Hello(hello)).await?;
         let mut answers =
@@ -293,13 +324,28 @@ impl Uplink {
 
         let renewal = sleep(self.until_renewal(credentials)?);
         tokio::pin!(renewal);
+        let mut gathering = OrderGathering::default();
         loop {
             self.send_waiting(&send).await?;
             tokio::select! {
-                answer = answers.message() => {
+                // An order that cannot be handed on is not read either.
+                answer = answers.message(), if relay.has_room() => {
                     let answer = answer.map_err(status)?.ok_or("the collector hung up")?;
-                    self.answered(answer).await?;
+                    match ordered(answer, &mut gathering)? {
+                        Ordered::Nothing => {}
+                        Ordered::Apply(order, octets) => relay.apply(order, octets),
+                        Ordered::Confirm(order) => relay.confirm(order, proved),
+                        Ordered::Other(answer) => self.answered(answer).await?,
+                    }
                 }
+                heard = relay.heard() => if self.tell(&send, heard).await? {
+                    drop(send);
+                    let hang_up = async { while let Ok(Some(_)) = answers.message().await {} };
+                    if timeout(HANG_UP_LIMIT, hang_up).await.is_err() {
+                        debug!("the collector does not end the session; it is cut");
+                    }
+                    return Ok(End::DialAnew);
+                },
                 () = self.news.notified() => {}
                 () = sleep(HEARTBEAT) => {
                     self.send(&send, from_agent::Message::Heartbeat(v1::Heartbeat {})).await?;
@@ -307,7 +353,7 @@ impl Uplink {
                 () = &mut renewal => match self.renew(&mut client, credentials).await {
                     Ok(()) => {
                         self.own.set_problem(Part::Certificate, None);
-                        return Ok(End::Renewed);
+                        return Ok(End::DialAnew);
                     }
                     Err(why) => {
                         warn!(%why, "the certificate could not be renewed");
@@ -363,6 +409,23 @@ impl Uplink {
             .map_err(|_| "the connection ended".to_owned())
     }
 
+    /// Says what came of an order. Tells whether the next connection must be a new one.
+    async fn tell(&self, send: &mpsc::Sender<v1::FromAgent>, heard: Heard) -> Result<bool, String> {
+        let Heard { outcome, dial_anew } = heard;
+        let version = outcome.order.version;
+        match &outcome.result {
+            OrderResult::Applied => info!(version, "an order is in force"),
+            OrderResult::Confirmed => info!(version, "an order is confirmed"),
+            OrderResult::Refused { error, why } => {
+                warn!(version, error, why, "an order is refused")
+            }
+            OrderResult::NoEnforcer { why } => warn!(version, why, "nobody here follows orders"),
+        }
+        let outcome = outcome_to_wire(&outcome);
+        self.send(send, from_agent::Message::OrderOutcome(outcome)).await?;
+        Ok(dial_anew)
+    }
+
     async fn order(&self, order: Order) -> Result<(), String> {
         self.orders.send(order).await.map_err(|_| "the agent is stopping".to_owned())
     }
@@ -393,6 +456,7 @@ impl Uplink {
                     intervals_from_wire(intervals).map_err(|error| error.to_string())?;
                 self.order(Order::Intervals(intervals)).await?;
             }
+            // While the agent stops it takes no order.
             Some(
                 from_collector::Message::Welcome(_)
                 | from_collector::Message::OrderPart(_)
@@ -455,6 +519,32 @@ impl Uplink {
         // The collector closes the session once it has heard it.
         while let Ok(Some(_)) = answers.message().await {}
         Ok(())
+    }
+}
+
+/// What an answer of the collector asks the enforcer to do.
+enum Ordered {
+    /// Nothing yet: the order is not whole.
+    Nothing,
+    /// To follow a signed order.
+    Apply(OrderRef, bytes::Bytes),
+    /// To keep what waits to be confirmed.
+    Confirm(OrderRef),
+    /// It is for the agent itself.
+    Other(v1::FromCollector),
+}
+
+fn ordered(answer: v1::FromCollector, gathering: &mut OrderGathering) -> Result<Ordered, String> {
+    match answer.message {
+        Some(from_collector::Message::OrderPart(part)) => {
+            let whole = gathering.take(part).map_err(|error| format!("order_part.{error}"))?;
+            Ok(whole.map_or(Ordered::Nothing, |(order, octets)| Ordered::Apply(order, octets)))
+        }
+        Some(from_collector::Message::ConfirmOrder(confirm)) => {
+            let order = named_order(confirm.order.as_ref());
+            order.map(Ordered::Confirm).map_err(|error| format!("confirm_order.{error}"))
+        }
+        message => Ok(Ordered::Other(v1::FromCollector { message })),
     }
 }
 

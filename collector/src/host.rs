@@ -17,7 +17,7 @@ use bailey_rules::digest::FactDigest;
 use bailey_rules::fact::enforcement::{Enforcement, OrderRef};
 use bailey_rules::fact::{Fact, FactKey};
 use bailey_rules::host::{
-    ApplyError, Connection, FactSet, HeldProbe, HostView, MAX_GAPS, MAX_INTERVAL, Session,
+    ApplyError, Connection, FactSet, HeldProbe, HostView, MAX_GAPS, MAX_INTERVAL, Pushed, Session,
 };
 use bailey_rules::name::{BootId, HostKey, HostName, ZoneName};
 use bailey_rules::report::{Gap, LossReason, Place};
@@ -486,8 +486,8 @@ impl Host {
     }
 
     /// Notes which ruleset the host was pushed last.
-    pub(crate) fn set_pushed(self: &Arc<Self>, order: OrderRef) {
-        Arc::make_mut(&mut self.held().view).pushed = Some(order);
+    pub(crate) fn set_pushed(self: &Arc<Self>, pushed: Option<Pushed>) {
+        Arc::make_mut(&mut self.held().view).pushed = pushed;
         self.touch();
     }
 

@@ -13,10 +13,11 @@ pub(crate) mod record;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use bailey_rules::fact::enforcement::OrderRef;
+use bailey_rules::host::Pushed;
 use bailey_rules::name::{HostKey, HostName};
 use bailey_rules::text::{Lang, Text};
 use bailey_rules::time::Timestamp;
@@ -64,6 +65,10 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// The shortest pause between two looks: what arrives together is looked at together.
 const PAUSE: Duration = Duration::from_millis(20);
+
+/// How much longer than a look the pause after it is, so that a push to thousands of hosts leaves the
+/// core to their reports.
+const REST: u32 = 2;
 
 /// Each step of the machine lets a push go one stage further at most; more than this in a row would
 /// be a fault of the machine.
@@ -219,7 +224,7 @@ struct Book {
     /// The newest push that was started, once it is settled.
     last: Option<(PushId, Push)>,
     /// Which ruleset each host was pushed last.
-    pushed: BTreeMap<HostKey, (PushId, OrderRef)>,
+    pushed: BTreeMap<HostKey, (PushId, Pushed)>,
     /// A write failed: what is held may be ahead of the disk and must be read again.
     unsure: bool,
 }
@@ -237,9 +242,9 @@ impl Pushes {
     pub(crate) fn open(site: Site, key: Option<VerifyingKey>) -> Result<Self, OpenError> {
         let live = site.store().read_at_start(record::read_live)?;
         let pushed = site.store().read_at_start(record::read_pushed)?;
-        for (key, (_, order)) in &pushed {
+        for (key, (_, pushed)) in &pushed {
             if let Some(host) = site.by_key(key) {
-                host.set_pushed(*order);
+                host.set_pushed(Some(*pushed));
             }
         }
         let last = site.store().read_at_start(record::read_last)?;
@@ -287,7 +292,10 @@ impl Pushes {
         let store = self.0.site.store();
         let found =
             store.read("read a policy", move |store| record::read_policy(store, id)).await?;
-        found.ok_or(PushError::NotFound(id))
+        if found.is_none() {
+            self.get(id).await?;
+        }
+        Ok(found)
     }
 
     /// A number above that of every order which this collector and its hosts know.
@@ -321,17 +329,12 @@ impl Pushes {
             policy: wish.policy,
         };
         let mut book = self.book().await?;
-        let drafts =
-            |book: &Book| book.live.values().filter(|push| push.state == PushState::Draft).count();
         let draft = new.draft();
-        let full = drafts(&book) >= MAX_DRAFTS;
         let write = move |store: &Transaction<'_>| -> Result<_, StoreError> {
             let made = || -> rusqlite::Result<_> {
                 let gone = record::retain(store, now - DRAFT_LIFE)?;
-                // A draft that went just now makes room for this one.
-                let id =
-                    if full && gone.is_empty() { None } else { Some(insert_push(store, &new)?) };
-                Ok((id, gone))
+                let full = record::drafts(store)? >= MAX_DRAFTS as u64;
+                Ok(((!full).then(|| insert_push(store, &new)).transpose()?, gone))
             };
             made().map_err(StoreError::failed("make a push"))
         };
@@ -441,7 +444,8 @@ impl Pushes {
             format!("下发 {id} 已开始：{zh}，{count} 台主机，{} 个阶段", push.stages),
         );
         let targets = push.targets.keys().copied().collect();
-        self.change(&mut book, id, push, targets, EventKind::PushStarted, text, actor).await
+        let event = self.event(EventKind::PushStarted, text, actor);
+        self.change(&mut book, id, push, targets, event).await
     }
 
     /// A person confirms the stage that waits for it.
@@ -459,7 +463,8 @@ impl Pushes {
             format!("stage {} of {} of push {id} was confirmed", push.stage, push.stages),
             format!("下发 {id} 的第 {}/{} 阶段已确认", push.stage, push.stages),
         );
-        self.change(&mut book, id, push, Vec::new(), EventKind::PushConfirmed, text, actor).await
+        let event = self.event(EventKind::PushConfirmed, text, actor);
+        self.change(&mut book, id, push, Vec::new(), event).await
     }
 
     /// Stops a push: nothing more is sent or confirmed.
@@ -480,19 +485,26 @@ impl Pushes {
             return Err(PushError::Ended { id, state: push.state });
         }
         let why = Text::new(format!("cancelled by {actor}"), format!("由 {actor} 取消"));
-        let targets = push.stop(PushState::Cancelled, why);
+        // Every stage of one that is done has passed; that stays true.
+        let state =
+            if push.state == PushState::Done { PushState::Done } else { PushState::Cancelled };
+        let targets = push.stop(state, why);
         let text = Text::new(
             format!("push {id} was cancelled; what is not confirmed returns by itself"),
             format!("下发 {id} 已取消，未确认的主机会自动恢复先前规则"),
         );
-        self.change(&mut book, id, push, targets, EventKind::PushCancelled, text, actor).await
+        let event = self.event(EventKind::PushCancelled, text, actor);
+        self.change(&mut book, id, push, targets, event).await?;
+        Ok(self.read_pushed_again(&mut book).await?)
     }
 
     /// Goes on with everything until the collector stops.
     pub(crate) async fn run(self, stop: CancellationToken) {
         let wake = Arc::clone(self.0.site.push_wake());
         loop {
+            let began = Instant::now();
             let waits = self.reconcile().await;
+            let took = began.elapsed();
             let tick = async {
                 if waits {
                     tokio::time::sleep(TICK).await;
@@ -507,7 +519,7 @@ impl Pushes {
             }
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(PAUSE) => {}
+                () = tokio::time::sleep((took * REST).max(PAUSE)) => {}
             }
         }
     }
@@ -588,6 +600,10 @@ impl Pushes {
         Ok(checked)
     }
 
+    fn event(&self, kind: EventKind, text: Text, actor: Actor) -> NewEvent {
+        NewEvent { at: self.0.site.now(), host: None, kind, text, actor: Some(actor) }
+    }
+
     /// Writes a change that a person made, and then holds it.
     async fn change(
         &self,
@@ -595,13 +611,9 @@ impl Pushes {
         id: PushId,
         push: Push,
         targets: Vec<HostKey>,
-        kind: EventKind,
-        text: Text,
-        actor: Actor,
+        event: NewEvent,
     ) -> Result<(), PushError> {
-        info!(push = %id, state = push.state.as_str(), %actor, "{}", text.en);
-        let at = self.0.site.now();
-        let event = NewEvent { at, host: None, kind, text, actor: Some(actor) };
+        info!(push = %id, state = push.state.as_str(), "{}", event.text.en);
         let written = push.clone();
         let write = move |store: &Transaction<'_>| {
             let write = || {
@@ -618,6 +630,8 @@ impl Pushes {
             self.0.site.counters().pushes.of(PushResult::Cancelled).one();
         }
         book.live.insert(id, push);
+        let changed = book.of_push(id);
+        self.note_pushed(book, changed);
         book.put_away();
         self.show(book);
         self.0.site.push_wake().notify_one();
@@ -676,30 +690,51 @@ impl Pushes {
                 | PushState::Cancelled => {}
             }
         }
-        self.note_pushed(book, step);
+        let failed = |id: &PushId| book.live[id].state == PushState::Failed;
+        if step.pushes.iter().any(failed) {
+            self.read_pushed_again(book).await?;
+        } else {
+            let of_pushes = step.pushes.iter().flat_map(|id| book.of_push(*id));
+            let changed = step.targets.iter().copied().chain(of_pushes).collect();
+            self.note_pushed(book, changed);
+        }
         book.put_away();
         self.show(book);
         Ok(())
     }
 
     /// Tells hosts which ruleset they were pushed last.
-    fn note_pushed(&self, book: &mut Book, step: &Step) {
-        let Book { live, pushed, .. } = book;
-        let of_pushes =
-            step.pushes.iter().flat_map(|id| live[id].targets.keys().map(|key| (*id, *key)));
-        for (id, key) in step.targets.iter().copied().chain(of_pushes) {
-            let push = &live[&id];
-            let target = &push.targets[&key];
-            let newer = pushed.get(&key).is_none_or(|(known, _)| *known <= id);
-            if push.kind == PushKind::Ruleset && newer && record::counts(target.state, push.state) {
-                let before = pushed.insert(key, (id, target.order));
-                if before != Some((id, target.order))
-                    && let Some(host) = self.0.site.by_key(&key)
-                {
-                    host.set_pushed(target.order);
+    fn note_pushed(&self, book: &mut Book, changed: Vec<(PushId, HostKey)>) {
+        let now = self.0.site.now();
+        for (id, key) in changed {
+            let Some(push) = book.live.get(&id) else { continue };
+            let known = book.pushed.get(&key).copied();
+            if known.is_some_and(|(newer, _)| newer > id) {
+                continue;
+            }
+            let since = known.filter(|(known, _)| *known == id).map_or(now, |(_, known)| known.at);
+            let pushed = pushed_of(push, &push.targets[&key], since);
+            if let Some(pushed) = pushed.filter(|pushed| known != Some((id, *pushed))) {
+                book.pushed.insert(key, (id, pushed));
+                if let Some(host) = self.0.site.by_key(&key) {
+                    host.set_pushed(Some(pushed));
                 }
             }
         }
+    }
+
+    /// The same from the store: where a push failed or was cancelled, the one before it counts again.
+    async fn read_pushed_again(&self, book: &mut Book) -> Result<(), StoreError> {
+        let store = self.0.site.store();
+        let pushed = store.read("read what was pushed", record::read_pushed).await?;
+        let keys: BTreeSet<&HostKey> = book.pushed.keys().chain(pushed.keys()).collect();
+        for key in keys.into_iter().filter(|key| book.pushed.get(*key) != pushed.get(*key)) {
+            if let Some(host) = self.0.site.by_key(key) {
+                host.set_pushed(pushed.get(key).map(|(_, pushed)| *pushed));
+            }
+        }
+        book.pushed = pushed;
+        Ok(())
     }
 
     fn show(&self, book: &Book) {
@@ -730,12 +765,17 @@ impl Pushes {
     fn post(&self, key: &HostKey, session: u64, mail: Mail) {
         let Some(host) = self.0.site.by_key(key) else { return };
         if !host.post(session, mail) {
-            info!(host = %host.name, "its session ended before an order could be sent");
+            info!(host = %host.name, "an order could not be handed to its session");
         }
     }
 }
 
 impl Book {
+    fn of_push(&self, id: PushId) -> Vec<(PushId, HostKey)> {
+        let keys = self.live.get(&id).into_iter().flat_map(|push| push.targets.keys());
+        keys.map(|key| (id, *key)).collect()
+    }
+
     /// Forgets what is settled but for the newest.
     fn put_away(&mut self) {
         for (id, push) in self.live.extract_if(.., |_, push| push.is_settled()) {
@@ -754,6 +794,17 @@ impl Book {
         let last = self.last.clone().filter(|(id, _)| !newer(id));
         Overview { live, last }
     }
+}
+
+/// The ruleset that a host should hold because of a push; `since` is when it was pushed where it was
+/// not sent yet.
+fn pushed_of(push: &Push, target: &Target, since: Timestamp) -> Option<Pushed> {
+    let counts = push.kind == PushKind::Ruleset && record::counts(target.state, push.state);
+    counts.then(|| Pushed {
+        order: target.order,
+        at: target.sent_at.unwrap_or(since),
+        running: push.state.is_running() && !target.state.is_final(push.kind),
+    })
 }
 
 /// Looks at one order by itself.

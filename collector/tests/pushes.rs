@@ -25,7 +25,7 @@ use support::{Facts, Lab, Link, Machine, settings, until};
 use tokio::net::UnixStream;
 
 /// How soon a ruleset has to be confirmed in most of these tests: longer than any of them takes.
-const CONFIRM_WITHIN: Duration = Duration::from_secs(600);
+const CONFIRM_WITHIN: Duration = Duration::from_mins(10);
 
 /// Asks over the command line's socket; gives the status and the answer.
 async fn call(socket: &Path, method: &str, path: &str, body: Option<&Value>) -> (u16, Value) {
@@ -258,7 +258,8 @@ async fn a_push_goes_through_its_stages_and_every_host_is_given_its_own_order_on
     let list = desk.ask("/api/v1/pushes?limit=1").await;
     assert_eq!(list["pushes"][0]["states"], json!({"confirmed": 3}));
     let name = "oa-0".parse().unwrap();
-    let pushed = || lab.collector.site().host(&name)?.view.pushed.map(|order| order.version);
+    let pushed =
+        || lab.collector.site().host(&name)?.view.pushed.map(|pushed| pushed.order.version);
     until("the checks to know what was pushed", || pushed() == Some(1)).await;
     assert_eq!(desk.ask("/api/v1/enforcement").await["next_version"], 2);
 }
@@ -438,13 +439,17 @@ async fn an_answer_that_was_lost_is_made_up_for_by_what_the_host_reports() {
     let (_, machine, link) = hosts.remove(0);
     let (order, mut link) = follow(&machine, link).await;
     next_confirmation(&mut link).await;
-    let enforcement =
-        Enforcement { highest: 1, confirmed: Some(order), in_force: Some(order), ..Enforcement::default() };
+    let enforcement = Enforcement {
+        highest: 1,
+        confirmed: Some(order),
+        in_force: Some(order),
+        ..Enforcement::default()
+    };
     let mut facts = Facts::new(1);
     link.report(facts.complete([Fact::known("", enforcement)])).await;
     desk.until(id, "the end", is("done")).await;
     let name = "oa-0".parse().unwrap();
-    let pushed = || lab.collector.site().host(&name)?.view.pushed;
+    let pushed = || lab.collector.site().host(&name)?.view.pushed.map(|pushed| pushed.order);
     until("the checks to know what was pushed", || pushed() == Some(order)).await;
     let told = desk.ask("/api/v1/enforcement").await;
     assert_eq!(told["hosts"][0]["confirmed"]["version"], 1);
@@ -497,7 +502,8 @@ async fn orders_that_would_not_be_followed_are_refused_when_they_are_added() {
     assert_eq!((status, why.contains("an order for this host already")), (422, true), "{why}");
     // All or nothing.
     let twice = desk.ruleset(&two, 7);
-    let both = json!({"orders": [{"host": "oa-2", "order": twice}, {"host": "oa-2", "order": twice}]});
+    let both =
+        json!({"orders": [{"host": "oa-2", "order": twice}, {"host": "oa-2", "order": twice}]});
     assert_eq!(desk.refused(&path, both).await.0, 422);
     assert_eq!(desk.look(id).await["hosts"].as_array().unwrap().len(), 1);
     let large = "A".repeat(17 * 1024 * 1024);
@@ -529,6 +535,31 @@ async fn orders_of_another_key_are_refused_where_the_key_is_known() {
     *forged.last_mut().unwrap() ^= 1;
     assert_eq!(desk.refused(&path, body(STANDARD.encode(forged))).await.0, 422);
     assert_eq!(desk.tell(&path, body(STANDARD.encode(good))).await.0, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_for_a_host_that_is_away_can_be_cancelled_after_the_push_is_done() {
+    let lab = Lab::start().await;
+    let desk = Desk::at(&lab);
+    let away = lab.enrolled("oa-away").await;
+    let mut hosts = machines(&lab, 2).await;
+    let all = [("oa-away", &away), ("oa-0", &hosts[0].1), ("oa-1", &hosts[1].1)];
+    let id = desk.push("auto", 1, &all).await;
+    let mut links = Vec::new();
+    for (_, machine, link) in hosts.drain(..) {
+        links.push(obey(&machine, link).await);
+    }
+    let push = desk.until(id, "the end", is("done")).await;
+    assert_eq!(host(&push, "oa-away")["state"], "waiting");
+    let name = "oa-away".parse().unwrap();
+    let pushed = || lab.collector.site().host(&name).unwrap().view.pushed;
+    until("it to be missed", || pushed().is_some_and(|pushed| !pushed.running)).await;
+    let (status, push) = desk.tell(&format!("/api/v1/pushes/{id}/cancel"), json!({})).await;
+    assert_eq!((status, &push["state"]), (200, &json!("done")), "every stage did pass");
+    assert_eq!(host(&push, "oa-away")["state"], "cancelled");
+    until("it to be missed no more", || pushed().is_none()).await;
+    let (status, why) = desk.refused(&format!("/api/v1/pushes/{id}/cancel"), json!({})).await;
+    assert_eq!((status, why.contains("has ended")), (409, true), "{why}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

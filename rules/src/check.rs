@@ -10,6 +10,8 @@ mod certificate_ending;
 mod clock_ahead;
 mod clock_synchronised;
 mod cpu_busy;
+mod enforced;
+mod enforcer_problem;
 mod failed_units;
 mod filesystem_inodes;
 mod filesystem_read_only;
@@ -22,6 +24,7 @@ mod foreign_address;
 mod foreign_neighbour;
 mod foreign_route;
 mod forwarding;
+mod host_quarantined;
 mod host_silent;
 mod load_per_core;
 mod memory_available;
@@ -31,11 +34,16 @@ mod pressure;
 mod probe_failed;
 mod reboot_needed;
 mod report_gaps;
+mod ruleset_bypassed;
+mod ruleset_current;
+mod ruleset_drift;
+mod ruleset_reverted;
 mod sentence;
 mod swap_used;
 mod temperature;
 mod twin_identity;
 mod unexpected_interface;
+mod would_drop;
 mod zone_declared;
 
 use serde::{Deserialize, Serialize};
@@ -450,6 +458,13 @@ pub const CHECKS: &[Check] = &[
     firewall_default_deny::CHECK,
     firewall_readable::CHECK,
     firewall_managers::CHECK,
+    ruleset_drift::CHECK,
+    ruleset_bypassed::CHECK,
+    ruleset_reverted::CHECK,
+    ruleset_current::CHECK,
+    enforcer_problem::CHECK,
+    host_quarantined::CHECK,
+    would_drop::CHECK,
     // backup
     backup_present::CHECK,
     backup_age::CHECK,

@@ -18,6 +18,11 @@ use self::set::{Family, Sets};
 use crate::name::{HostName, ZoneName};
 use crate::policy::{Addresses, Mode, OnDrift, Origin, Party, Permit, Policy, Service};
 
+/// The counter of what the policy does not let through, in a table that drops it.
+pub const DROPPED: &str = "dropped";
+/// The counter of what the policy does not let through, in a table that only observes.
+pub const WOULD_DROP: &str = "would-drop";
+
 /// At most so many refused packets a second go to the kernel's log.
 const LOGGED_A_SECOND: u32 = 10;
 /// At most so many at once.
@@ -229,8 +234,8 @@ struct Table<'a> {
 impl<'a> Table<'a> {
     fn new(policy: &'a Policy, file: &'a str, mode: Mode) -> Self {
         let counters = [match mode {
-            Mode::Observe => "would-drop".to_owned(),
-            Mode::Enforce => "dropped".to_owned(),
+            Mode::Observe => WOULD_DROP.to_owned(),
+            Mode::Enforce => DROPPED.to_owned(),
         }];
         Self {
             policy,
@@ -384,8 +389,8 @@ impl<'a> Table<'a> {
 
     fn text(&self, title: &str) -> String {
         let (counter, verdict, said) = match self.mode {
-            Mode::Observe => ("would-drop", "accept", "bailey would drop: "),
-            Mode::Enforce => ("dropped", "drop", "bailey drop: "),
+            Mode::Observe => (WOULD_DROP, "accept", "bailey would drop: "),
+            Mode::Enforce => (DROPPED, "drop", "bailey drop: "),
         };
         let mut out = format!("table inet bailey {{\n\tcomment \"{title}\"\n\n");
         for counter in &self.counters {

@@ -104,6 +104,21 @@ section! {
         readable: Demand,
         /// What two programs are that both manage the filter.
         managers: Demand,
+        /// What a change of the enforced table by somebody else is; where the table only observes,
+        /// a warning at most.
+        drift: Demand,
+        /// What another table is with which packets get round the enforced one.
+        bypassed: Demand,
+        /// What a ruleset is that had to give way because nobody confirmed it.
+        reverted: Demand,
+        /// What a host is that does not hold the ruleset pushed to it last.
+        current: Demand,
+        /// What an enforcer is that cannot do what it must.
+        enforcer: Demand,
+        /// What a host in quarantine is.
+        quarantine: Demand,
+        /// What traffic is that the policy would drop once it is enforced.
+        would_drop: Demand,
     }
 }
 

@@ -280,7 +280,18 @@ pub struct HostView {
     pub session: Session,
     /// Its facts.
     pub facts: FactSet,
-    /// The ruleset that it was pushed last and should have confirmed by now; `None` where it was never
-    /// pushed one, or still is for the first time.
-    pub pushed: Option<OrderRef>,
+    /// The ruleset that was pushed to it last; `None`: none ever was.
+    pub pushed: Option<Pushed>,
+}
+
+/// The ruleset that a host should hold by the collector's word: of the newest push that names the
+/// host and did not fail, and was not cancelled, before it got there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Pushed {
+    /// Which order.
+    pub order: OrderRef,
+    /// When it was pushed.
+    pub at: Timestamp,
+    /// The push goes on: the host may still be on its way to it.
+    pub running: bool,
 }

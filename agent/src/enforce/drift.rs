@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+pub use bailey_rules::fact::enforcement::DriftEnded;
 use bailey_rules::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -38,18 +39,6 @@ pub struct DriftEnd {
     pub at_millis: i64,
     /// How.
     pub how: DriftEnded,
-}
-
-/// How a drift ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum DriftEnded {
-    /// The enforcer put the table back.
-    Restored,
-    /// Somebody else did.
-    Undone,
-    /// Another ruleset came into force.
-    Replaced,
 }
 
 /// Remembers the drift and decides when to put the table back. `up` is any clock that only goes on.

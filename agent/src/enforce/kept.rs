@@ -20,7 +20,7 @@ use bailey_wire::order::{MAX_KEY_FILE, MAX_SIGNED, Order, OrderError, SignedOrde
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use serde::{Deserialize, Serialize};
 
-use super::state::{OrderName, State};
+use super::state::{OrderRef, State};
 
 const PINNED: &str = "pinned.json";
 const STATE: &str = "state.json";
@@ -107,7 +107,7 @@ pub struct Loaded {
     /// In which boot.
     pub boot: BootId,
     /// Which order.
-    pub order: OrderName,
+    pub order: OrderRef,
     /// What `nft -s list table inet bailey` said right after.
     pub listing: String,
 }
@@ -233,7 +233,7 @@ impl Kept {
     ///
     /// # Errors
     /// When it cannot be read, was changed, or is another one.
-    pub fn order(&self, name: OrderName) -> Result<Order, KeptError> {
+    pub fn order(&self, name: OrderRef) -> Result<Order, KeptError> {
         let path = self.folder.join(order_file(name.version));
         let damaged = |why: &str| KeptError::Damaged { path: path.clone(), why: why.to_owned() };
         let wrong = |source| KeptError::Order { path: path.clone(), source };

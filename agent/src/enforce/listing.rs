@@ -6,7 +6,9 @@
 
 use std::collections::BTreeMap;
 
+use bailey_rules::compile::{DROPPED, WOULD_DROP};
 use bailey_rules::fact::bounded;
+use bailey_rules::policy::Mode;
 
 /// The most lines of a difference that are kept.
 pub const MAX_LINES: usize = 64;
@@ -73,6 +75,18 @@ impl Listing {
             block.sort_unstable();
         }
         Self { blocks }
+    }
+
+    /// Whether the table drops what the policy does not let through, or only counts it, by the
+    /// counter that it counts it with.
+    #[must_use]
+    pub fn mode(&self) -> Option<Mode> {
+        let has = |counter: &str| self.blocks.contains_key(&format!("counter {counter}"));
+        match (has(DROPPED), has(WOULD_DROP)) {
+            (true, false) => Some(Mode::Enforce),
+            (false, true) => Some(Mode::Observe),
+            (true, true) | (false, false) => None,
+        }
     }
 
     /// Whether there is no such table.

@@ -10,9 +10,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bailey_rules::fact::enforcement::{OtherChange, WayRound};
 use bailey_rules::name::HostKey;
+use bailey_rules::policy::Mode;
 use bailey_wire::order::MAX_SIGNED;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -20,7 +23,7 @@ use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use super::drift::Drift;
-use super::state::{Happened, OrderName, Pending, Quarantined};
+use super::state::{Happened, OrderRef, Pending, Quarantined};
 
 /// The longest request, in octets, without the order behind it.
 const MAX_REQUEST: u64 = 8 * 1024;
@@ -32,6 +35,8 @@ const MAX_CONNECTIONS: usize = 8;
 pub(super) const MAX_WAITING: usize = 4;
 /// How long the other side may take to say what it wants.
 const SAY_LIMIT: Duration = Duration::from_secs(10);
+/// The longest that a watch waits for a change; it is then answered with how things stand.
+const WATCH_LIMIT: Duration = Duration::from_mins(1);
 /// How long a client waits for an answer: checking and loading a ruleset takes its time.
 const ANSWER_LIMIT: Duration = Duration::from_mins(3);
 /// How long nothing is taken after the system refused a connection.
@@ -47,9 +52,14 @@ pub enum Request {
         octets: usize,
     },
     /// To keep what waits to be confirmed.
-    Confirm(OrderName),
+    Confirm(OrderRef),
     /// What is in force.
     Status,
+    /// What is in force, as soon as that is no longer what was `seen`, and within a minute.
+    Watch {
+        /// The [`Status::mark`] of what is known already.
+        seen: u64,
+    },
     /// To follow the orders of this key, and which host this is. Only root, and only once.
     Pin {
         /// The public key in PEM form.
@@ -114,8 +124,35 @@ pub enum Refusal {
     Unsure,
 }
 
+impl Refusal {
+    /// The name of the error on the wire, in the API and in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NotAllowed => "not_allowed",
+            Self::BadRequest => "bad_request",
+            Self::NotPinned => "not_pinned",
+            Self::AlreadyPinned => "already_pinned",
+            Self::BadOrder => "bad_order",
+            Self::WrongKey => "wrong_key",
+            Self::WrongHost => "wrong_host",
+            Self::Older => "older",
+            Self::Expired => "expired",
+            Self::BadText => "bad_text",
+            Self::InQuarantine => "in_quarantine",
+            Self::QuarantineLength => "quarantine_length",
+            Self::NotPending => "not_pending",
+            Self::KernelRefused => "kernel_refused",
+            Self::FullDisk => "full_disk",
+            Self::Disk => "disk",
+            Self::Unsure => "unsure",
+        }
+    }
+}
+
 /// How things stand.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Status {
     /// Which key is followed; `None`: none is pinned.
     pub key: Option<String>,
@@ -124,9 +161,11 @@ pub struct Status {
     /// The highest number seen.
     pub highest: u64,
     /// What the kernel should hold now; `None`: nothing of ours.
-    pub in_force: Option<OrderName>,
+    pub in_force: Option<OrderRef>,
+    /// Whether that drops or only counts; `None`: its counters do not say.
+    pub mode: Option<Mode>,
     /// The confirmed ruleset.
-    pub confirmed: Option<OrderName>,
+    pub confirmed: Option<OrderRef>,
     /// The ruleset that waits to be confirmed.
     pub pending: Option<Pending>,
     /// How long it still waits, in milliseconds.
@@ -139,8 +178,23 @@ pub struct Status {
     pub drift: Option<Drift>,
     /// How often our table was put back since the enforcer started.
     pub restored: u64,
+    /// The last time that somebody changed another table.
+    pub other: Option<OtherChange>,
+    /// What other tables do so that packets get round ours.
+    pub round: Vec<WayRound>,
     /// What the enforcer cannot do at the moment.
     pub problem: Option<String>,
+}
+
+impl Status {
+    /// Differs when anything but the time that passes does.
+    #[must_use]
+    pub fn mark(&self) -> u64 {
+        let still = Self { reverts_in_millis: None, ..self.clone() };
+        let octets = serde_json::to_vec(&still).expect("text and numbers");
+        let hash: [u8; 32] = Sha256::digest(octets).into();
+        u64::from_be_bytes(*hash.first_chunk().expect("it has 32 octets"))
+    }
 }
 
 /// A request with the order that came behind it.
@@ -210,11 +264,25 @@ async fn converse(stream: UnixStream, uid: u32, to: mpsc::Sender<Asked>) -> io::
     let said = timeout(SAY_LIMIT, hear(&mut stream)).await??;
     let answer = match said {
         Ok((request, body)) => {
-            let (answer, answered) = oneshot::channel();
-            let asked = Asked { request, body, uid, answer };
-            let gone = || io::Error::other("the enforcer is stopping");
-            to.send(asked).await.map_err(|_| gone())?;
-            answered.await.map_err(|_| gone())?
+            let ask = async |request, body| {
+                let (answer, answered) = oneshot::channel();
+                let gone = || io::Error::other("the enforcer is stopping");
+                to.send(Asked { request, body, uid, answer }).await.map_err(|_| gone())?;
+                answered.await.map_err(|_| gone())
+            };
+            if matches!(request, Request::Watch { .. }) {
+                let hung_up = || Err(io::Error::other("the other side hung up"));
+                tokio::select! {
+                    answer = timeout(WATCH_LIMIT, ask(request, body)) => match answer {
+                        Ok(answer) => answer?,
+                        Err(_) => ask(Request::Status, Vec::new()).await?,
+                    },
+                    // Nobody has anything to say while he waits.
+                    _ = stream.read_u8() => return hung_up(),
+                }
+            } else {
+                ask(request, body).await?
+            }
         }
         Err(why) => Answer::Refused { error: Refusal::BadRequest, why },
     };
@@ -238,7 +306,7 @@ async fn hear(
             return Ok(Err(format!("an order of {octets} octets; {MAX_SIGNED} are the most")));
         }
         Request::Apply { octets } => *octets,
-        Request::Confirm(_) | Request::Status | Request::Pin { .. } => 0,
+        Request::Confirm(_) | Request::Status | Request::Watch { .. } | Request::Pin { .. } => 0,
     };
     let mut body = vec![0; octets];
     stream.read_exact(&mut body).await?;

@@ -12,9 +12,9 @@
 
 use std::time::Duration;
 
+pub use bailey_rules::fact::enforcement::{Ended, OrderRef};
 use bailey_rules::name::BootId;
 use bailey_rules::time::Timestamp;
-use bailey_wire::order::OrderDigest;
 use serde::{Deserialize, Serialize};
 
 /// The longest quarantine, from the moment it begins.
@@ -56,21 +56,12 @@ fn millis(length: Duration) -> u64 {
     u64::try_from(length.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// One order, by number and by octets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct OrderName {
-    /// Its number.
-    pub version: u64,
-    /// Its octets.
-    pub digest: OrderDigest,
-}
-
 /// A ruleset in force that nobody has confirmed yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pending {
     /// Which.
     #[serde(flatten)]
-    pub order: OrderName,
+    pub order: OrderRef,
     /// When the ruleset before it returns.
     pub deadline: Deadline,
 }
@@ -80,35 +71,13 @@ pub struct Pending {
 pub struct Quarantined {
     /// Which.
     #[serde(flatten)]
-    pub order: OrderName,
+    pub order: OrderRef,
     /// When it ends, by the clock of the system.
     pub until_millis: i64,
     /// When it ends, by the clock that nobody can set.
     pub deadline: Deadline,
     /// Why there is one.
     pub reason: String,
-}
-
-/// Why what was in force is no more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Ended {
-    /// A ruleset was confirmed and replaced the one before.
-    Confirmed,
-    /// Nobody confirmed in time.
-    NotConfirmed,
-    /// The host was booted before anybody confirmed.
-    Rebooted,
-    /// The kernel refused what `nft -c` had let through.
-    RefusedByKernel,
-    /// A newer ruleset came before this one was confirmed.
-    Superseded,
-    /// A quarantine came before this one was confirmed.
-    Quarantined,
-    /// A quarantine reached its end.
-    QuarantineOver,
-    /// A quarantine was ended by an order.
-    Released,
 }
 
 /// The last time that something came into force or went.
@@ -129,9 +98,9 @@ pub struct State {
     /// The highest number of any genuine order for this host, followed or not.
     pub highest: u64,
     /// The ruleset that was confirmed last.
-    pub confirmed: Option<OrderName>,
+    pub confirmed: Option<OrderRef>,
     /// The one confirmed before it, in case the disk loses the newer one.
-    pub before: Option<OrderName>,
+    pub before: Option<OrderRef>,
     /// The ruleset that waits to be confirmed.
     pub pending: Option<Pending>,
     /// The quarantine in force.
@@ -146,7 +115,7 @@ pub enum Wanted {
     /// No table of ours: nothing was ever confirmed.
     NoTable,
     /// The ruleset of this order.
-    Order(OrderName),
+    Order(OrderRef),
 }
 
 /// One thing to do. Steps are done in order; a step that fails ends the row.
@@ -162,7 +131,7 @@ pub enum Step {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Accepted {
     /// Which.
-    pub order: OrderName,
+    pub order: OrderRef,
     /// From then on it is too late to begin.
     pub expires_at: Timestamp,
     /// What it says, without the text.
@@ -236,7 +205,7 @@ impl State {
     }
 
     /// Every order whose octets are still needed.
-    pub fn needed(&self) -> impl Iterator<Item = OrderName> {
+    pub fn needed(&self) -> impl Iterator<Item = OrderRef> {
         let pending = self.pending.as_ref().map(|pending| pending.order);
         let quarantine = self.quarantine.as_ref().map(|quarantine| quarantine.order);
         [self.confirmed, self.before, pending, quarantine].into_iter().flatten()
@@ -375,7 +344,7 @@ impl State {
     ///
     /// # Errors
     /// When that very order does not wait to be confirmed, or its time is over.
-    pub fn confirm(&self, order: OrderName, now: Moment) -> Result<Vec<Step>, Refused> {
+    pub fn confirm(&self, order: OrderRef, now: Moment) -> Result<Vec<Step>, Refused> {
         let waits = self.pending.filter(|pending| pending.order == order);
         let in_time = waits.filter(|pending| pending.deadline.left(now).is_some());
         if in_time.is_none() {
@@ -390,41 +359,17 @@ impl State {
     }
 }
 
-/// Digests are hexadecimal in the file.
-mod written {
-    use super::{Deserialize, OrderDigest, OrderName, Serialize};
-
-    #[derive(Serialize, Deserialize)]
-    struct Written {
-        version: u64,
-        digest: String,
-    }
-
-    impl Serialize for OrderName {
-        fn serialize<S: serde::Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
-            Written { version: self.version, digest: self.digest.to_string() }.serialize(out)
-        }
-    }
-
-    impl<'de> Deserialize<'de> for OrderName {
-        fn deserialize<D: serde::Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
-            let Written { version, digest } = Written::deserialize(input)?;
-            let digest: OrderDigest = digest.parse().map_err(serde::de::Error::custom)?;
-            Ok(Self { version, digest })
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use bailey_rules::name::OrderDigest;
     use proptest::prelude::*;
 
     use super::*;
 
     const DAY: Duration = Duration::from_hours(24);
 
-    fn name(version: u64) -> OrderName {
-        OrderName { version, digest: OrderDigest::from_bytes([version.to_le_bytes()[0]; 32]) }
+    fn name(version: u64) -> OrderRef {
+        OrderRef { version, digest: OrderDigest::from_bytes([version.to_le_bytes()[0]; 32]) }
     }
 
     fn moment(boot: u8, seconds: u64) -> Moment {
@@ -516,7 +461,7 @@ mod tests {
     fn what_is_confirmed_is_named_exactly() {
         let now = moment(0, 10);
         let state = kept(&confirmed(1).apply(&ruleset(2, now), now).unwrap()).clone();
-        let other = OrderName { version: 2, digest: OrderDigest::from_bytes([9; 32]) };
+        let other = OrderRef { version: 2, digest: OrderDigest::from_bytes([9; 32]) };
         assert_eq!(state.confirm(other, now), Err(Refused::NotPending(2)));
         assert_eq!(state.confirm(name(2), moment(0, 130)), Err(Refused::NotPending(2)));
         let state = kept(&state.confirm(name(2), now).unwrap()).clone();

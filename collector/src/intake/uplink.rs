@@ -84,7 +84,7 @@ impl v1::uplink_server::Uplink for Service {
             cut: self.cut.clone(),
             answers,
             told: None,
-            session: 0,
+            number: 0,
         };
         tokio::spawn(session.run(request.into_inner()));
         Ok(Response::new(ReceiverStream::new(stream)))
@@ -129,7 +129,7 @@ struct Session {
     /// The last place that was acknowledged in this session.
     told: Option<Place>,
     /// Its number among the sessions of the host, once it has begun.
-    session: u64,
+    number: u64,
 }
 
 /// Why a session ends.
@@ -215,7 +215,7 @@ impl Session {
             self.shared.turned_away(self.connection.from, AuthFailure::TooMany);
             return Err(End::Told(Status::resource_exhausted("too many sessions; wait a minute")));
         };
-        self.session = begun.session;
+        self.number = begun.session;
         self.host.is_open_over(begun.session, self.connection);
         self.host.heard(sent_at, now);
         if let Some(event) = begun.event.take() {
@@ -413,7 +413,7 @@ impl Session {
             let ask = v1::from_collector::Message::SendEverything(v1::SendEverything {});
             self.say(ask, replaced).await?;
         }
-        while let Some(mail) = self.host.next_mail(self.session) {
+        while let Some(mail) = self.host.next_mail(self.number) {
             self.send(mail, replaced).await?;
         }
         Ok(())

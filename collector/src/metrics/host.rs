@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 
 use bailey_rules::check::{State, Verdict};
+use bailey_rules::compile::WOULD_DROP;
 use bailey_rules::fact::backup::{Job, Repository};
+use bailey_rules::fact::enforcement::{Enforcement, RuleCounter};
 use bailey_rules::fact::firewall::{DefaultPolicy, Hook, Ruleset};
 use bailey_rules::fact::host::{
     Agent, Clock, Cpu, Disk, FileSystem, Identity, Load, Memory, Pressure, Temperature,
@@ -12,6 +14,7 @@ use bailey_rules::fact::host::{
 use bailey_rules::fact::links::{Forwarding, Interface, Traffic};
 use bailey_rules::fact::{Named, ProbeName};
 use bailey_rules::finding::{Finding, Severity};
+use bailey_rules::policy::Mode;
 use bailey_rules::time::Timestamp;
 use bailey_rules::unit::Bytes;
 
@@ -129,6 +132,31 @@ const FIREWALL_DENY: Declared = gauge(
     "Whether a packet that no rule decides is dropped or refused at the hook.",
     &["hook"],
 );
+const DRIFT: Declared = gauge(
+    "bailey_firewall_drift",
+    "Whether somebody else has changed the table that the host enforces.",
+    &[],
+);
+const POLICY_INFO: Declared = gauge(
+    "bailey_policy_info",
+    "The order whose table is in force, and whether it drops or only counts; always 1.",
+    &["version", "mode"],
+);
+const CONFIRM_DEADLINE: Declared = gauge(
+    "bailey_policy_confirm_deadline_timestamp_seconds",
+    "When a ruleset that waits to be confirmed is reverted, seconds since 1970.",
+    &[],
+);
+const WOULD_DROP_PACKETS: Declared = counter(
+    "bailey_would_drop_packets_total",
+    "Packets that passed and that the policy would drop, since the ruleset was loaded.",
+    &[],
+);
+const EXCHANGE_BYTES: Declared = counter(
+    "bailey_exchange_bytes_total",
+    "Octets that crossed an exchange point as this host saw them, since the ruleset was loaded.",
+    &["point", "direction"],
+);
 const BACKUP_SUCCESS: Declared = gauge(
     "bailey_backup_last_success_timestamp_seconds",
     "When the newest good copy was made, seconds since 1970.",
@@ -170,6 +198,7 @@ pub(crate) fn families<'a>(
     page.storage();
     page.network();
     page.firewall();
+    page.enforcement();
     page.backup();
     page.out
 }
@@ -337,6 +366,31 @@ impl<'a> Page<'a> {
         }
     }
 
+    fn enforcement(&mut self) {
+        let Some(state) = self.one::<Enforcement>() else { return };
+        let drifts = state.drift.as_ref().is_some_and(|drift| drift.ended.is_none());
+        self.out.add_flag(&DRIFT, &[], drifts);
+        if let Some(order) = state.in_force {
+            let mode = match (state.quarantine.is_some(), state.mode) {
+                (true, _) => "quarantine",
+                (false, Some(Mode::Enforce)) => "enforce",
+                (false, Some(Mode::Observe)) => "observe",
+                (false, None) => "unknown",
+            };
+            self.out.add(&POLICY_INFO, &[&order.version.to_string(), mode], 1.0);
+        }
+        if let Some(pending) = &state.pending {
+            self.out.add(&CONFIRM_DEADLINE, &[], pending.until.as_seconds_f64());
+        }
+        for (name, counter) in self.fresh::<RuleCounter>(1) {
+            if name == WOULD_DROP {
+                self.out.add(&WOULD_DROP_PACKETS, &[], counter.packets as f64);
+            } else if let Some((point, direction)) = exchange(name) {
+                self.out.add(&EXCHANGE_BYTES, &[point, direction], octets(counter.octets));
+            }
+        }
+    }
+
     /// A job and a repository of one name are one series: what the repository holds counts for
     /// more than what the job says of itself.
     fn backup(&mut self) {
@@ -368,6 +422,13 @@ impl<'a> Page<'a> {
             }
         }
     }
+}
+
+/// The exchange point that a counter counts for, and which way, as the compiler names it.
+fn exchange(counter: &str) -> Option<(&str, &str)> {
+    let name = counter.strip_prefix("exchange-")?;
+    let (point, direction) = name.rsplit_once('-')?;
+    matches!(direction, "to" | "back").then_some((point, direction))
 }
 
 #[derive(Default)]

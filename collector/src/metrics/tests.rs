@@ -3,9 +3,16 @@
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
+use bailey_rules::fact::enforcement::{
+    DriftSeen, Enforcement, OrderRef, PendingOrder, RuleCounter,
+};
 use bailey_rules::fact::host::FileSystem;
 use bailey_rules::fact::{Fact, FactKind};
+use bailey_rules::name::OrderDigest;
+use bailey_rules::policy::Mode;
+use bailey_rules::time::Timestamp;
 use bailey_rules::unit::Bytes;
 
 use super::{MAX_SERIES, MAX_SUBJECTS, host, site};
@@ -79,6 +86,18 @@ fn a_site_page_counts_hosts_and_findings() {
 }
 
 #[test]
+fn a_site_page_tells_of_pushes_and_of_a_deadline_while_there_is_one() {
+    let nothing = site_page(&fixture::shown(fixture::machines()));
+    assert_eq!(series(&nothing)["bailey_policy_push_total{result=\"failed\"}"], "0");
+    let deadline = "bailey_policy_confirm_deadline_timestamp_seconds";
+    assert!(!nothing.contains(deadline), "{nothing}");
+    let waits = site_page(&fixture::isolation("nft (pid 4711)"));
+    let until = NOW + Duration::from_secs(107);
+    assert_eq!(series(&waits)[deadline], until.as_seconds().to_string());
+    assert_eq!(promtool(&waits), "");
+}
+
+#[test]
 fn series_of_stale_facts_are_left_out_but_times_and_states_stay() {
     let fresh = page_of(Machine::new("gis-1", "inner", "10.1.5.8"));
     let silent = page_of(Machine::new("gis-1", "inner", "10.1.5.8").silent(5400));
@@ -103,6 +122,48 @@ fn series_of_stale_facts_are_left_out_but_times_and_states_stay() {
     let found = series(&silent);
     assert_eq!(found["bailey_host_connected{host=\"gis-1\",zone=\"inner\"}"], "0");
     assert_eq!(found["bailey_host_state{host=\"gis-1\",zone=\"inner\",state=\"ok\"}"], "0");
+}
+
+#[test]
+fn what_a_host_enforces_and_counts_has_series() {
+    let mut machine = Machine::new("ex-gw", "exchange", "10.250.0.1");
+    let order = OrderRef { version: 7, digest: OrderDigest::from_bytes([7; 32]) };
+    let drift = DriftSeen {
+        since: NOW,
+        ended: None,
+        by: None,
+        added: Vec::new(),
+        removed: vec!["chain input: counter drop".into()],
+        more: 0,
+    };
+    let until = Timestamp::from_seconds(1_795_415_520);
+    let state = Enforcement {
+        mode: Some(Mode::Observe),
+        in_force: Some(order),
+        pending: Some(PendingOrder { order, until }),
+        drift: Some(drift),
+        ..Enforcement::default()
+    };
+    machine.set(Fact::known("", state));
+    for (name, octets) in [("would-drop", 60), ("exchange-EX-1-to", 500), ("flow-3", 9)] {
+        let counter = RuleCounter { packets: octets / 20, octets: Bytes(octets) };
+        machine.set(Fact::known(name, counter));
+    }
+    let page = page_of(machine);
+    assert_eq!(promtool(&page), "");
+    let found = series(&page);
+    let at = "host=\"ex-gw\",zone=\"exchange\"";
+    assert_eq!(found[&*format!("bailey_firewall_drift{{{at}}}")], "1");
+    let info = format!("bailey_policy_info{{{at},version=\"7\",mode=\"observe\"}}");
+    assert_eq!(found[&*info], "1");
+    let deadline = format!("bailey_policy_confirm_deadline_timestamp_seconds{{{at}}}");
+    assert_eq!(found[&*deadline], "1795415520");
+    assert_eq!(found[&*format!("bailey_would_drop_packets_total{{{at}}}")], "3");
+    let crossed = format!("bailey_exchange_bytes_total{{{at},point=\"EX-1\",direction=\"to\"}}");
+    assert_eq!(found[&*crossed], "500");
+    assert!(!page.contains("flow-3"));
+    let without = page_of(Machine::new("oa-17", "inner", "10.1.7.20"));
+    assert!(!without.contains("bailey_firewall_drift") && !without.contains("bailey_policy_"));
 }
 
 #[test]

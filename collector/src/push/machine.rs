@@ -318,11 +318,13 @@ impl Push {
         self.state = PushState::Running;
     }
 
-    /// Ends it as failed or cancelled: what was not sent never will be. Gives the hosts that changed.
+    /// Ends it: what was not sent never will be. Gives the hosts that changed.
     pub fn stop(&mut self, state: PushState, why: Text) -> Vec<HostKey> {
-        debug_assert!(matches!(state, PushState::Failed | PushState::Cancelled));
-        self.state = state;
-        self.why = Some(why);
+        debug_assert!(!state.is_running() && state != PushState::Draft);
+        if self.state != state {
+            self.state = state;
+            self.why = Some(why);
+        }
         let mut changed = Vec::new();
         for (key, target) in &mut self.targets {
             if target.state == HostState::Waiting {

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bailey_rules::fact::enforcement::OrderRef;
+use bailey_rules::host::Pushed;
 use bailey_rules::name::{HostKey, HostName, OrderDigest, ZoneName};
 use bailey_rules::text::Text;
 use bailey_rules::time::Timestamp;
@@ -123,6 +124,17 @@ fn unsigned(number: i64) -> u64 {
 
 fn small(number: i64) -> u32 {
     u32::try_from(number).unwrap_or(0)
+}
+
+/// How many pushes were not started.
+pub(crate) fn drafts(connection: &Connection) -> rusqlite::Result<u64> {
+    connection
+        .query_row(
+            "SELECT count(*) FROM push WHERE settled = 0 AND state = ?",
+            [PushState::Draft.as_str()],
+            |row| row.get(0),
+        )
+        .map(unsigned)
 }
 
 pub(crate) fn insert_push(
@@ -472,28 +484,29 @@ pub(crate) fn list(
     Ok(listed)
 }
 
-/// The policy of a push: `None` when there is no such push, and within it when it has none.
+/// Name and text of the policy of a push, where there is such a push and it has one.
 pub(crate) fn read_policy(
     connection: &Connection,
     id: PushId,
-) -> rusqlite::Result<Option<Option<(String, String)>>> {
+) -> rusqlite::Result<Option<(String, String)>> {
     connection
-        .query_row("SELECT policy_name, policy_text FROM push WHERE id = ?", [id.0], |row| {
-            let name: Option<String> = row.get(0)?;
-            let text: Option<String> = row.get(1)?;
-            Ok(name.zip(text))
-        })
+        .query_row(
+            "SELECT policy_name, policy_text FROM push
+             WHERE id = ? AND policy_name IS NOT NULL AND policy_text IS NOT NULL",
+            [id.0],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )
         .optional()
 }
 
-/// The ruleset that every host was pushed last, as far as it was: what was cancelled, or gave way
-/// before it was sent, does not count; neither does what is still under way.
+/// The ruleset that every host should hold, with the push that it is of.
 pub(crate) fn read_pushed(
     connection: &Connection,
-) -> rusqlite::Result<BTreeMap<HostKey, (PushId, OrderRef)>> {
+) -> rusqlite::Result<BTreeMap<HostKey, (PushId, Pushed)>> {
     let mut pushed = BTreeMap::new();
     let mut statement = connection.prepare(
-        "SELECT h.key, h.push, h.version, h.digest, h.state, p.state
+        "SELECT h.key, h.push, h.version, h.digest, h.state, p.state,
+                coalesce(h.sent_at, p.created_at)
          FROM push_host h JOIN push p ON p.id = h.push WHERE p.kind = ? ORDER BY h.push",
     )?;
     let mut rows = statement.query([PushKind::Ruleset.as_str()])?;
@@ -502,26 +515,172 @@ pub(crate) fn read_pushed(
         let push = word(row, 5, PushState::from_word)?;
         if counts(state, push) {
             let digest = OrderDigest::from_bytes(row.get(3)?);
-            let order = OrderRef { version: unsigned(row.get(2)?), digest };
-            pushed.insert(key_of(row, 0)?, (PushId(row.get(1)?), order));
+            let found = Pushed {
+                order: OrderRef { version: unsigned(row.get(2)?), digest },
+                at: Timestamp::from_millis(row.get(6)?),
+                running: push.is_running() && !state.is_final(PushKind::Ruleset),
+            };
+            pushed.insert(key_of(row, 0)?, (PushId(row.get(1)?), found));
         }
     }
     Ok(pushed)
 }
 
-/// Whether a host in this state, in a push in that one, is one that should have its order by now.
+/// Whether a host in this state, in a push in that one, should hold the push's ruleset, now or soon.
+/// One that a failed or cancelled push did not get to should hold what it had.
 pub(crate) const fn counts(state: HostState, push: PushState) -> bool {
-    match state {
-        HostState::Confirmed
-        | HostState::Refused
-        | HostState::NoEnforcer
-        | HostState::Reverted
-        | HostState::Expired => true,
-        HostState::Waiting => matches!(push, PushState::Done),
-        HostState::Sent
-        | HostState::Applied
-        | HostState::Reachable
-        | HostState::Superseded
-        | HostState::Cancelled => false,
+    match (state, push) {
+        (HostState::Confirmed, _)
+        | (
+            HostState::Waiting
+            | HostState::Sent
+            | HostState::Applied
+            | HostState::Reachable
+            | HostState::Refused
+            | HostState::NoEnforcer
+            | HostState::Reverted
+            | HostState::Superseded
+            | HostState::Expired,
+            PushState::Running | PushState::AwaitingConfirmation | PushState::Done,
+        ) => true,
+        (HostState::Cancelled, _)
+        | (_, PushState::Draft | PushState::Failed | PushState::Cancelled) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::store::{Store, StoreError};
+
+    const NOW: Timestamp = Timestamp::from_seconds(1_795_000_000);
+
+    fn path(folder: &tempfile::TempDir) -> PathBuf {
+        folder.path().join("collector.db")
+    }
+
+    fn open(folder: &tempfile::TempDir) -> Store {
+        Store::open(&path(folder), Arc::new(SystemClock), Arc::default()).unwrap()
+    }
+
+    fn new_push(created_at: Timestamp) -> NewPush {
+        NewPush {
+            kind: PushKind::Ruleset,
+            confirm: ConfirmBy::Person,
+            staging: Staging::Staged,
+            actor: Actor::uid(0),
+            created_at,
+            policy: Some(("policy.yaml".into(), "site: jiaxing".into())),
+        }
+    }
+
+    fn target(host: &str, version: u64) -> Target {
+        Target {
+            host: host.parse().unwrap(),
+            zone: "inner".parse().unwrap(),
+            order: OrderRef { version, digest: OrderDigest::from_bytes([5; 32]) },
+            expires_at: NOW + Duration::from_hours(24),
+            confirm_within: Duration::from_mins(2),
+            octets: 3,
+            stage: 2,
+            state: HostState::Reachable,
+            error: "why_not".into(),
+            why: Some(Text::new("why", "原因")),
+            sent_at: Some(NOW),
+            sends: 2,
+            applied_at: Some(NOW + Duration::from_secs(1)),
+            sent_in: None,
+            confirm_asked_in: None,
+        }
+    }
+
+    async fn write<T: Send + 'static>(
+        store: &Store,
+        job: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
+    ) -> T {
+        let job = move |store: &Transaction<'_>| job(store).map_err(StoreError::failed("x"));
+        store.write("x", job).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_push_is_read_as_it_was_written_and_its_orders_as_long_as_they_are_needed() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(&folder);
+        let key = HostKey::from_bytes([7; 32]);
+        let mut push = new_push(NOW).draft();
+        (push.state, push.stage, push.stages) = (PushState::AwaitingConfirmation, 2, 3);
+        push.why = Some(Text::new("why", "原因"));
+        push.targets.insert(key, target("oa-17", 9));
+        let written = push.clone();
+        let id = write(&store, move |store| {
+            let id = insert_push(store, &new_push(NOW))?;
+            insert_target(store, id, &key, &written.targets[&key], b"sig")?;
+            update_push(store, id, &written, written.is_settled())?;
+            Ok(id)
+        })
+        .await;
+        let (about, found) = store.read("x", move |store| read(store, id)).await.unwrap().unwrap();
+        assert_eq!((found, about.policy.as_deref()), (push.clone(), Some("policy.yaml")));
+        let live = store.read("x", read_live).await.unwrap();
+        assert_eq!(live, BTreeMap::from([(id, push.clone())]));
+        let listed = store.read("x", |store| list(store, None, 10)).await.unwrap();
+        assert_eq!(listed[0].deadline, push.deadline());
+        assert_eq!(listed[0].states, BTreeMap::from([(HostState::Reachable, 1)]));
+        let order = move |store: &Connection| read_order(store, id, &key);
+        assert_eq!(store.read("x", order).await.unwrap().as_deref(), Some(&b"sig"[..]));
+
+        let mut confirmed = target("oa-17", 9);
+        confirmed.state = HostState::Confirmed;
+        write(&store, move |store| update_target(store, id, &key, PushKind::Ruleset, &confirmed))
+            .await;
+        assert_eq!(store.read("x", order).await.unwrap(), None);
+        let pushed = store.read("x", read_pushed).await.unwrap();
+        assert_eq!((pushed[&key].1.order.version, pushed[&key].1.running), (9, false));
+    }
+
+    #[tokio::test]
+    async fn only_settled_pushes_and_old_drafts_go_and_numbers_stay_used() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(&folder);
+        let key = HostKey::from_bytes([7; 32]);
+        let gone = write(&store, move |store| {
+            let old = insert_push(store, &new_push(NOW - Duration::from_hours(2)))?;
+            insert_target(store, old, &key, &target("oa-17", 12), b"sig")?;
+            for settled in [false, true] {
+                let id = insert_push(store, &new_push(NOW))?;
+                let mut push = new_push(NOW).draft();
+                push.state = if settled { PushState::Done } else { PushState::Running };
+                update_push(store, id, &push, settled)?;
+            }
+            for _ in 0..MAX_KEPT {
+                let id = insert_push(store, &new_push(NOW))?;
+                update_push(store, id, &new_push(NOW).draft(), true)?;
+            }
+            retain(store, NOW - Duration::from_hours(1))
+        })
+        .await;
+        assert_eq!(gone, [PushId(1), PushId(3)], "the old draft, and the oldest that is settled");
+        assert_eq!(store.read("x", move |store| highest_of(store, &key)).await.unwrap(), 0);
+        assert_eq!(store.read("x", highest).await.unwrap(), 12);
+    }
+
+    #[tokio::test]
+    async fn a_store_from_before_there_were_pushes_is_taken_over() {
+        let folder = tempfile::tempdir().unwrap();
+        open(&folder).close().await;
+        let before = Connection::open(path(&folder)).unwrap();
+        before
+            .execute_batch("DROP TABLE push; DROP TABLE push_host; DROP TABLE push_order")
+            .unwrap();
+        before.pragma_update(None, "user_version", 1).unwrap();
+        drop(before);
+        let store = open(&folder);
+        assert_eq!(write(&store, |store| insert_push(store, &new_push(NOW))).await, PushId(1));
+        store.close().await;
+        drop(open(&folder));
     }
 }

@@ -49,17 +49,16 @@ pub(crate) fn routes(web: &Web) -> Router<Web> {
         .route("/api/v1/flows", get(flows::list))
         .route(live::PATH, get(live::events))
         .route_layer(middleware::from_fn_with_state(web.clone(), access::reader));
+    let make_push = post(pushes::make).layer(DefaultBodyLimit::max(pushes::MAX_WISH));
+    let add_orders = post(pushes::add).layer(DefaultBodyLimit::max(pushes::MAX_ORDERS));
     let admin = Router::new()
         .route("/api/v1/enroll", get(enroll::list))
         .route("/api/v1/enroll/tokens", post(enroll::make_token))
         .route("/api/v1/enroll/approve", post(enroll::approve))
         .route("/api/v1/enroll/refuse", post(enroll::refuse))
         .route("/api/v1/enroll/revoke", post(enroll::revoke))
-        .route("/api/v1/pushes", post(pushes::make).layer(DefaultBodyLimit::max(pushes::MAX_WISH)))
-        .route(
-            "/api/v1/pushes/{id}/orders",
-            post(pushes::add).layer(DefaultBodyLimit::max(pushes::MAX_ORDERS)),
-        )
+        .route("/api/v1/pushes", make_push)
+        .route("/api/v1/pushes/{id}/orders", add_orders)
         .route("/api/v1/pushes/{id}/start", post(pushes::start))
         .route("/api/v1/pushes/{id}/confirm", post(pushes::confirm))
         .route("/api/v1/pushes/{id}/cancel", post(pushes::cancel))

@@ -9,6 +9,9 @@ use bailey_rules::check::{Given, judge, worst};
 use bailey_rules::digest::FactDigest;
 use bailey_rules::expectation::RuleFiles;
 use bailey_rules::fact::backup::{Job, Repository, Snapshot};
+use bailey_rules::fact::enforcement::{
+    DriftSeen, Enforcement, OrderRef, PendingOrder, QuarantineOrder, RuleCounter,
+};
 use bailey_rules::fact::firewall::{DefaultPolicy, Hook, Manager, Ruleset, Table};
 use bailey_rules::fact::host::{
     self, Agent, Cpu, Disk, FileSystem, Load, Memory, Pressure, Reboot, Temperature, Units,
@@ -18,9 +21,9 @@ use bailey_rules::fact::links::{
 };
 use bailey_rules::fact::{Fact, FactKind, ProbeName};
 use bailey_rules::finding::{Change, Finding, advance};
-use bailey_rules::host::{FactSet, HeldProbe, HostView, Session};
-use bailey_rules::name::HostKey;
-use bailey_rules::policy::Policy;
+use bailey_rules::host::{FactSet, HeldProbe, HostView, Pushed, Session};
+use bailey_rules::name::{HostKey, OrderDigest};
+use bailey_rules::policy::{Mode, Policy};
 use bailey_rules::text::Text;
 use bailey_rules::time::Timestamp;
 use bailey_rules::unit::{Bytes, Permille};
@@ -31,6 +34,10 @@ use crate::ca::Ca;
 use crate::clock::{Clock, SharedClock};
 use crate::counters::Counters;
 use crate::enrolment::{Enrolment, Identity};
+use crate::push::Overview;
+use crate::push::machine::{
+    ConfirmBy, HostState, Push, PushId, PushKind, PushState, Staging, Target,
+};
 use crate::site::{Config, ConfigProblem, HostStatus, Site};
 use crate::store::Store;
 
@@ -452,6 +459,137 @@ pub(crate) fn shown(machines: Vec<Machine>) -> Shown {
         now: NOW,
         local: local(),
     }
+}
+
+/// One order of the fixture.
+fn order(version: u64) -> OrderRef {
+    OrderRef { version, digest: OrderDigest::from_bytes([0x5a; 32]) }
+}
+
+/// A machine whose enforcer says that order 41 is in force, but for `change`.
+fn enforcing(name: &str, zone: &str, change: impl FnOnce(&mut Enforcement)) -> Machine {
+    let mut machine = Machine::new(name, zone, "10.1.7.20");
+    let mut facts = Enforcement {
+        key: Some("5a1f0c3b9e7d2468".into()),
+        highest: 41,
+        mode: Some(Mode::Enforce),
+        in_force: Some(order(41)),
+        confirmed: Some(order(41)),
+        ..Enforcement::default()
+    };
+    change(&mut facts);
+    let counter = match facts.mode {
+        Some(Mode::Observe) => "would-drop",
+        Some(Mode::Enforce) | None => "dropped",
+    };
+    machine.set(Fact::known(counter, RuleCounter { packets: 41, octets: Bytes(2_460) }));
+    machine.set(Fact::known("", facts));
+    machine
+}
+
+/// A site that enforces: a push waits for a person, somebody changed a table by hand, a host is in
+/// quarantine. Every sentence that hosts and people may choose is `said`.
+pub(crate) fn isolation(said: &str) -> Shown {
+    let mut front = enforcing("ex-front", "exchange", |_| ());
+    let (there, back) = (Bytes(73 * GIB), Bytes(2 * GIB));
+    front.set(Fact::known("exchange-EX-1-to", RuleCounter { packets: 9_000, octets: there }));
+    front.set(Fact::known("exchange-EX-1-back", RuleCounter { packets: 4_000, octets: back }));
+    let machines = vec![
+        enforcing("oa-17", "inner", |facts| {
+            facts.drift = Some(DriftSeen {
+                since: ago(95),
+                ended: None,
+                by: Some(said.to_owned()),
+                added: vec![format!("chain input: tcp dport 23 accept # {said}")],
+                removed: vec!["chain input: counter name dropped drop".into()],
+                more: 3,
+            });
+        }),
+        enforcing("oa-18", "inner", |facts| facts.mode = Some(Mode::Observe)),
+        enforcing("oa-19", "inner", |facts| {
+            facts.in_force = Some(order(42));
+            let until = NOW + Duration::from_secs(107);
+            facts.pending = Some(PendingOrder { order: order(42), until });
+        }),
+        enforcing("web-1", "outer", |facts| {
+            let (until, reason) = (NOW + Duration::from_hours(2), said.to_owned());
+            facts.quarantine = Some(QuarantineOrder { order: order(40), until, reason });
+        }),
+        enforcing("web-2", "outer", |facts| facts.problem = Some(said.to_owned())),
+        enforcing("gis-1", "inner", |_| ()).silent(5_400),
+        Machine::new("oa-20", "inner", "10.1.7.21"),
+        front,
+    ];
+    let mut shown = shown(machines);
+    let text = "site: jiaxing\n\
+                zones:\n\
+                \x20 inner: {name: 内网, networks: [10.1.0.0/16], mode: enforce}\n\
+                \x20 outer: {name: 外网, networks: [172.20.0.0/16]}\n\
+                \x20 exchange: {name: 交换区, networks: [10.250.0.0/24]}\n\
+                services: {web: {tcp: [443]}, ssh: {tcp: [22]}}\n\
+                exchange_points:\n\
+                \x20 EX-1: {from: outer, to: exchange, hosts: [ex-front], service: web, owner: 信息中心}\n\
+                management: {inner: {from: inner, service: ssh, collectors: [\"10.1.0.2:7710\"]}}\n\
+                hosts: {ex-front: {zone: exchange, addresses: [10.250.0.10]}}\n";
+    shown.policy = Arc::new(Policy::parse("policy.yaml", text).unwrap());
+    shown.pushes = Arc::new(pushes(said));
+    for status in &mut shown.hosts {
+        let view = Arc::make_mut(&mut Arc::make_mut(status).view);
+        let pushed = |version| Some(Pushed { order: order(version), at: ago(13), running: false });
+        view.pushed = if view.name.as_str() == "oa-20" { None } else { pushed(42) };
+        if matches!(view.name.as_str(), "ex-front" | "oa-17") {
+            view.pushed = pushed(41);
+        }
+    }
+    shown
+}
+
+/// A push of rulesets that waits for a person, and one that failed before it.
+fn pushes(said: &str) -> Overview {
+    let target = |host: &str, stage, state| Target {
+        host: host.parse().unwrap(),
+        zone: "inner".parse().unwrap(),
+        order: order(42),
+        expires_at: NOW + Duration::from_hours(20),
+        confirm_within: Duration::from_mins(2),
+        octets: 50_000,
+        stage,
+        state,
+        error: String::new(),
+        why: None,
+        sent_at: Some(ago(13)),
+        sends: 1,
+        applied_at: None,
+        sent_in: None,
+        confirm_asked_in: None,
+    };
+    let push = |state, stage, targets: Vec<Target>| Push {
+        kind: PushKind::Ruleset,
+        confirm: ConfirmBy::Person,
+        staging: Staging::Staged,
+        state,
+        why: None,
+        stage,
+        stages: 3,
+        confirmed_stage: 1,
+        targets: (1..).map(|n| HostKey::from_bytes([n; 32])).zip(targets).collect(),
+    };
+    let running = vec![
+        target("oa-18", 1, HostState::Confirmed),
+        target("oa-19", 2, HostState::Reachable),
+        target("oa-20", 3, HostState::Waiting),
+    ];
+    let mut refused = target("web-2", 1, HostState::Refused);
+    refused.error = "kernel_refused".into();
+    refused.why = Some(Text::new(said, said));
+    let why = Text::new(format!("web-2: kernel_refused: {said}"), format!("web-2: {said}"));
+    let failed = Push {
+        why: Some(why),
+        ..push(PushState::Failed, 1, vec![refused, target("web-1", 2, HostState::Sent)])
+    };
+    let awaits = push(PushState::AwaitingConfirmation, 2, running);
+    let live = BTreeMap::from([(PushId(11), failed), (PushId(12), awaits)]);
+    Overview { live, last: None }
 }
 
 pub(crate) fn config_problem() -> ConfigProblem {

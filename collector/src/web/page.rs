@@ -33,8 +33,7 @@ pub struct Page {
 }
 
 /// Every page for signed-in people, in the order of the navigation.
-pub const PAGES: &[Page] = 
-    &[hosts::PAGE, host::PAGE, alerts::PAGE, isolation::PAGE, runbook::PAGE];
+pub const PAGES: &[Page] = &[hosts::PAGE, host::PAGE, alerts::PAGE, isolation::PAGE, runbook::PAGE];
 
 /// The start of the site leads to the hosts.
 pub async fn root() -> Redirect {

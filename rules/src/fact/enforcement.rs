@@ -22,7 +22,6 @@ pub const MAX_COUNTERS: usize = 1024;
 
 /// One order of the security role, by number and by octets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct OrderRef {
     /// Its number: a host follows none that is not higher than all it has seen.
     pub version: u64,

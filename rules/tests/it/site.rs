@@ -13,7 +13,7 @@ use bailey_rules::fact::host::{
 };
 use bailey_rules::fact::links::{Forwarding, Interface, LinkKind, Neighbour, Route};
 use bailey_rules::fact::{Fact, FactKey, FactKind, FactValue, ProbeName, Reading};
-use bailey_rules::host::{FactSet, HeldProbe, HostView, Session};
+use bailey_rules::host::{FactSet, HeldProbe, HostView, Pushed, Session};
 use bailey_rules::name::HostKey;
 use bailey_rules::policy::Policy;
 use bailey_rules::time::Timestamp;
@@ -42,6 +42,7 @@ pub(crate) struct Site {
     pub(crate) session: Session,
     pub(crate) facts: BTreeMap<FactKey, Reading<FactValue>>,
     pub(crate) probes: BTreeMap<ProbeName, HeldProbe>,
+    pub(crate) pushed: Option<Pushed>,
     pub(crate) policy: String,
     pub(crate) rules: String,
     pub(crate) now: Timestamp,
@@ -77,6 +78,7 @@ impl Site {
                     (probe, HeldProbe { read_at: NOW - interval / 2, interval, failed: None })
                 })
                 .collect(),
+            pushed: None,
             policy: POLICY.to_owned(),
             rules: String::new(),
             now: NOW,
@@ -123,7 +125,7 @@ impl Site {
             zone: "inner".parse().unwrap(),
             session: self.session.clone(),
             facts,
-            pushed: None,
+            pushed: self.pushed,
         }
     }
 

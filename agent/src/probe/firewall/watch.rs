@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use bailey_rules::fact::bounded;
 use netlink_packet_core::{
-    NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+    DefaultNla, NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer, NetlinkHeader, NetlinkMessage,
+    NetlinkPayload, Nla as _, NlasIterator,
 };
 use netlink_packet_netfilter::nftables::{
     GenAttribute, GenMessage, NfTablesMessage, TableAttribute, TableFlags, TableMessage,
@@ -32,6 +33,16 @@ const MAX_DATAGRAMS: usize = 1024;
 const REST: Duration = Duration::from_millis(50);
 /// or when the first is this old.
 const PATIENCE: Duration = Duration::from_millis(400);
+
+/// Attributes of an object (`NFTA_OBJ_*`), the type of a counter (`NFT_OBJECT_COUNTER`), and what is in
+/// one (`NFTA_COUNTER_*`, in the order of the network).
+const OBJECT_TABLE: u16 = 1;
+const OBJECT_NAME: u16 = 2;
+const OBJECT_TYPE: u16 = 3;
+const OBJECT_DATA: u16 = 4;
+const OBJECT_IS_COUNTER: u32 = 1;
+const COUNTER_OCTETS: u16 = 1;
+const COUNTER_PACKETS: u16 = 2;
 
 /// Why the kernel does not say.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -99,6 +110,58 @@ pub(crate) fn tables() -> Result<BTreeMap<(String, String), bool>, Silence> {
         tables.insert((family_name(family).to_owned(), name), dormant);
     }
     Ok(tables)
+}
+
+/// What the named counters of a table say: name, packets, octets; at most `most`. Gives too how many
+/// there are.
+pub(crate) fn counters(
+    family: &str,
+    table: &str,
+    most: usize,
+) -> Result<(BTreeMap<String, (u64, u64)>, usize), Silence> {
+    let name = [table.as_bytes(), &[0]].concat();
+    let attributes = vec![
+        DefaultNla::new(OBJECT_TABLE, name),
+        DefaultNla::new(OBJECT_TYPE, OBJECT_IS_COUNTER.to_be_bytes().to_vec()),
+    ];
+    let request = NfTablesMessage::GetObject(attributes);
+    let mut counters = BTreeMap::new();
+    let mut count = 0;
+    for (of, answer) in ask(request, NLM_F_REQUEST | NLM_F_DUMP)? {
+        let NfTablesMessage::NewObject(attributes) = answer else { continue };
+        let value = |kind| attributes.iter().find(|nla| nla.kind() == kind).map(octets_of);
+        let text = |kind| Some(text_in(&value(kind)?));
+        if family_name(of) != family || text(OBJECT_TABLE).as_deref() != Some(table) {
+            continue;
+        }
+        let (Some(name), Some(data)) = (text(OBJECT_NAME), value(OBJECT_DATA)) else { continue };
+        let [mut packets, mut octets] = [0; 2];
+        for nla in NlasIterator::new(&data[..]).flatten() {
+            let number = nla.value().try_into().map(u64::from_be_bytes);
+            match (nla.kind(), number) {
+                (COUNTER_OCTETS, Ok(number)) => octets = number,
+                (COUNTER_PACKETS, Ok(number)) => packets = number,
+                (_, _) => {}
+            }
+        }
+        count += 1;
+        if counters.len() < most {
+            counters.insert(name, (packets, octets));
+        }
+    }
+    Ok((counters, count))
+}
+
+fn octets_of(nla: &DefaultNla) -> Vec<u8> {
+    let mut octets = vec![0; nla.value_len()];
+    nla.emit_value(&mut octets);
+    octets
+}
+
+/// The text of an attribute, which ends with a zero octet.
+fn text_in(octets: &[u8]) -> String {
+    let end = octets.iter().position(|octet| *octet == 0).unwrap_or(octets.len());
+    bounded(&String::from_utf8_lossy(&octets[..end]))
 }
 
 fn family_name(family: NetfilterProtoFamily) -> &'static str {

@@ -8,7 +8,7 @@ use bailey_rules::name::OrderDigest;
 use super::*;
 
 const START: Timestamp = Timestamp::from_seconds(1_795_000_000);
-const CONFIRM_WITHIN: Duration = Duration::from_secs(120);
+const CONFIRM_WITHIN: Duration = Duration::from_mins(2);
 const ONLY: PushId = PushId(7);
 
 fn key(host: u8) -> HostKey {

@@ -63,7 +63,7 @@ impl HostRow {
             drift: facts.drift,
             restored: facts.restored,
             problem: facts.problem,
-            pushed: view.pushed,
+            pushed: view.pushed.map(|pushed| pushed.order),
             unreadable,
         }
     }

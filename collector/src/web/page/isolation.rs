@@ -106,7 +106,7 @@ struct DriftBlock {
 struct ZoneBlock {
     name: String,
     title: String,
-    mode: Mark,
+    mode: &'static str,
     counts: Vec<(Mark, usize)>,
     rows: Vec<HostRow>,
     more: usize,
@@ -193,7 +193,11 @@ fn push_block(shown: &Shown, choice: &Choice, id: PushId, push: &Push) -> PushBl
         };
         (rank, target.stage, target.host.clone())
     };
-    let mut targets: Vec<&Target> = push.targets.values().collect();
+    // The others are only counted: nothing has to be done about them.
+    let told = |target: &&Target| {
+        !target.state.is_success(push.kind) && target.state != HostState::Cancelled
+    };
+    let mut targets: Vec<&Target> = push.targets.values().filter(told).collect();
     targets.sort_by_cached_key(order);
     let more = targets.len().saturating_sub(MAX_PUSH_ROWS);
     let rows = targets.into_iter().take(MAX_PUSH_ROWS).map(|target| PushRow {
@@ -284,12 +288,7 @@ fn marked(class: &'static str, shape: char, word: &str) -> Mark {
     Mark { class, shape, word: word.to_owned() }
 }
 
-fn drift_block(
-    shown: &Shown,
-    choice: &Choice,
-    host: &HostStatus,
-    drift: &DriftSeen,
-) -> DriftBlock {
+fn drift_block(shown: &Shown, choice: &Choice, host: &HostStatus, drift: &DriftSeen) -> DriftBlock {
     let unknown = || choice.words().somebody.to_owned();
     DriftBlock {
         host: host.view.name.to_string(),
@@ -318,7 +317,7 @@ fn mode_mark(mode: Mode, w: &'static Words) -> Mark {
 
 fn zone_block(shown: &Shown, choice: &Choice, zone: &ZoneName) -> ZoneBlock {
     let w = choice.words();
-    let mode = shown.policy.zones.get(zone).map(|zone| zone.mode);
+    let wanted = shown.policy.zones.get(zone).map(|zone| zone.mode);
     let mut rows: Vec<HostRow> = shown
         .hosts
         .iter()
@@ -339,7 +338,7 @@ fn zone_block(shown: &Shown, choice: &Choice, zone: &ZoneName) -> ZoneBlock {
     ZoneBlock {
         name: zone.to_string(),
         title: shown.zone_title(zone).to_owned(),
-        mode: mode.map_or_else(|| Mark::none(w.not_in_policy), |mode| mode_mark(mode, w)),
+        mode: wanted.map_or(w.not_in_policy, |mode| mode_word(mode, w)),
         counts,
         rows,
         more,
@@ -371,7 +370,11 @@ fn host_row(shown: &Shown, choice: &Choice, host: &HostStatus) -> HostRow {
     };
     let in_force = facts.and_then(|facts| facts.in_force);
     let confirmed = facts.and_then(|facts| facts.confirmed);
-    let number = |order: Option<OrderRef>| order.map_or_else(String::new, |o| o.version.to_string());
+    let pending = facts.and_then(|facts| facts.pending).map(|pending| pending.order);
+    let pushed = view.pushed.map(|pushed| pushed.order);
+    let is_on_its_way = view.pushed.is_some_and(|pushed| pushed.running);
+    let number =
+        |order: Option<OrderRef>| order.map_or_else(String::new, |o| o.version.to_string());
     HostRow {
         name: view.name.to_string(),
         mark,
@@ -379,8 +382,8 @@ fn host_row(shown: &Shown, choice: &Choice, host: &HostStatus) -> HostRow {
         wanted_mode: mode_word(shown.policy.mode_of(&view.name, &view.zone), w),
         in_force: number(in_force),
         digest: in_force.map(|order| order.digest.to_string()).unwrap_or_default(),
-        pushed: number(view.pushed),
-        is_current: view.pushed.is_none() || view.pushed == confirmed,
+        pushed: number(pushed),
+        is_current: is_on_its_way || [None, confirmed, pending].contains(&pushed),
         would_drop: counter("would-drop"),
         dropped: counter("dropped"),
         key: facts.and_then(|facts| facts.key.clone()).unwrap_or_default(),

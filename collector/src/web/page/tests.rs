@@ -9,6 +9,7 @@ use bailey_rules::text::{Lang, Text};
 use super::alerts::AlertsPage;
 use super::host::HostPage;
 use super::hosts::HostsPage;
+use super::isolation::IsolationPage;
 use super::{MAX_ROWS, host};
 use crate::enrolment::Actor;
 use crate::site::{Event, EventKind};
@@ -48,6 +49,10 @@ fn alerts(shown: &Shown, uri: &str, lang: Lang) -> String {
     AlertsPage::build(shown, &choice(uri, lang), None).render().unwrap()
 }
 
+fn isolation(shown: &Shown, uri: &str, lang: Lang) -> String {
+    IsolationPage::build(shown, &choice(uri, lang), None).render().unwrap()
+}
+
 fn host_page(shown: &Shown, uri: &str, lang: Lang, events: Vec<Event>) -> String {
     let name = uri.split(['/', '?']).nth(2).unwrap();
     let host = shown.hosts.iter().find(|host| host.view.name.as_str() == name).unwrap();
@@ -83,6 +88,7 @@ fn morning() -> Shown {
 fn the_pages_read_well_in_both_languages() {
     let shown = morning();
     let nobody = fixture::shown(Vec::new());
+    let enforcing = fixture::isolation("nft (pid 4711)");
     for (lang, tag) in [(Lang::En, "en"), (Lang::Zh, "zh")] {
         let pages = [
             ("hosts", hosts(&shown, "/hosts", lang)),
@@ -90,6 +96,7 @@ fn the_pages_read_well_in_both_languages() {
             ("alerts", alerts(&shown, "/alerts", lang)),
             ("alerts_none", alerts(&nobody, "/alerts", lang)),
             ("host", host_page(&shown, "/hosts/oa-17", lang, events())),
+            ("isolation", isolation(&enforcing, "/isolation", lang)),
         ];
         for (name, html) in pages {
             insta::assert_snapshot!(format!("{name}_{tag}"), read(&html));
@@ -110,6 +117,7 @@ fn nothing_a_host_says_becomes_markup() {
     let told = Text::new(HOSTILE, HOSTILE);
     let mut told = event(1, 60, EventKind::Gap, told, Some(Actor::named(HOSTILE)));
     told.host = Some("oa-66".parse().unwrap());
+    let enforcing = fixture::isolation(HOSTILE);
     let query = HOSTILE.bytes().fold(String::new(), |text, byte| text + &format!("%{byte:02X}"));
     for lang in BOTH {
         let all = format!("q={query}&zone={query}&state={query}&after={query}&kind={query}");
@@ -119,6 +127,8 @@ fn nothing_a_host_says_becomes_markup() {
             (alerts(&shown, "/alerts", lang), 15),
             (alerts(&shown, &format!("/alerts?{all}"), lang), 3),
             (host_page(&shown, "/hosts/oa-66", lang, vec![told.clone()]), 60),
+            (isolation(&enforcing, "/isolation", lang), 6),
+            (isolation(&enforcing, &format!("/isolation?{all}"), lang), 1),
             (host_page(&shown, &format!("/hosts/oa-66?{all}"), lang, vec![told.clone()]), 3),
         ] {
             for markup in ["<script>alert", "<img src=x", "\"'>", "\"'&#62;", "'><"] {
@@ -207,6 +217,7 @@ fn pages_name_their_language_and_head_their_tables() {
             hosts(&shown, "/hosts", lang),
             alerts(&shown, "/alerts", lang),
             host_page(&shown, "/hosts/oa-17", lang, events()),
+            isolation(&fixture::isolation("nft (pid 4711)"), "/isolation", lang),
         ] {
             assert!(page.contains(tag));
             assert_eq!(page.matches("<h1").count(), 1);
@@ -230,6 +241,13 @@ fn pages_name_their_language_and_head_their_tables() {
 fn a_silent_host_is_nowhere_shown_as_fine() {
     let shown = fixture::shown(vec![Machine::new("gis-1", "inner", "10.1.5.8").silent(5400)]);
     let page = hosts(&shown, "/hosts", Lang::En);
+    let row = page.split("id=\"host-gis-1\"").nth(1).unwrap().split("</tr>").next().unwrap();
+    assert!(row.contains("mark stale") && !row.contains("mark ok"), "{row}");
+}
+
+#[test]
+fn a_host_whose_enforcer_was_not_heard_for_long_is_not_shown_as_enforcing() {
+    let page = isolation(&fixture::isolation("nft (pid 4711)"), "/isolation", Lang::En);
     let row = page.split("id=\"host-gis-1\"").nth(1).unwrap().split("</tr>").next().unwrap();
     assert!(row.contains("mark stale") && !row.contains("mark ok"), "{row}");
 }
