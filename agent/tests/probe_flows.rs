@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::{TcpStream, UdpSocket};
+use std::net::{IpAddr, TcpStream, UdpSocket};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -15,7 +15,13 @@ use bailey_agent::probe::flows::FlowsProbe;
 use bailey_agent::probe::{Probe as _, Roots, Wake};
 use bailey_rules::fact::flows::{FlowWatch, SeenFlow};
 use bailey_rules::fact::{Fact, FactKind, Named as _, Reading};
-use nix::sched::{CloneFlags, unshare};
+use nix::sched::{CloneFlags, setns, unshare};
+use pnet::packet::icmp::{self, IcmpTypes, MutableIcmpPacket};
+use pnet::packet::icmpv6::{Icmpv6Types, MutableIcmpv6Packet};
+use pnet::packet::ip::IpNextHeaderProtocols;
+use pnet::transport::TransportChannelType::Layer4;
+use pnet::transport::TransportProtocol::{Ipv4, Ipv6};
+use pnet::transport::transport_channel;
 
 /// Waiting ends as failed after this.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -24,7 +30,14 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const TRACKING: &str = "table inet t {
     chain input { type filter hook input priority filter; policy accept; ct state new counter; }
     chain output { type filter hook output priority filter; policy accept; ct state new counter; }
-    chain nat { type nat hook prerouting priority dstnat; policy accept; }
+}";
+
+/// Sends what goes to one machine's port to another's.
+const DNAT: &str = "table ip n {
+    chain o {
+        type nat hook output priority -100; policy accept;
+        ip daddr 10.1.7.99 tcp dport 80 dnat to 10.1.7.21:8080
+    }
 }";
 
 /// Runs a test in a fresh network namespace, which a thread has for itself.
@@ -77,8 +90,40 @@ impl Neighbour {
         neighbour
     }
 
+    /// Does something there: on a thread of its own, which alone goes there.
+    fn there(&self, what: impl FnOnce() + Send) {
+        let namespace = std::fs::File::open(format!("/proc/{}/ns/net", self.0.id())).unwrap();
+        std::thread::scope(|scope| {
+            let there = scope.spawn(move || {
+                setns(namespace, CloneFlags::CLONE_NEWNET).unwrap();
+                what();
+            });
+            there.join().unwrap();
+        });
+    }
+
     fn run(&self, line: &str) {
         run(&format!("nsenter --net=/proc/{}/ns/net sh -c '{line}'", self.0.id()));
+    }
+}
+
+/// Sends an echo request (RFC 792, RFC 4443).
+fn echo(to: IpAddr) {
+    let mut octets = [0; 8];
+    if to.is_ipv4() {
+        let mut packet = MutableIcmpPacket::new(&mut octets).unwrap();
+        packet.set_icmp_type(IcmpTypes::EchoRequest);
+        packet.set_checksum(icmp::checksum(&packet.to_immutable()));
+        let (mut send, _) =
+            transport_channel(64, Layer4(Ipv4(IpNextHeaderProtocols::Icmp))).unwrap();
+        send.send_to(packet, to).unwrap();
+    } else {
+        // The kernel knows the addresses that the checksum is over.
+        let mut packet = MutableIcmpv6Packet::new(&mut octets).unwrap();
+        packet.set_icmpv6_type(Icmpv6Types::EchoRequest);
+        let (mut send, _) =
+            transport_channel(64, Layer4(Ipv6(IpNextHeaderProtocols::Icmpv6))).unwrap();
+        send.send_to(packet, to).unwrap();
     }
 }
 
@@ -141,9 +186,9 @@ fn what_is_opened_and_taken_is_summed_up_by_service() {
             assert!(TcpStream::connect("10.1.7.21:443").is_err());
         }
         UdpSocket::bind("10.1.7.20:0").unwrap().send_to(b"?", "10.1.7.21:53").unwrap();
-        run("ping -c 1 10.1.7.21");
-        run("ping -c 1 fd00:1::21");
-        neighbour.run("ping -c 1 10.1.7.20");
+        echo([10, 1, 7, 21].into());
+        echo("fd00:1::21".parse().unwrap());
+        neighbour.there(|| echo([10, 1, 7, 20].into()));
         let web = until_seen(&mut probe, "10.1.7.20 > 10.1.7.21 tcp 443", 4).await;
         assert_eq!((web.protocol, web.port, web.count), (6, 443, 4));
         until_seen(&mut probe, "10.1.7.20 > 10.1.7.21 udp 53", 1).await;
@@ -161,8 +206,7 @@ fn where_an_address_is_translated_the_one_behind_it_counts() {
     in_namespace(|| async {
         let _neighbour = Neighbour::new();
         nft(TRACKING);
-        nft("table ip n { chain o { type nat hook output priority -100; policy accept; \
-             ip daddr 10.1.7.99 tcp dport 80 dnat to 10.1.7.21:8080; } }");
+        nft(DNAT);
         let state = tempfile::tempdir().unwrap();
         let mut probe = probe(state.path());
         read(&mut probe).await;

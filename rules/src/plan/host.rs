@@ -159,9 +159,9 @@ impl<'a> Outlook<'a> {
     pub fn not_managed_from(&self, addresses: &[IpAddr]) -> BTreeSet<&'a ZoneName> {
         let policy = self.new.policy;
         let enforce = |zone: &ZoneName| {
-            let hosts = policy.hosts.values().filter(|entry| entry.zone == *zone);
+            let mut hosts = policy.hosts.values().filter(|entry| entry.zone == *zone);
             policy.zones.get(zone).is_some_and(|zone| zone.mode == Mode::Enforce)
-                || hosts.into_iter().any(|entry| entry.mode == Some(Mode::Enforce))
+                || hosts.any(|entry| entry.mode == Some(Mode::Enforce))
         };
         let managed = |zone: &ZoneName| {
             self.new.permits.iter().any(|permit| {

@@ -10,9 +10,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
+use bailey_rules::compile;
 use bailey_rules::digest::FactDigest;
+use bailey_rules::fact::enforcement::{Enforcement, OrderRef, PendingOrder};
 use bailey_rules::fact::{Fact, ProbeName, backup, host};
-use bailey_rules::name::BootId;
+use bailey_rules::name::{BootId, HostName};
+use bailey_rules::policy::{Policy, REFERENCE};
 use bailey_rules::report::{Place, ProbeRun, Report};
 use bailey_rules::time::Timestamp;
 use bailey_rules::unit::Bytes;
@@ -70,6 +73,28 @@ enum Load {
         #[arg(long)]
         pid: u32,
     },
+    /// Connects every agent and follows signed orders as a host with an enforcer does: says that it
+    /// is in force, dials anew, and says that it is confirmed. Ends with its input.
+    Follow {
+        /// The file of `provision`.
+        #[arg(long)]
+        keys: PathBuf,
+        /// Whose orders: the identity of the public key, as `bailey policy key` prints it.
+        #[arg(long)]
+        key_id: String,
+    },
+    /// Compiles the shipped policy for many hosts, and one with as many networks as there may be.
+    Compile {
+        /// How many hosts.
+        #[arg(long)]
+        hosts: usize,
+        /// Networks of the large policy.
+        #[arg(long)]
+        networks: usize,
+        /// Where the ruleset of the large policy goes.
+        #[arg(long)]
+        ruleset: PathBuf,
+    },
     /// The same size of message over plain TLS, one answer each.
     Plain {
         /// Connections at once.
@@ -99,6 +124,8 @@ fn main() -> anyhow::Result<()> {
             Load::Reports { keys, seconds, pid } => {
                 reports(&keys, Duration::from_secs(seconds), pid).await
             }
+            Load::Follow { keys, key_id } => follow(&keys, &key_id).await,
+            Load::Compile { hosts, networks, ruleset } => compile_all(hosts, networks, &ruleset),
             Load::Plain { connections, seconds } => {
                 plain(connections, Duration::from_secs(seconds)).await
             }
@@ -337,6 +364,214 @@ async fn session(
             | None => {}
         }
     }
+}
+
+/// Connects every agent, tells when all are, and follows orders until the input ends.
+async fn follow(keys: &Path, key_id: &str) -> anyhow::Result<()> {
+    let lines: Vec<String> =
+        BufReader::new(std::fs::File::open(keys)?).lines().collect::<Result<_, _>>()?;
+    let agents = lines.len();
+    let (tell, mut connected) = mpsc::channel(agents);
+    let mut followers = tokio::task::JoinSet::new();
+    for (number, line) in lines.iter().enumerate() {
+        let kept: Kept = serde_json::from_str(line)?;
+        followers.spawn(follower(kept, number, key_id.to_owned(), tell.clone()));
+    }
+    for _ in 0..agents {
+        tokio::select! {
+            welcome = connected.recv() => welcome.context("all followers ended")?,
+            Some(ended) = followers.join_next() => bail!("a follower ended: {ended:?}"),
+        }
+    }
+    say(&format!("{agents} agents follow orders"));
+    let mut input = tokio::io::stdin();
+    let over = async { input.read_to_end(&mut Vec::new()).await };
+    tokio::select! {
+        _ = over => Ok(()),
+        Some(ended) = followers.join_next() => bail!("a follower ended: {ended:?}"),
+    }
+}
+
+/// One host that follows orders; nothing is filtered.
+async fn follower(
+    kept: Kept,
+    number: usize,
+    key_id: String,
+    connected: mpsc::Sender<()>,
+) -> anyhow::Result<()> {
+    let key = AgentKey::from_pkcs8_der(&kept.key)?;
+    let config = tls::agent_client_config(
+        &CertificateDer::from(kept.ca),
+        vec![CertificateDer::from(kept.leaf)],
+        key.for_tls(),
+        &tls::system_clock(),
+    )?;
+    let source = Ipv4Addr::from(
+        u32::from(Ipv4Addr::new(127, 3, 0, 1)) + u32::try_from(number / 100).unwrap_or(0),
+    );
+    let mut confirmed = None;
+    let mut pending = None;
+    for seq in 1.. {
+        let channel = channel(kept.address.parse()?, source, Arc::clone(&config)).await?;
+        let (send, receive) = mpsc::channel(4);
+        let mut answers = v1::uplink_client::UplinkClient::new(channel)
+            .session(tokio_stream::wrappers::ReceiverStream::new(receive))
+            .await?
+            .into_inner();
+        let from_agent =
+            |message| v1::FromAgent { sent_at_millis: now().as_millis(), message: Some(message) };
+        let outcome = |order, result| {
+            let outcome = convert::outcome_to_wire(&convert::OrderOutcome { order, result });
+            from_agent(v1::from_agent::Message::OrderOutcome(outcome))
+        };
+        let hello = v1::Hello {
+            protocol: bailey_wire::PROTOCOL,
+            pending: pending.map(convert::order_ref_to_wire),
+            ..Default::default()
+        };
+        send.send(from_agent(v1::from_agent::Message::Hello(hello))).await?;
+        let mut gathering = convert::OrderGathering::default();
+        loop {
+            let answer = answers.message().await?.context("the collector hung up")?;
+            match answer.message {
+                Some(v1::from_collector::Message::Welcome(_)) => {
+                    let report = enforcing(number, seq, &key_id, confirmed, pending)?;
+                    send.send(from_agent(v1::from_agent::Message::Report(report))).await?;
+                    if seq == 1 {
+                        connected.send(()).await?;
+                    }
+                }
+                Some(v1::from_collector::Message::OrderPart(part)) => {
+                    if let Some((order, _)) = gathering.take(part)? {
+                        send.send(outcome(order, convert::OrderResult::Applied)).await?;
+                        pending = Some(order);
+                        break;
+                    }
+                }
+                Some(v1::from_collector::Message::ConfirmOrder(confirm)) => {
+                    let order = convert::named_order(confirm.order.as_ref())?;
+                    ensure!(pending == Some(order), "another order is confirmed");
+                    send.send(outcome(order, convert::OrderResult::Confirmed)).await?;
+                    confirmed = pending.take();
+                }
+                Some(v1::from_collector::Message::SendEverything(_)) => {
+                    bail!("the collector lost a fact of agent {number}")
+                }
+                Some(
+                    v1::from_collector::Message::Acknowledged(_)
+                    | v1::from_collector::Message::Intervals(_),
+                )
+                | None => {}
+            }
+        }
+        // What was sent goes out before the connection ends.
+        drop(send);
+        while answers.message().await.is_ok_and(|message| message.is_some()) {}
+    }
+    Ok(())
+}
+
+/// The report of a host of which nothing is known but what it enforces.
+fn enforcing(
+    number: usize,
+    seq: u64,
+    key_id: &str,
+    confirmed: Option<OrderRef>,
+    pending: Option<OrderRef>,
+) -> anyhow::Result<v1::Report> {
+    let until = now() + Duration::from_mins(2);
+    let enforcement = Enforcement {
+        key: Some(key_id.to_owned()),
+        highest: pending.or(confirmed).map_or(0, |order| order.version),
+        in_force: pending.or(confirmed),
+        confirmed,
+        pending: pending.map(|order| PendingOrder { order, until }),
+        ..Enforcement::default()
+    };
+    let (entry, digest) = convert::encode_fact(&Fact::known("", enforcement));
+    let boot = BootId::from_bytes(u128::try_from(number)?.wrapping_add(1 << 65).to_be_bytes());
+    let at = now();
+    let run = ProbeRun {
+        probe: ProbeName::Enforcement,
+        read_at: at,
+        interval: Duration::from_mins(1),
+        failed: None,
+    };
+    let report = Report {
+        place: Place { boot, seq },
+        taken_at: at,
+        complete: true,
+        probes: vec![run],
+        changed: Vec::new(),
+        removed: Vec::new(),
+        digest,
+    };
+    Ok(convert::report_to_wire(&report, vec![entry]))
+}
+
+/// How often each thing is measured.
+const TIMES: usize = 5;
+
+fn median_of(mut measured: Vec<Duration>) -> Duration {
+    measured.sort_unstable();
+    measured[measured.len() / 2]
+}
+
+fn measured<T>(mut what: impl FnMut() -> T) -> Duration {
+    let once = |_| {
+        let began = Instant::now();
+        std::hint::black_box(what());
+        began.elapsed()
+    };
+    median_of((0..TIMES).map(once).collect())
+}
+
+fn compile_all(hosts: usize, networks: usize, ruleset: &Path) -> anyhow::Result<()> {
+    let read = |text: &str| Policy::parse("policy.yaml", text).map_err(|e| anyhow::anyhow!("{e}"));
+    let zone = "inner".parse()?;
+    let names: Vec<HostName> =
+        (0..hosts).map(|number| format!("oa-{number}").parse()).collect::<Result<_, _>>()?;
+    let reference = read(REFERENCE)?;
+    let took = measured(|| {
+        let all = names.iter().map(|host| compile::ruleset(&reference, "p", host, &zone));
+        all.map(|compiled| compiled.text.len()).sum::<usize>()
+    });
+    let each = took.as_secs_f64() * 1e6 / hosts as f64;
+    say(&format!("shipped policy for {hosts} hosts: {took:?}, {each:.0} microseconds a host"));
+
+    let text = large(networks);
+    let reading = measured(|| read(&text).is_ok());
+    let policy = read(&text)?;
+    let compiling = measured(|| compile::ruleset(&policy, "p", &names[0], &zone));
+    let compiled = compile::ruleset(&policy, "p", &names[0], &zone).text;
+    say(&format!(
+        "policy of {networks} networks, 2000 flows, 2000 invariants: read {reading:?}, compiled \
+         {compiling:?} to {} octets",
+        compiled.len()
+    ));
+    Ok(std::fs::write(ruleset, compiled)?)
+}
+
+/// A policy at its bounds: every network apart from the next, so that nothing can be joined.
+fn large(networks: usize) -> String {
+    let network = |nth: usize| format!("10.{}.{}.{}/26", nth / 500, nth / 2 % 250, nth % 2 * 128);
+    let list: Vec<String> = (0..networks / 2).map(network).collect();
+    let other: Vec<String> = (networks / 2..networks).map(network).collect();
+    let mut text = format!(
+        "site: bench\nzones:\n  inner: {{networks: [{}], mode: enforce}}\n  outer: {{networks: [{}]}}\n\
+         services:\n  web: {{tcp: [80, 443]}}\nmanagement:\n  inner: {{from: {}, service: web}}\nflows:\n",
+        list.join(", "),
+        other.join(", "),
+        list[0],
+    );
+    for nth in 0..2000 {
+        text += &format!("  - {{from: {}, to: inner, service: web}}\n", list[nth % list.len()]);
+    }
+    text += "invariants:\n";
+    for nth in 0..2000 {
+        text += &format!("  INV-{nth}: {{never: [{}, outer]}}\n", list[nth % list.len()]);
+    }
+    text
 }
 
 fn resident_kib(pid: u32) -> anyhow::Result<u64> {

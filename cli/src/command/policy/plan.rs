@@ -110,7 +110,7 @@ pub(super) fn run(plan: &Plan, global: &Global, screen: Screen) -> Result<Done, 
 }
 
 fn named(path: &Path) -> Result<Named, Failure> {
-    Ok(Named { policy: read_policy(path)?, name: file_name(path).to_string() })
+    Ok(Named { policy: read_policy(path)?, name: file_name(path) })
 }
 
 /// The policy that was pushed last and holds, or is about to; `None`: none was pushed yet.
