@@ -389,6 +389,10 @@ impl<'p> Search<'p> {
             if !whole && !own.meets(&self.question.from) {
                 continue;
             }
+            // A gateway has addresses in zones that it is not in.
+            if gateway && self.question.from_zone.is_some() && zone != self.question.from_zone {
+                continue;
+            }
             // Whoever is on the wire can do all that a host with that wire alone can do.
             if !self.question.to_internet && self.is_only_on_begun_wires(&name) {
                 continue;
