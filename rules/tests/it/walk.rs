@@ -151,20 +151,21 @@ fn condition() -> impl Strategy<Value = Vec<Statement>> {
     );
     let unknown =
         Just(vec![Statement::Match(Match::Unknown { text: "limit rate 1/second".into() })]);
-    let either = prop::collection::vec(select(vec![Field::DestinationPort, Field::SourcePort]), 1..3)
-        .prop_map(|fields| {
-            let each = fields.into_iter().map(|field| Match::In {
-                key: Key::whole(field),
-                values: Intervals::one(80),
-                not: false,
+    let either =
+        prop::collection::vec(select(vec![Field::DestinationPort, Field::SourcePort]), 1..3)
+            .prop_map(|fields| {
+                let each = fields.into_iter().map(|field| Match::In {
+                    key: Key::whole(field),
+                    values: Intervals::one(80),
+                    not: false,
+                });
+                let tcp = Match::In {
+                    key: Key::whole(Field::Protocol),
+                    values: Intervals::one(6),
+                    not: false,
+                };
+                vec![Statement::Match(tcp), Statement::Match(Match::Any(each.collect()))]
             });
-            let tcp = Match::In {
-                key: Key::whole(Field::Protocol),
-                values: Intervals::one(6),
-                not: false,
-            };
-            vec![Statement::Match(tcp), Statement::Match(Match::Any(each.collect()))]
-        });
     let lookup = (0_u32..2, any::<bool>()).prop_map(|(set, not)| {
         let keys = match set {
             0 => vec![Key::whole(Field::Source4)],
@@ -204,6 +205,15 @@ fn verdict(called: u32, chains: u32) -> BoxedStrategy<Verdict> {
     .boxed()
 }
 
+fn unknown_statement() -> impl Strategy<Value = Statement> {
+    (any::<bool>(), any::<bool>(), any::<bool>()).prop_map(|(accepts, drops, changes)| {
+        Statement::Unknown {
+            text: "xt something".into(),
+            effects: Effects { accepts, drops, changes },
+        }
+    })
+}
+
 fn action(called: u32, chains: u32, nat: bool) -> BoxedStrategy<Statement> {
     let set = prop_oneof![
         (select(vec![Field::Mark, Field::ConnectionMark]), select(vec![0_u128, 1, 0x10]))
@@ -218,13 +228,6 @@ fn action(called: u32, chains: u32, nat: bool) -> BoxedStrategy<Statement> {
                 Statement::Set { field, value: Value::Bits { of, and, xor } }
             }),
     ];
-    let unknown =
-        (any::<bool>(), any::<bool>(), any::<bool>()).prop_map(|(accepts, drops, changes)| {
-            Statement::Unknown {
-                text: "xt something".into(),
-                effects: Effects { accepts, drops, changes },
-            }
-        });
     let map = Just(Statement::VerdictMap {
         keys: vec![Key::whole(Field::DestinationPort)],
         map: SetId(2),
@@ -234,6 +237,7 @@ fn action(called: u32, chains: u32, nat: bool) -> BoxedStrategy<Statement> {
         3 => set,
         1 => Just(Statement::Notrack),
         1 => map,
+        1 => unknown_statement(),
     ];
     if !nat {
         return plain.boxed();
@@ -375,6 +379,12 @@ fn packet() -> impl Strategy<Value = Packet> {
     )
         .prop_map(
             |((src, dst), proto, (sport, dport), state, (iif, oif), (flags, icmp, mac))| {
+                // Each version has its own ICMP.
+                let proto = match (proto, src.contains(':')) {
+                    (1, true) => 58,
+                    (58, false) => 1,
+                    (other, _) => other,
+                };
                 let ports = matches!(proto, 6 | 17);
                 Packet {
                     iif: Some(Device(name(iif))),
