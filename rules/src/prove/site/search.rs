@@ -109,6 +109,17 @@ pub(super) fn answer(
     demand: &Demand,
     hosts: &mut BTreeSet<HostName>,
 ) -> Result<Answer, TooComplex> {
+    if let Demand::Always { .. } = demand {
+        return Ok(Answer::OutOfModel(Box::new(Doubt {
+            statement: "that something always passes is not proved".to_owned(),
+            at: None,
+            wanted: Text::new(
+                "a connection that is really made, which tests it",
+                "以实际建立的连接进行检验",
+            ),
+            perhaps: None,
+        })));
+    }
     let question = Question::of(prover, demand)?;
     let usual = || {
         vec![
@@ -389,8 +400,9 @@ impl<'p> Search<'p> {
             if !whole && !own.meets(&self.question.from) {
                 continue;
             }
-            // A gateway has addresses in zones that it is not in.
-            if gateway && self.question.from_zone.is_some() && zone != self.question.from_zone {
+            // A host of another zone, or a gateway, has addresses in zones that it is not in.
+            let elsewhere = zone != self.question.from_zone && (gateway || zone.is_some());
+            if self.question.from_zone.is_some() && elsewhere {
                 continue;
             }
             // Whoever is on the wire can do all that a host with that wire alone can do.
