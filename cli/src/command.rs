@@ -5,6 +5,7 @@ pub mod check;
 mod enroll;
 mod hosts;
 mod policy;
+mod prove;
 mod ruleset;
 mod signin;
 mod status;
@@ -44,6 +45,7 @@ pub fn run(arguments: Arguments, screen: Screen) -> Result<Done, Failure> {
         Command::Enroll(enroll) => enroll::run(&enroll.command, &Asking::new(&global, screen)?),
         Command::Policy(policy) => policy::run(&policy.command, global.output, screen),
         Command::Ruleset(ruleset) => ruleset::run(&ruleset.command, global.output, screen),
+        Command::Prove(wanted) => prove::run(&wanted, global.output, screen),
         Command::Signin => signin::run(&Asking::new(&global, screen)?),
     }
 }
