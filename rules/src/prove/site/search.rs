@@ -375,6 +375,8 @@ impl<'p> Search<'p> {
                 Sources::Any => Set::ALL,
                 Sources::OfTheWire if self.question.from_internet => from,
                 Sources::OfTheWire => {
+                    let itself = LINK_LOCAL.iter().filter_map(|net| net.parse::<IpNet>().ok());
+                    let own = own.with(&itself.collect());
                     let own = addresses(space, End::Source, &own)?;
                     // A zone is everybody on its wires; a host or group only those addresses.
                     if self.question.from_zone.is_some() { own } else { space.and(own, from)? }
@@ -606,6 +608,9 @@ impl<'p> Search<'p> {
         Ok(())
     }
 }
+
+/// Addresses that whoever is on a wire has of itself (RFC 3927, RFC 4291).
+const LINK_LOCAL: [&str; 2] = ["169.254.0.0/16", "fe80::/10"];
 
 /// Destinations that everybody on a wire takes.
 const EVERYBODY: [&str; 3] = ["224.0.0.0/4", "255.255.255.255/32", "ff00::/8"];
