@@ -144,6 +144,8 @@ pub enum Command {
     Quarantine(Quarantine),
     /// Ask what packet filters do, from what kernels printed
     Ruleset(RulesetVerb),
+    /// Prove that no packet breaks an invariant, or show one that does
+    Prove(Prove),
     /// Ask a device by SNMP
     Snmp(SnmpVerb),
     /// Print a link that signs one browser in, once
@@ -630,6 +632,17 @@ pub struct Trace {
     /// Its sender on the wire
     #[arg(long, value_name = "MAC", conflicts_with = "packets")]
     pub mac: Option<String>,
+}
+
+/// Arguments of `prove`.
+#[derive(Debug, Clone, Args)]
+pub struct Prove {
+    /// Only this invariant [default: all of the policy]
+    #[arg(value_name = "INV")]
+    pub invariant: Option<String>,
+    /// The file that names the policy, the hosts and what each of them printed
+    #[arg(long, value_name = "FILE")]
+    pub model: PathBuf,
 }
 
 /// Arguments of `ruleset matrix`.

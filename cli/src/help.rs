@@ -48,6 +48,7 @@ const COMMANDS: &[(&str, &str)] = &[
     ("bailey ruleset matrix", "显示哪些地址可以向哪些地址建立哪些服务的连接"),
     ("bailey ruleset lint", "查找不起作用、相互矛盾或完全放行的规则"),
     ("bailey ruleset diff", "显示一份规则集放行而另一份不放行的报文"),
+    ("bailey prove", "证明没有报文违反不变式，或给出一个违反的报文"),
     ("bailey snmp", "通过 SNMP 查询设备"),
     ("bailey snmp doctor", "诊断无应答的设备，指出问题所在；有问题时以 6 退出"),
     ("bailey signin", "打印一次性登录链接，供一个浏览器使用"),
@@ -177,6 +178,8 @@ const ARGUMENTS: &[(&str, &str, &str)] = &[
     ("bailey ruleset trace", "tcp_flags", "其 TCP 标志，例如 syn,ack [默认：新连接为 syn]"),
     ("bailey ruleset trace", "icmp_type", "其 ICMP 类型，例如 echo-request 或 3/1"),
     ("bailey ruleset trace", "mac", "其链路层发送者"),
+    ("bailey prove", "invariant", "只证明该不变式 [默认：策略中的全部]"),
+    ("bailey prove", "model", "模型文件：列出策略、主机及各主机导出的内容"),
     ("bailey ruleset matrix", "nft_json", "`nft -j list ruleset` 的输出；可多次给出"),
     (
         "bailey ruleset matrix",

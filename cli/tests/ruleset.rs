@@ -96,3 +96,60 @@ fn what_is_no_ruleset_is_refused_with_what_next() {
     assert_eq!(other.status.code(), Some(1));
     assert!(said(&other.stderr).contains("gateway.save"), "{}", said(&other.stderr));
 }
+
+/// A site of one gateway and one host behind it.
+fn model(folder: &Path, rules: &str) {
+    let policy = "site: jiaxing
+zones:
+  inner: {networks: [10.1.0.0/16]}
+  outer: {networks: [172.20.0.0/16]}
+services:
+  web: {tcp: [443]}
+flows:
+  - {from: inner, to: inner, service: web}
+invariants:
+  INV-01: {never: [outer, inner]}
+hosts:
+  fw-1: {zone: inner, addresses: [10.1.0.1, 172.20.0.1], forwards: true}
+";
+    let model = "policy: policy.yaml
+hosts:
+  fw-1: {iptables_save: [fw.save], addresses: [fw.addr], routes: [fw.route], forwards: ipv4}
+";
+    let addresses = "2: eth0    inet 172.20.0.1/16 scope global
+3: eth1    inet 10.1.0.1/16 scope global
+";
+    let routes = "172.20.0.0/16 dev eth0\n10.1.0.0/16 dev eth1\n";
+    let save = format!("*filter\n:INPUT DROP [0:0]\n:FORWARD DROP [0:0]\n{rules}COMMIT\n");
+    for (name, text) in [
+        ("policy.yaml", policy),
+        ("model.yaml", model),
+        ("fw.addr", addresses),
+        ("fw.route", routes),
+        ("fw.save", &save),
+    ] {
+        std::fs::write(folder.join(name), text).unwrap();
+    }
+}
+
+#[test]
+fn a_site_is_proved_from_files_or_shown_to_be_broken() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("model.yaml");
+    let file = file.to_str().unwrap();
+    model(folder.path(), "");
+    let proved = bailey(&format!("--lang en prove --model {file}"));
+    assert_eq!(proved.status.code(), Some(0), "{}", said(&proved.stderr));
+    insta::assert_snapshot!(said(&proved.stdout));
+    model(folder.path(), "-A FORWARD -d 10.1.7.20/32 -p tcp -m tcp --dport 3389 -j ACCEPT\n");
+    let broken = bailey(&format!("--lang en prove INV-01 --model {file}"));
+    assert_eq!(broken.status.code(), Some(6));
+    insta::assert_snapshot!(said(&broken.stdout));
+    insta::assert_snapshot!(said(&bailey(&format!("--lang zh prove --model {file}")).stdout));
+    let json = bailey(&format!("prove --model {file} -o json"));
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(json["invariants"][0]["answer"], "broken");
+    assert_eq!(json["invariants"][0]["breach"]["packet"]["dport"], 3389);
+    let none = bailey(&format!("prove INV-99 --model {file}"));
+    assert_eq!(none.status.code(), Some(3));
+}

@@ -2,7 +2,7 @@
 //! collector.
 
 mod diff;
-mod files;
+pub(super) mod files;
 mod lint;
 mod matrix;
 mod trace;

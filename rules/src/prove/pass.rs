@@ -312,6 +312,8 @@ impl<'a> Walk<'a> {
         let mut first = any.clone();
         first.set(Field::ConnectionMark, 0);
         first.set(Field::Direction, 0);
+        let translated = status::SNAT | status::DNAT;
+        first.bits(Field::Status, Field::Status, !translated, 0);
         for (field, of) in [
             (Field::OriginalSource4, Field::Source4),
             (Field::OriginalDestination4, Field::Destination4),

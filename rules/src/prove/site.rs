@@ -257,10 +257,13 @@ impl Prover {
     pub fn update(&mut self, name: &HostName, host: Host) {
         let before = self.site.hosts.insert(name.clone(), host);
         let now = &self.site.hosts[name];
+        // What decides which hosts are looked at at all.
         let moved = before.is_none_or(|before| {
-            before.network.interfaces != now.network.interfaces
+            before.network != now.network
                 || before.bridges != now.bridges
                 || before.zone != now.zone
+                || before.forwards_v4 != now.forwards_v4
+                || before.forwards_v6 != now.forwards_v6
         });
         self.transfers.forget(name);
         if moved {

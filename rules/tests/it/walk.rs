@@ -93,7 +93,7 @@ fn values(field: Field) -> Vec<Interval> {
     }
 }
 
-const ASKED: [Field; 23] = [
+const ASKED: [Field; 22] = [
     Field::Source4,
     Field::Destination4,
     Field::Source6,
@@ -116,7 +116,6 @@ const ASKED: [Field; 23] = [
     Field::Icmp6Type,
     Field::Direction,
     Field::OriginalDestination4,
-    Field::InputGroup,
 ];
 
 /// What a rule takes for granted stands before it, as the readers of listings put it.
@@ -152,20 +151,21 @@ fn condition() -> impl Strategy<Value = Vec<Statement>> {
     );
     let unknown =
         Just(vec![Statement::Match(Match::Unknown { text: "limit rate 1/second".into() })]);
-    let any = prop::collection::vec(select(vec![Field::DestinationPort, Field::SourcePort]), 1..3)
-        .prop_map(|fields| {
-            let each = fields.into_iter().map(|field| Match::In {
-                key: Key::whole(field),
-                values: Intervals::one(80),
-                not: false,
+    let either =
+        prop::collection::vec(select(vec![Field::DestinationPort, Field::SourcePort]), 1..3)
+            .prop_map(|fields| {
+                let each = fields.into_iter().map(|field| Match::In {
+                    key: Key::whole(field),
+                    values: Intervals::one(80),
+                    not: false,
+                });
+                let tcp = Match::In {
+                    key: Key::whole(Field::Protocol),
+                    values: Intervals::one(6),
+                    not: false,
+                };
+                vec![Statement::Match(tcp), Statement::Match(Match::Any(each.collect()))]
             });
-            let tcp = Match::In {
-                key: Key::whole(Field::Protocol),
-                values: Intervals::one(6),
-                not: false,
-            };
-            vec![Statement::Match(tcp), Statement::Match(Match::Any(each.collect()))]
-        });
     let lookup = (0_u32..2, any::<bool>()).prop_map(|(set, not)| {
         let keys = match set {
             0 => vec![Key::whole(Field::Source4)],
@@ -181,7 +181,7 @@ fn condition() -> impl Strategy<Value = Vec<Statement>> {
             Statement::Match(Match::Lookup { keys, set: SetId(set), not }),
         ]
     });
-    prop_oneof![8 => plain, 1 => masked, 1 => unknown, 1 => any, 2 => lookup]
+    prop_oneof![24 => plain, 2 => masked, 1 => unknown, 2 => either, 4 => lookup]
 }
 
 /// Verdicts of a chain that may call the ones from `called` to `chains`.
@@ -205,6 +205,15 @@ fn verdict(called: u32, chains: u32) -> BoxedStrategy<Verdict> {
     .boxed()
 }
 
+fn unknown_statement() -> impl Strategy<Value = Statement> {
+    (any::<bool>(), any::<bool>(), any::<bool>()).prop_map(|(accepts, drops, changes)| {
+        Statement::Unknown {
+            text: "xt something".into(),
+            effects: Effects { accepts, drops, changes },
+        }
+    })
+}
+
 fn action(called: u32, chains: u32, nat: bool) -> BoxedStrategy<Statement> {
     let set = prop_oneof![
         (select(vec![Field::Mark, Field::ConnectionMark]), select(vec![0_u128, 1, 0x10]))
@@ -219,13 +228,6 @@ fn action(called: u32, chains: u32, nat: bool) -> BoxedStrategy<Statement> {
                 Statement::Set { field, value: Value::Bits { of, and, xor } }
             }),
     ];
-    let unknown =
-        (any::<bool>(), any::<bool>(), any::<bool>()).prop_map(|(accepts, drops, changes)| {
-            Statement::Unknown {
-                text: "xt something".into(),
-                effects: Effects { accepts, drops, changes },
-            }
-        });
     let map = Just(Statement::VerdictMap {
         keys: vec![Key::whole(Field::DestinationPort)],
         map: SetId(2),
@@ -234,17 +236,18 @@ fn action(called: u32, chains: u32, nat: bool) -> BoxedStrategy<Statement> {
         12 => verdict(called, chains).prop_map(Statement::Verdict),
         3 => set,
         1 => Just(Statement::Notrack),
-        1 => unknown,
-        2 => map,
+        1 => map,
+        1 => unknown_statement(),
     ];
     if !nat {
         return plain.boxed();
     }
+    // Not to this host itself: such a packet is not forwarded, whatever the rules say.
     let address = prop_oneof![
         Just(NatAddress::Kept),
-        select(V4.to_vec()).prop_map(|one| NatAddress::V4(Interval::one(number(one)))),
+        select(V4[..4].to_vec()).prop_map(|one| NatAddress::V4(Interval::one(number(one)))),
         Just(NatAddress::V4(Interval { first: number("10.1.0.1"), last: number("10.1.0.3") })),
-        select(V6.to_vec()).prop_map(|one| NatAddress::V6(Interval::one(number(one)))),
+        select(V6[..2].to_vec()).prop_map(|one| NatAddress::V6(Interval::one(number(one)))),
     ];
     let ports = prop_oneof![
         Just(NatPorts::Kept),
@@ -377,13 +380,19 @@ fn packet() -> impl Strategy<Value = Packet> {
     )
         .prop_map(
             |((src, dst), proto, (sport, dport), state, (iif, oif), (flags, icmp, mac))| {
+                // Each version has its own ICMP.
+                let proto = match (proto, src.contains(':')) {
+                    (1, true) => 58,
+                    (58, false) => 1,
+                    (other, _) => other,
+                };
                 let ports = matches!(proto, 6 | 17);
                 Packet {
                     iif: Some(Device(name(iif))),
                     oif: Some(Device(name(oif))),
                     src: Some(src.parse::<IpAddr>().unwrap()),
                     dst: Some(dst.parse().unwrap()),
-                    proto: Some(Protocol(proto)),
+                    proto: Some(Protocol::Number(proto)),
                     sport: ports.then_some(sport),
                     dport: ports.then_some(dport),
                     icmp_type: (!ports)
@@ -415,7 +424,7 @@ fn on(space: &mut Space, packet: &Packet, direction: Direction) -> (Packet, Set)
         (Field::Source4, Field::Destination4)
     };
     let icmp = packet.icmp_type.and_then(|icmp| icmp.kind.number(v6)).map(u128::from);
-    let proto = packet.proto.unwrap().0;
+    let Some(Protocol::Number(proto)) = packet.proto else { panic!() };
     let known = [
         (Field::Version, Some(if v6 { 10 } else { 2 })),
         (ends.0, Some(field::address(src))),
@@ -444,11 +453,11 @@ fn on(space: &mut Space, packet: &Packet, direction: Direction) -> (Packet, Set)
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, max_shrink_iters: 4_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 48, max_shrink_iters: 200, ..ProptestConfig::default() })]
 
     #[test]
     fn what_the_tracer_says_of_a_packet_is_what_the_sets_say(
-        ruleset in ruleset(), packets in prop::collection::vec(packet(), 24),
+        ruleset in ruleset(), packets in prop::collection::vec(packet(), 8),
     ) {
         let network = Network::default();
         let tracer = Tracer::new(&ruleset, &network);

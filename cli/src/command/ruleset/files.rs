@@ -13,16 +13,16 @@ use crate::exit::{Exit, Failure};
 
 /// What a kernel filters by, and what is known of its host.
 #[derive(Debug)]
-pub(super) struct Loaded {
-    pub ruleset: Ruleset,
-    pub network: Network,
+pub(in crate::command) struct Loaded {
+    pub(in crate::command) ruleset: Ruleset,
+    pub(in crate::command) network: Network,
 }
 
 /// Reads all files of one kernel.
 ///
 /// # Errors
 /// When one cannot be read or is something else, with its name and line.
-pub(super) fn load(listings: &Listings) -> Result<Loaded, Failure> {
+pub(in crate::command) fn load(listings: &Listings) -> Result<Loaded, Failure> {
     if listings.nft_json.is_empty() && listings.iptables_save.is_empty() {
         return Err(Failure::new(
             Exit::Usage,

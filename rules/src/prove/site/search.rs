@@ -109,6 +109,17 @@ pub(super) fn answer(
     demand: &Demand,
     hosts: &mut BTreeSet<HostName>,
 ) -> Result<Answer, TooComplex> {
+    if let Demand::Always { .. } = demand {
+        return Ok(Answer::OutOfModel(Box::new(Doubt {
+            statement: "that something always passes is not proved".to_owned(),
+            at: None,
+            wanted: Text::new(
+                "a connection that is really made, which tests it",
+                "以实际建立的连接进行检验",
+            ),
+            perhaps: None,
+        })));
+    }
     let question = Question::of(prover, demand)?;
     let usual = || {
         vec![
@@ -364,6 +375,8 @@ impl<'p> Search<'p> {
                 Sources::Any => Set::ALL,
                 Sources::OfTheWire if self.question.from_internet => from,
                 Sources::OfTheWire => {
+                    let itself = LINK_LOCAL.iter().filter_map(|net| net.parse::<IpNet>().ok());
+                    let own = own.with(&itself.collect());
                     let own = addresses(space, End::Source, &own)?;
                     // A zone is everybody on its wires; a host or group only those addresses.
                     if self.question.from_zone.is_some() { own } else { space.and(own, from)? }
@@ -387,6 +400,11 @@ impl<'p> Search<'p> {
                 .flat_map(|one| one.addresses.iter().map(|one| IpNet::from(one.address)))
                 .collect();
             if !whole && !own.meets(&self.question.from) {
+                continue;
+            }
+            // A host of another zone, or a gateway, has addresses in zones that it is not in.
+            let elsewhere = zone != self.question.from_zone && (gateway || zone.is_some());
+            if self.question.from_zone.is_some() && elsewhere {
                 continue;
             }
             // Whoever is on the wire can do all that a host with that wire alone can do.
@@ -590,6 +608,9 @@ impl<'p> Search<'p> {
         Ok(())
     }
 }
+
+/// Addresses that whoever is on a wire has of itself (RFC 3927, RFC 4291).
+const LINK_LOCAL: [&str; 2] = ["169.254.0.0/16", "fe80::/10"];
 
 /// Destinations that everybody on a wire takes.
 const EVERYBODY: [&str; 3] = ["224.0.0.0/4", "255.255.255.255/32", "ff00::/8"];

@@ -1,0 +1,129 @@
+//! Compile, load, read back, prove: what the compiler makes of a policy keeps every invariant of it, and
+//! one wrong rule is found with its packet. The rulesets are read from the kernel, as they would be from
+//! a host. Needs root for a network namespace.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+use bailey_rules::compile;
+use bailey_rules::model::network::Network;
+use bailey_rules::model::nft;
+use bailey_rules::model::ruleset::{Origin, Place, Rule, Ruleset, Statement, Verdict};
+use bailey_rules::name::HostName;
+use bailey_rules::policy::{Demand, Policy, REFERENCE};
+use bailey_rules::prove::site::{Answer, Host, Prover, Site};
+use nix::sched::{CloneFlags, unshare};
+
+/// What the kernel has when it was given a table.
+fn read_back(text: &str) -> Ruleset {
+    let mut child = Command::new("nft").args(["-f", "-"]).stdin(Stdio::piped()).spawn().unwrap();
+    let all = format!("flush ruleset\n{text}");
+    child.stdin.take().unwrap().write_all(all.as_bytes()).unwrap();
+    assert!(child.wait().unwrap().success(), "nft refused:\n{text}");
+    let listed = Command::new("nft").args(["-j", "list", "ruleset"]).output().unwrap();
+    nft::parse(&String::from_utf8(listed.stdout).unwrap()).unwrap()
+}
+
+/// A host of the policy with an interface for each of its addresses, in the zone's network.
+fn host(policy: &Policy, name: &HostName) -> Host {
+    let entry = &policy.hosts[name];
+    let (mut addresses, mut routes) = (String::new(), String::new());
+    for (number, address) in (2..).zip(&entry.addresses) {
+        let networks = policy.zones.values().flat_map(|zone| &zone.networks);
+        let network = networks.clone().find(|network| network.contains(address)).unwrap();
+        let family = if address.is_ipv6() { "inet6" } else { "inet" };
+        let length = network.prefix_len();
+        // The addresses of one zone are on one interface.
+        let zone = policy.zone_of(*address).unwrap();
+        let place = policy.zones.keys().position(|one| one == zone).unwrap();
+        addresses.push_str(&format!(
+            "{number}: eth{place}    {family} {address}/{length} scope global\n"
+        ));
+        let pref = if address.is_ipv6() { " pref medium" } else { "" };
+        routes.push_str(&format!("{network} dev eth{place}{pref}\n"));
+    }
+    let mut network = Network::default();
+    network.add_addresses(&addresses).unwrap();
+    network.add_routes(&routes).unwrap();
+    let forwards = policy.forwards(name);
+    let compiled = compile::ruleset(policy, "policy.yaml", name, &entry.zone);
+    Host {
+        zone: Some(entry.zone.clone()),
+        ruleset: read_back(&compiled.text),
+        network,
+        forwards_v4: forwards,
+        forwards_v6: forwards,
+        ..Host::default()
+    }
+}
+
+fn reference() -> Site {
+    let policy = Policy::parse("policy.yaml", REFERENCE).unwrap();
+    let names: Vec<HostName> = policy.hosts.keys().cloned().collect();
+    let hosts: BTreeMap<HostName, Host> =
+        names.into_iter().map(|name| (name.clone(), host(&policy, &name))).collect();
+    Site { policy, hosts, links: Vec::new() }
+}
+
+fn in_a_namespace(test: impl FnOnce() + Send + 'static) {
+    let thread = std::thread::spawn(|| {
+        unshare(CloneFlags::CLONE_NEWNET).expect("these tests need root for a network namespace");
+        test();
+    });
+    if let Err(why) = thread.join() {
+        std::panic::resume_unwind(why);
+    }
+}
+
+#[test]
+fn what_the_reference_policy_compiles_to_keeps_its_invariants_and_a_wrong_rule_breaks_one() {
+    in_a_namespace(|| {
+        let mut prover = Prover::new(reference());
+        let policy = prover.site().policy.clone();
+        let demanded = |name: &str| matches!(policy.invariants[name].what, Demand::Always { .. });
+        let results = prover.prove();
+        assert!(!results.is_empty());
+        for result in &results {
+            match &result.answer {
+                Answer::Proved { .. } => {}
+                Answer::OutOfModel(_) if demanded(&result.invariant) => {}
+                other => panic!("{}: {other:#?}", result.invariant),
+            }
+        }
+        // One rule that nobody wanted, on a gateway.
+        for gateway in policy.hosts.keys().filter(|name| policy.forwards(name)) {
+            let mut wrong = prover.site().hosts[gateway].clone();
+            let chains = wrong.ruleset.tables.iter_mut().flat_map(|table| &mut table.chains);
+            let forward = chains.into_iter().find(|chain| chain.name == "forward").unwrap();
+            let accept = Rule {
+                statements: vec![Statement::Verdict(Verdict::Accept)],
+                origin: Origin {
+                    place: Place::Handle(4711),
+                    text: "accept".to_owned(),
+                    comment: None,
+                    counted: None,
+                },
+            };
+            forward.rules.insert(0, accept);
+            let right = prover.site().hosts[gateway].clone();
+            prover.update(gateway, wrong);
+            let results = prover.prove();
+            let broken = results.iter().find_map(|result| match &result.answer {
+                Answer::Broken(breach) => Some(breach),
+                Answer::Proved { .. } | Answer::OutOfModel(_) => None,
+            });
+            let breach = broken.unwrap_or_else(|| panic!("{gateway} lets everything through"));
+            let text = |cut: &bailey_rules::prove::site::Cut| {
+                cut.what.in_lang(bailey_rules::text::Lang::En).contains("handle 4711")
+            };
+            assert!(breach.cuts.iter().any(text), "{breach:#?}");
+            prover.update(gateway, right);
+            assert!(
+                !prover.prove().iter().any(|result| matches!(result.answer, Answer::Broken(_)))
+            );
+        }
+    });
+}
