@@ -303,6 +303,8 @@ pub struct SnmpVerb {
 pub enum SnmpCommand {
     /// Say what is wrong with a device that does not answer; ends with 6 when something is
     Doctor(OneDevice),
+    /// Show everything that a device tells: interfaces, power, storage, neighbours
+    Show(OneDevice),
 }
 
 /// One device, and how it wants to be asked.

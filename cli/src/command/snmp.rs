@@ -1,6 +1,7 @@
 //! `bailey snmp`: one device, asked by SNMP from here. None of this asks a collector.
 
 mod doctor;
+mod show;
 
 use std::path::Path;
 use std::time::Duration;
@@ -26,6 +27,7 @@ pub(super) fn run(command: &SnmpCommand, format: Format, screen: Screen) -> Resu
         .map_err(|e| Failure::error(format!("cannot start: {e}"), format!("无法启动：{e}")))?;
     match command {
         SnmpCommand::Doctor(one) => runtime.block_on(doctor::run(one, format, screen)),
+        SnmpCommand::Show(one) => runtime.block_on(show::run(one, format, screen)),
     }
 }
 

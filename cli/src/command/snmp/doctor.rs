@@ -1,5 +1,6 @@
 //! `bailey snmp doctor`: what is wrong with a device that does not answer as it should.
 
+use bailey_collector::poll::credentials::FromFile;
 use bailey_collector::poll::doctor::{self, Diagnosis};
 use bailey_rules::text::Text;
 use serde_json::{Value, json};
@@ -14,17 +15,27 @@ pub(super) async fn run(one: &OneDevice, format: Format, screen: Screen) -> Resu
     let from_file = read(&one.credentials)?;
     let dialler = dialler(&one.device, doctor::PATIENCE).await?.hearing_refusals();
     let diagnosis = doctor::examine(&dialler, &from_file.credentials).await;
-    let device = one.device.to_string();
-    let version = from_file.credentials.version();
-    let warning = from_file.warning.as_ref();
-    let done = Done::said(match format {
-        Format::Json => format!("{:#}\n", answer(&device, version, &diagnosis, warning)),
-        Format::Table => shown(&device, version, &diagnosis, warning, screen),
-    });
+    let done = Done::said(said(&one.device.to_string(), &from_file, &diagnosis, format, screen));
     Ok(match diagnosis.fault {
         None => done,
         Some(_) => done.ending(Exit::Findings.code()),
     })
+}
+
+/// The diagnosis as it is asked for.
+pub(super) fn said(
+    device: &str,
+    from_file: &FromFile,
+    diagnosis: &Diagnosis,
+    format: Format,
+    screen: Screen,
+) -> String {
+    let version = from_file.credentials.version();
+    let warning = from_file.warning.as_ref();
+    match format {
+        Format::Json => format!("{:#}\n", answer(device, version, diagnosis, warning)),
+        Format::Table => shown(device, version, diagnosis, warning, screen),
+    }
 }
 
 /// The diagnosis for people.
