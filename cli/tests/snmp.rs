@@ -9,7 +9,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 /// How long `snmpd` may take to answer.
-const STARTING: Duration = Duration::from_secs(60);
+const STARTING: Duration = Duration::from_mins(1);
 
 const SECRETS: [&str; 3] = ["sesame-17", "auth-pass-17", "priv-pass-17"];
 

@@ -65,9 +65,9 @@ async fn dialler(device: &DeviceAddress, patience: Patience) -> Result<Dialler, 
             format!("无法解析 {host}：{why}；请给出设备的 IP 地址"),
         )
     })?;
-    Dialler::new(address, patience).await.map_err(cannot_ask)
+    Dialler::new(address, patience).await.map_err(|e| cannot_ask(&e))
 }
 
-fn cannot_ask(error: SnmpError) -> Failure {
+fn cannot_ask(error: &SnmpError) -> Failure {
     Failure::error(format!("the device cannot be asked: {error}"), format!("无法查询设备：{error}"))
 }

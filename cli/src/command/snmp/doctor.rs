@@ -73,7 +73,8 @@ fn shown(
     out.push_str(&about.render());
     let list = |out: &mut String, en, zh, lines: &[Text]| {
         if !lines.is_empty() {
-            out.push_str(&format!("{}\n", screen.word(en, zh)));
+            out.push_str(screen.word(en, zh));
+            out.push('\n');
             out.extend(lines.iter().map(|line| format!("  - {}\n", screen.say(line))));
         }
     };
@@ -101,7 +102,7 @@ fn answer(device: &str, version: &str, diagnosis: &Diagnosis, warning: Option<&T
         "next": fault.map(doctor::fault::Fault::next).unwrap_or_default(),
         "steps": diagnosis.steps,
         "engine": diagnosis.engine.as_ref().map(|engine| json!({
-            "id": engine.id.iter().map(|octet| format!("{octet:02x}")).collect::<String>(),
+            "id": engine.hexadecimal(),
             "boots": engine.boots,
             "up_seconds": engine.up.as_secs(),
         })),

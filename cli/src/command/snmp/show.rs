@@ -29,8 +29,8 @@ pub(super) async fn run(one: &OneDevice, format: Format, screen: Screen) -> Resu
         let said = examination::said(&device, &from_file, &diagnosis, format, screen);
         return Ok(Done::said(said).ending(Exit::Findings.code()));
     }
-    let session = dialler.dial(&from_file.credentials).await.map_err(cannot_ask)?;
-    let look = device::look(&session, &mut Learned::default()).await.map_err(cannot_ask)?;
+    let session = dialler.dial(&from_file.credentials).await.map_err(|e| cannot_ask(&e))?;
+    let look = device::look(&session, &mut Learned::default()).await.map_err(|e| cannot_ask(&e))?;
     let warning = from_file.warning.as_ref();
     Ok(Done::said(match format {
         Format::Json => {
@@ -75,11 +75,11 @@ fn shown(device: &str, look: &Look, screen: Screen) -> String {
     let mut part = |en, zh, reading: Reading<Option<Table>>| match reading {
         Reading::Known(None) => {}
         Reading::Known(Some(table)) => {
-            out.push_str(&format!("\n{}\n{}", screen.word(en, zh), table.render()));
+            out.extend(["\n", screen.word(en, zh), "\n", &table.render()]);
         }
         Reading::Unreadable { why } => {
             let failed = Text::new(format!("cannot be read: {why}"), format!("无法读取：{why}"));
-            out.push_str(&format!("\n{}\n  {}\n", screen.word(en, zh), screen.say(&failed)));
+            out.extend(["\n", screen.word(en, zh), "\n  ", &screen.say(&failed), "\n"]);
         }
     };
     part("Interfaces", "接口", told(&look.interfaces, |all| interfaces(all, ethernet, screen)));
@@ -193,9 +193,9 @@ fn link(interface: &Interface, screen: Screen) -> &'static str {
 /// Bits per second as people name lines.
 fn speed(bits: u64) -> String {
     const UNITS: [(u64, &str); 3] = [(1_000_000_000, "G"), (1_000_000, "M"), (1000, "k")];
-    let unit = UNITS.iter().find(|(size, _)| bits >= *size && bits % (size / 10) == 0);
+    let unit = UNITS.iter().find(|(size, _)| bits >= *size && bits.is_multiple_of(size / 10));
     match unit {
-        Some((size, unit)) if bits % size == 0 => format!("{}{unit}", bits / size),
+        Some((size, unit)) if bits.is_multiple_of(*size) => format!("{}{unit}", bits / size),
         Some((size, unit)) => format!("{:.1}{unit}", bits as f64 / *size as f64),
         None => bits.to_string(),
     }
@@ -286,7 +286,7 @@ fn sensors(all: &[Sensor]) -> Option<Table> {
 fn own(values: &[VendorValue], screen: Screen) -> Option<Table> {
     let mut table = Table::indented(2);
     for value in values {
-        let octets = || Bytes(value.value.max(0.0) as u64).to_string();
+        let octets = || Bytes(value.octets()).to_string();
         let (what, shown) = match value.what {
             What::Processor => (screen.word("processor", "处理器"), format!("{} %", value.value)),
             What::Memory => (screen.word("memory", "内存"), format!("{} %", value.value)),
