@@ -18,7 +18,8 @@ fn main() -> io::Result<()> {
     let mut list = "&[\n".to_owned();
     for file in files {
         let name = file.file_name().unwrap_or_default().to_string_lossy();
-        writeln!(list, "    ({name:?}, include_str!({file:?})),").map_err(io::Error::other)?;
+        let path = file.to_string_lossy();
+        writeln!(list, "    ({name:?}, include_str!({path:?})),").map_err(io::Error::other)?;
     }
     list.push_str("]\n");
     let out = PathBuf::from(env::var("OUT_DIR").map_err(io::Error::other)?);

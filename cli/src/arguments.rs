@@ -703,6 +703,8 @@ pub struct SnmpVerb {
 pub enum SnmpCommand {
     /// Say what is wrong with a device that does not answer; ends with 6 when something is
     Doctor(OneDevice),
+    /// Show everything that a device tells: interfaces, power, storage, neighbours
+    Show(OneDevice),
 }
 
 /// One device, and how it wants to be asked.
@@ -727,9 +729,10 @@ pub struct DeviceAddress {
 
 impl fmt::Display for DeviceAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.host.contains(':') {
-            true => write!(f, "[{}]:{}", self.host, self.port),
-            false => write!(f, "{}:{}", self.host, self.port),
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
         }
     }
 }

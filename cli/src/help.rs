@@ -51,6 +51,7 @@ const COMMANDS: &[(&str, &str)] = &[
     ("bailey prove", "证明没有报文违反不变式，或给出一个违反的报文"),
     ("bailey snmp", "通过 SNMP 查询设备"),
     ("bailey snmp doctor", "诊断无应答的设备，指出问题所在；有问题时以 6 退出"),
+    ("bailey snmp show", "显示设备的全部信息：接口、电源、存储、邻居"),
     ("bailey signin", "打印一次性登录链接，供一个浏览器使用"),
 ];
 
@@ -206,6 +207,8 @@ const ARGUMENTS: &[(&str, &str, &str)] = &[
     ("bailey ruleset diff", "hook", "只比较该路径：input、output、forward [默认：全部]"),
     ("bailey snmp doctor", "device", "设备地址；端口不是 161 时一并给出"),
     ("bailey snmp doctor", "credentials", "凭据文件：YAML，含团体名或 SNMPv3 用户"),
+    ("bailey snmp show", "device", "设备地址；端口不是 161 时一并给出"),
+    ("bailey snmp show", "credentials", "凭据文件：YAML，含团体名或 SNMPv3 用户"),
 ];
 
 /// What a value must be, by the name under which usage shows it.

@@ -9,7 +9,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 /// How long `snmpd` may take to answer.
-const STARTING: Duration = Duration::from_secs(60);
+const STARTING: Duration = Duration::from_mins(1);
 
 const SECRETS: [&str; 3] = ["sesame-17", "auth-pass-17", "priv-pass-17"];
 
@@ -148,6 +148,30 @@ fn the_doctor_ends_with_0_for_a_healthy_device_and_with_6_and_a_name_for_a_fault
     let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
     assert_eq!((&json["healthy"], &json["fault"]), (&true.into(), &serde_json::Value::Null));
     assert_eq!(json["about"]["description"], "a switch of the test");
+}
+
+#[test]
+fn a_device_is_shown_at_once_and_one_that_does_not_answer_is_examined() {
+    let agent = Agent::start();
+    let device = format!("127.0.0.1:{}", agent.port);
+    let show = |options: &str, credentials: &str| {
+        let line = format!("{options} snmp show {device} --credentials {credentials}");
+        bailey(agent.folder.path(), &line)
+    };
+    let shown = show("--lang en", "user.yaml");
+    assert_eq!(shown.status.code(), Some(0), "{shown:?}");
+    let told = said(&shown.stdout);
+    for words in ["core-1", "Interfaces", "lo ", "Storage", "net-snmp"] {
+        assert!(told.contains(words), "{words}: {told}");
+    }
+    let json = show("-o json", "community.yaml");
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(json["look"]["identity"]["name"], "core-1");
+    let interfaces = json["look"]["interfaces"]["known"].as_array().unwrap();
+    assert!(interfaces.iter().any(|interface| interface["name"] == "lo"), "{json}");
+    let wrong = show("--lang zh", "wrong-protocol.yaml");
+    assert_eq!(wrong.status.code(), Some(6), "{wrong:?}");
+    assert!(said(&wrong.stdout).contains("auth-protocol"), "{wrong:?}");
 }
 
 #[test]

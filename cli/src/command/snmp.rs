@@ -1,6 +1,7 @@
 //! `bailey snmp`: one device, asked by SNMP from here. None of this asks a collector.
 
 mod doctor;
+mod show;
 
 use std::path::Path;
 use std::time::Duration;
@@ -26,6 +27,7 @@ pub(super) fn run(command: &SnmpCommand, format: Format, screen: Screen) -> Resu
         .map_err(|e| Failure::error(format!("cannot start: {e}"), format!("无法启动：{e}")))?;
     match command {
         SnmpCommand::Doctor(one) => runtime.block_on(doctor::run(one, format, screen)),
+        SnmpCommand::Show(one) => runtime.block_on(show::run(one, format, screen)),
     }
 }
 
@@ -63,9 +65,9 @@ async fn dialler(device: &DeviceAddress, patience: Patience) -> Result<Dialler, 
             format!("无法解析 {host}：{why}；请给出设备的 IP 地址"),
         )
     })?;
-    Dialler::new(address, patience).await.map_err(cannot_ask)
+    Dialler::new(address, patience).await.map_err(|e| cannot_ask(&e))
 }
 
-fn cannot_ask(error: SnmpError) -> Failure {
+fn cannot_ask(error: &SnmpError) -> Failure {
     Failure::error(format!("the device cannot be asked: {error}"), format!("无法查询设备：{error}"))
 }

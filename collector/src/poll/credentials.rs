@@ -432,7 +432,10 @@ fn key<P: FromStr<Err = UnknownProtocol>>(
 /// Octets from hexadecimal digits, `0x` or colons allowed.
 fn engine_id(text: &str) -> Option<Vec<u8>> {
     let digits = text.strip_prefix("0x").unwrap_or(text).replace(':', "");
-    if !digits.is_ascii() || digits.len() % 2 != 0 || !ENGINE_ID.contains(&(digits.len() / 2)) {
+    if !digits.is_ascii()
+        || !digits.len().is_multiple_of(2)
+        || !ENGINE_ID.contains(&(digits.len() / 2))
+    {
         return None;
     }
     let pairs = digits.as_bytes().chunks_exact(2);
@@ -471,6 +474,9 @@ pub struct FromFile {
     pub warning: Option<Text>,
 }
 
+/// Reading by the group and by everybody, in the mode of a file.
+const READ_BY_OTHERS: u32 = 0o044;
+
 /// Reads the file `path`.
 ///
 /// # Errors
@@ -492,8 +498,6 @@ pub fn read(path: &Path) -> Result<FromFile, CredentialsError> {
         return Err(Problems(vec![problem]).into());
     }
     let credentials = Credentials::parse(&shown, &text)?;
-    /// Reading by the group and by everybody.
-    const READ_BY_OTHERS: u32 = 0o044;
     let warning = (mode & READ_BY_OTHERS != 0).then(|| {
         Text::new(
             format!("others on this machine can read {shown}: chmod 600 {shown}"),

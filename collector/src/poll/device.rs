@@ -20,7 +20,7 @@ use crate::poll::snmp::{Snmp, SnmpError};
 use crate::poll::table::{self, Learned};
 
 /// How long one profile may take. A core switch needs a while for its MAC table.
-pub const LONGEST: Duration = Duration::from_secs(60);
+pub const LONGEST: Duration = Duration::from_mins(1);
 
 /// What a device tells. What it does not have is empty; what failed says why.
 #[derive(Debug, Clone, PartialEq, Serialize)]

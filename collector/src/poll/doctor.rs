@@ -153,7 +153,7 @@ impl<D: Dial> Examination<'_, D> {
         let found = self.dial.discover().await;
         match &found {
             Ok(engine) => {
-                let id = hexadecimal(&engine.id);
+                let id = engine.hexadecimal();
                 let (boots, up) = (engine.boots, engine.up.as_secs());
                 self.step(
                     format!("SNMPv3 discovery: engine {id}, started {boots} times, {up} s ago"),
@@ -179,11 +179,8 @@ impl<D: Dial> Examination<'_, D> {
         }
         // Somebody may be there who does not like the community, or the version.
         let found = self.discover().await;
-        match &found {
-            Err(SnmpError::PortClosed | SnmpError::Network { .. }) => {
-                return found.map(|_| ()).map_err(plainly);
-            }
-            Ok(_) | Err(_) => {}
+        if let Err(SnmpError::PortClosed | SnmpError::Network { .. }) = &found {
+            return found.map(|_| ()).map_err(plainly);
         }
         let other = match version {
             Version::V1 => Version::V2c,
@@ -191,7 +188,6 @@ impl<D: Dial> Examination<'_, D> {
         };
         let by_other = self.ask(&format!("GET system, {}", other.name()), &with(other)).await;
         match by_other {
-            Ok(_) => Err(Fault::Version { speaks: other.name() }),
             // It answered to the community, and shows nothing by either version.
             Err(_) if !matches!(answer, Err(SnmpError::Silent { .. })) => {
                 Err(Fault::View { missing: needed()[0].1 })
@@ -200,7 +196,7 @@ impl<D: Dial> Examination<'_, D> {
                 Ok(_) => Fault::Community,
                 Err(error) => plainly(error),
             }),
-            Err(SnmpError::Status { .. }) => Err(Fault::Version { speaks: other.name() }),
+            Ok(_) | Err(SnmpError::Status { .. }) => Err(Fault::Version { speaks: other.name() }),
             Err(error) => Err(plainly(error)),
         }
     }
@@ -208,7 +204,7 @@ impl<D: Dial> Examination<'_, D> {
     async fn user(&mut self, user: &User) -> Result<(), Fault> {
         let engine = self.discover().await.map_err(plainly)?;
         if user.engine_id.as_ref().is_some_and(|wanted| *wanted != engine.id) {
-            return Err(Fault::EngineId { device: hexadecimal(&engine.id) });
+            return Err(Fault::EngineId { device: engine.hexadecimal() });
         }
         let how = format!("GET system, v3 {}", user.level.name());
         match self.ask(&how, &Credentials::User(user.clone())).await {
@@ -501,10 +497,6 @@ fn random<P>(protocol: P) -> Key<P> {
     let passphrase: String =
         rand::rng().sample_iter(rand::distr::Alphanumeric).take(32).map(char::from).collect();
     Key { protocol, passphrase: Secret::new(passphrase) }
-}
-
-fn hexadecimal(octets: &[u8]) -> String {
-    octets.iter().map(|octet| format!("{octet:02x}")).collect()
 }
 
 /// The fault that an error means by itself.

@@ -80,6 +80,25 @@ pub struct Engine {
     pub up: Duration,
 }
 
+impl Engine {
+    /// The engine id as files and devices write it.
+    #[must_use]
+    pub fn hexadecimal(&self) -> String {
+        hexadecimal(&self.id)
+    }
+}
+
+/// Octets as two digits each.
+#[must_use]
+pub fn hexadecimal(octets: &[u8]) -> String {
+    use std::fmt::Write as _;
+    octets.iter().fold(String::with_capacity(octets.len() * 2), |mut text, octet| {
+        // Writing to a string does not fail.
+        let _ = write!(text, "{octet:02x}");
+        text
+    })
+}
+
 /// Why there is no answer that could be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SnmpError {

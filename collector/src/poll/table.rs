@@ -245,6 +245,9 @@ impl Walk {
     }
 }
 
+/// `genErr` (RFC 3416 3).
+const GEN_ERR: i32 = 5;
+
 /// What came of a question within a walk, other than an answer.
 enum Asked {
     /// Less was learnt to be asked for.
@@ -284,7 +287,11 @@ async fn ask<S: Snmp>(
             Ok(answer)
         }
         Err(SnmpError::Status { status: Status::NoSuchName, .. }) if !bulk => Err(Asked::End),
-        Err(SnmpError::Status { status: Status::TooBig, .. }) => {
+        // net-snmp says genErr of an answer that its own limit of SNMPv3 does not let it send.
+        Err(SnmpError::Status {
+            status: status @ (Status::TooBig | Status::Other(GEN_ERR)),
+            at,
+        }) => {
             if !bulk {
                 // Repetitions do not count.
                 learned.repetitions = 1;
@@ -292,7 +299,6 @@ async fn ask<S: Snmp>(
             if learned.too_much(names.len()) {
                 Err(Asked::Again)
             } else {
-                let (status, at) = (Status::TooBig, None);
                 Err(Asked::Failed(SnmpError::Status { status, at }))
             }
         }

@@ -142,7 +142,7 @@ mod tests {
         let text = |octets: &[u8]| Value::Octets(octets.to_vec()).text();
         assert_eq!(text(b" core-1\0\0").as_deref(), Some("core-1"));
         assert_eq!(text(b"a\x1b[2Jb\xff").as_deref(), Some("a\u{fffd}[2Jb\u{fffd}"));
-        assert!(text(&[b'x'; 70_000]).is_some_and(|text| text.len() == fact::MAX_TEXT));
+        assert!(text(&vec![b'x'; 70_000]).is_some_and(|text| text.len() == fact::MAX_TEXT));
         assert_eq!(Value::Integer(1).text(), None);
     }
 }

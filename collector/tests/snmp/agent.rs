@@ -10,7 +10,7 @@ use bailey_collector::poll::snmp::Dial as _;
 use bailey_collector::poll::snmp::udp::{Dialler, Patience};
 
 /// How long `snmpd` may take to answer.
-const STARTING: Duration = Duration::from_secs(60);
+const STARTING: Duration = Duration::from_mins(1);
 
 /// Ports tried, in case another program takes one first.
 const TRIES: usize = 5;

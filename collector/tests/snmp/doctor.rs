@@ -35,6 +35,11 @@ fn create(user: &str, auth: AuthProtocol, privacy: Option<PrivProtocol>) -> Stri
     format!("createUser {user} {auth} \"{AUTH}\"{}\n", privacy.unwrap_or_default())
 }
 
+/// Lets a user see everything, at this level at least.
+fn rouser(user: &str, level: &str) -> String {
+    format!("rouser {user} {level}\n")
+}
+
 fn user(name: &str, auth: &str, auth_pass: &str, privacy: &str, priv_pass: &str) -> String {
     format!(
         "user: {name}\nauth: {{protocol: {auth}, passphrase: {auth_pass}}}\n\
@@ -73,13 +78,14 @@ async fn every_protocol_of_version_3_is_healthy_with_the_right_keys() {
     let mut cases = Vec::new();
     for (a, auth) in AuthProtocol::ALL.iter().enumerate() {
         let name = format!("u{a}");
-        configuration += &format!("{}rouser {name} auth\n", create(&name, *auth, None));
+        configuration += &create(&name, *auth, None);
+        configuration += &rouser(&name, "auth");
         let credentials = format!("user: {name}\nauth: {{protocol: {auth}, passphrase: {AUTH}}}\n");
         cases.push((credentials, "healthy", String::new()));
         for (p, privacy) in PrivProtocol::ALL.iter().enumerate() {
             let name = format!("u{a}{p}");
             configuration += &create(&name, *auth, Some(*privacy));
-            configuration += &format!("rouser {name} priv\n");
+            configuration += &rouser(&name, "priv");
             let credentials = user(&name, auth.name(), AUTH, privacy.name(), PRIV);
             cases.push((credentials, "healthy", String::new()));
         }
@@ -95,9 +101,9 @@ async fn a_wrong_authentication_is_named_protocol_or_passphrase() {
     for auth in AuthProtocol::ALL {
         let name = format!("u-{auth}");
         configuration += &create(&name, *auth, Some(PrivProtocol::Aes128));
-        configuration += &format!("rouser {name} priv\n");
+        configuration += &rouser(&name, "priv");
         let wrong = user(&name, auth.name(), "another-pass", "AES-128", PRIV);
-        cases.push((wrong, "auth-key", "".to_owned()));
+        cases.push((wrong, "auth-key", String::new()));
         for other in AuthProtocol::ALL.iter().filter(|other| *other != auth) {
             let wrong = user(&name, other.name(), AUTH, "AES-128", PRIV);
             cases.push((wrong, "auth-protocol", format!(" {auth}")));
@@ -114,11 +120,11 @@ async fn a_wrong_privacy_is_named_protocol_or_passphrase() {
     for privacy in PrivProtocol::ALL {
         let name = format!("u-{privacy}");
         configuration += &create(&name, AuthProtocol::Sha1, Some(*privacy));
-        configuration += &format!("rouser {name} priv\n");
+        configuration += &rouser(&name, "priv");
         for other in PrivProtocol::ALL {
             if other == privacy {
                 let wrong = user(&name, "SHA", AUTH, other.name(), "another-pass");
-                cases.push((wrong, "privacy-key", "".to_owned()));
+                cases.push((wrong, "privacy-key", String::new()));
             } else {
                 let wrong = user(&name, "SHA", AUTH, other.name(), PRIV);
                 cases.push((wrong, "privacy-protocol", format!(" {privacy}")));

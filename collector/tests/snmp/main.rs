@@ -5,5 +5,6 @@
 
 mod agent;
 mod doctor;
+mod profiles;
 mod responder;
 mod tables;

@@ -1,5 +1,6 @@
 //! `bailey snmp doctor`: what is wrong with a device that does not answer as it should.
 
+use bailey_collector::poll::credentials::FromFile;
 use bailey_collector::poll::doctor::{self, Diagnosis};
 use bailey_rules::text::Text;
 use serde_json::{Value, json};
@@ -15,19 +16,29 @@ pub(super) async fn run(one: &OneDevice, format: Format, screen: Screen) -> Resu
     let from_file = read(&one.credentials)?;
     let dialler = dialler(&one.device, doctor::PATIENCE).await?.hearing_refusals();
     let diagnosis = doctor::examine(&dialler, &from_file.credentials).await;
-    let device = one.device.to_string();
-    let version = from_file.credentials.version();
-    let warning = from_file.warning.as_ref();
-    let done = Done::said(match format {
-        Format::Json | Format::Ndjson => {
-            written(&answer(&device, version, &diagnosis, warning), format)
-        }
-        Format::Table => shown(&device, version, &diagnosis, warning, screen),
-    });
+    let done = Done::said(said(&one.device.to_string(), &from_file, &diagnosis, format, screen));
     Ok(match diagnosis.fault {
         None => done,
         Some(_) => done.ending(Exit::Findings.code()),
     })
+}
+
+/// The diagnosis as it is asked for.
+pub(super) fn said(
+    device: &str,
+    from_file: &FromFile,
+    diagnosis: &Diagnosis,
+    format: Format,
+    screen: Screen,
+) -> String {
+    let version = from_file.credentials.version();
+    let warning = from_file.warning.as_ref();
+    match format {
+        Format::Json | Format::Ndjson => {
+            written(&answer(device, version, diagnosis, warning), format)
+        }
+        Format::Table => shown(device, version, diagnosis, warning, screen),
+    }
 }
 
 /// The diagnosis for people.
@@ -65,7 +76,8 @@ fn shown(
     out.push_str(&about.render());
     let list = |out: &mut String, en, zh, lines: &[Text]| {
         if !lines.is_empty() {
-            out.push_str(&format!("{}\n", screen.word(en, zh)));
+            out.push_str(screen.word(en, zh));
+            out.push('\n');
             out.extend(lines.iter().map(|line| format!("  - {}\n", screen.say(line))));
         }
     };
@@ -93,7 +105,7 @@ fn answer(device: &str, version: &str, diagnosis: &Diagnosis, warning: Option<&T
         "next": fault.map(doctor::fault::Fault::next).unwrap_or_default(),
         "steps": diagnosis.steps,
         "engine": diagnosis.engine.as_ref().map(|engine| json!({
-            "id": engine.id.iter().map(|octet| format!("{octet:02x}")).collect::<String>(),
+            "id": engine.hexadecimal(),
             "boots": engine.boots,
             "up_seconds": engine.up.as_secs(),
         })),

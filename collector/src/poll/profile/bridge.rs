@@ -79,7 +79,7 @@ impl Profile for Bridge {
                         learned.vlans.insert(*vlan, name);
                     }
                 }
-                [mac @ ..] if mac.len() == 6 && row.number(3) == Some(LEARNED) => {
+                mac if mac.len() == 6 && row.number(3) == Some(LEARNED) => {
                     let station = mac_of(mac).zip(behind(2));
                     plain.extend(station.map(|(mac, interface)| Station {
                         mac,

@@ -247,7 +247,7 @@ fn speed(bits: Option<u64>, millions: Option<u64>) -> Option<u64> {
 mod tests {
     use super::*;
 
-    const MINUTE: Duration = Duration::from_secs(60);
+    const MINUTE: Duration = Duration::from_mins(1);
 
     fn port(cells: &[(usize, Value)]) -> Rows {
         let mut row = Cells::default();

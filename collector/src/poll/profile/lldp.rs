@@ -5,7 +5,8 @@ use serde::Serialize;
 
 use super::{Mac, Profile};
 use crate::poll::oid::{Oid, known};
-use crate::poll::table::Rows;
+use crate::poll::snmp::hexadecimal;
+use crate::poll::table::{Cells, Rows};
 
 /// The profile.
 pub struct Lldp;
@@ -56,7 +57,7 @@ impl Profile for Lldp {
     }
 
     fn read(rows: &Rows) -> Vec<Neighbour> {
-        let neighbour = |(index, row): (&Vec<u32>, &crate::poll::table::Cells)| {
+        let neighbour = |(index, row): (&Vec<u32>, &Cells)| {
             // Time of the last change, port, number of the neighbour.
             let [_, local_port, _] = index.as_slice() else { return None };
             let here = rows.get([*local_port].as_slice());
@@ -82,17 +83,13 @@ fn named(octets: &[u8], is_mac: bool) -> String {
     }
     match std::str::from_utf8(octets) {
         Ok(text) if !text.chars().any(fact::disturbs) => fact::bounded(text),
-        Ok(_) | Err(_) => {
-            let octets = octets.iter().take(fact::MAX_TEXT / 2);
-            octets.map(|octet| format!("{octet:02x}")).collect()
-        }
+        Ok(_) | Err(_) => hexadecimal(&octets[..octets.len().min(fact::MAX_TEXT / 2)]),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::poll::table::Cells;
     use crate::poll::value::Value;
 
     #[test]

@@ -209,8 +209,8 @@ mod tests {
         let power = Ups::read(&rows).unwrap();
         assert_eq!(power.model.as_deref(), Some("APC Smart-UPS 3000"));
         assert_eq!((power.battery, power.source), (Some(Battery::Low), Some(Source::Battery)));
-        assert_eq!(power.on_battery, Some(Duration::from_secs(1260)));
-        assert_eq!(power.lasts, Some(Duration::from_secs(38 * 60)));
+        assert_eq!(power.on_battery, Some(Duration::from_mins(21)));
+        assert_eq!(power.lasts, Some(Duration::from_mins(38)));
         assert_eq!((power.input_volts, power.load), (vec![0], vec![42]));
         assert_eq!(power.alarms, ["on battery", "1.3.6.1.2.1.99"]);
     }

@@ -50,7 +50,7 @@ enum Unit {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Column {
     what: What,
-    column: Oid,
+    name: Oid,
     unit: Unit,
     none: Option<i64>,
 }
@@ -72,6 +72,15 @@ pub struct VendorValue {
     pub row: String,
     /// The value.
     pub value: f64,
+}
+
+impl VendorValue {
+    /// The value as a count of octets; a negative one counts as none.
+    #[must_use]
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // The cast stops at its ends.
+    pub const fn octets(&self) -> u64 {
+        self.value as u64
+    }
 }
 
 #[derive(Deserialize)]
@@ -115,7 +124,7 @@ impl Vendor {
                     return Err(wrong(source.at(at, "the unit does not belong to this value")));
                 }
                 let (what, unit, none) = (column.what.value, column.unit, column.none);
-                Ok(Column { what, column: named(&column.column)?, unit, none })
+                Ok(Column { what, name: named(&column.column)?, unit, none })
             })
             .collect();
         Ok(Self { name: written.vendor, products: named(&written.products)?, columns: columns? })
@@ -144,7 +153,7 @@ impl Vendor {
     /// The columns to ask for.
     #[must_use]
     pub fn columns(&self) -> Vec<Oid> {
-        self.columns.iter().map(|column| column.column.clone()).collect()
+        self.columns.iter().map(|column| column.name.clone()).collect()
     }
 
     /// What came for them means.
