@@ -270,7 +270,9 @@ fn load_nft(mut lines: Vec<String>) -> String {
 
 /// Loads what iptables-restore takes, without the lines that it does not.
 fn load_iptables(program: &str, rules: &str) -> (bool, String) {
-    let empty = "*raw\nCOMMIT\n*mangle\nCOMMIT\n*nat\nCOMMIT\n*filter\nCOMMIT\n";
+    // A policy stays until another one is given.
+    let empty = "*raw\n:PREROUTING ACCEPT\n:OUTPUT ACCEPT\nCOMMIT\n*mangle\nCOMMIT\n*nat\nCOMMIT\n\
+                 *filter\n:INPUT ACCEPT\n:FORWARD ACCEPT\n:OUTPUT ACCEPT\nCOMMIT\n";
     if program.contains("legacy") {
         feed(program, empty).unwrap();
     }
