@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use bailey_agent::clock::{Clock as _, SystemClock};
 use bailey_agent::enforce::socket::{Answer, Request, Status, ask};
-use bailey_agent::enforce::state::OrderName;
+use bailey_agent::enforce::state::OrderRef;
 use bailey_rules::compile;
 use bailey_rules::name::HostKey;
 use bailey_rules::policy::Policy;
@@ -229,7 +229,7 @@ impl Host {
     }
 
     async fn confirm(&self, version: u64, order: &SignedOrder) {
-        let name = OrderName { version, digest: order.digest() };
+        let name = OrderRef { version, digest: order.digest() };
         // Confirmed too late is not confirmed; then it has been reverted.
         let _ = ask(&self.socket(), &Request::Confirm(name), &[]).await;
     }
