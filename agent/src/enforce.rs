@@ -19,15 +19,17 @@ pub mod drift;
 pub mod kept;
 pub mod kernel;
 pub mod listing;
+mod round;
 pub mod ruleset;
 pub mod socket;
 pub mod state;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bailey_rules::fact::enforcement::{MAX_OTHER_TABLES, OtherChange, WayRound};
 use bailey_rules::name::BootId;
 use bailey_wire::order::{Order, OrderError, SignedOrder, VerifyingKey, What};
 use nix::time::{ClockId, clock_gettime};
@@ -39,7 +41,7 @@ use self::drift::{DriftEnded, Watchman};
 use self::kept::{Kept, KeptError, Loaded, Pinned};
 use self::kernel::{Kernel, KernelError};
 use self::listing::Listing;
-use self::ruleset::{BadText, RulesetText};
+use self::ruleset::{BadText, RulesetText, TABLE};
 use self::socket::{Answer, Asked, MAX_WAITING, Refusal, Request, Status};
 use self::state::{Accepted, AcceptedWhat, Moment, OrderRef, Refused, State, Step, Wanted};
 use crate::clock::{Clock as _, SystemClock};
@@ -310,6 +312,10 @@ struct Enforcer {
     not_before: Instant,
     /// The kernel's rules were compared when they had this number.
     looked_at: Option<u32>,
+    /// The last time that somebody changed another table.
+    other: Option<OtherChange>,
+    /// What other tables do so that packets get round ours.
+    round: Vec<WayRound>,
     /// Who waits for a change.
     watchers: VecDeque<Watcher>,
 }
@@ -346,6 +352,8 @@ impl Enforcer {
             problem: None,
             not_before: Instant::now(),
             looked_at: None,
+            other: None,
+            round: Vec::new(),
             watchers: VecDeque::new(),
         })
     }
@@ -512,7 +520,7 @@ impl Enforcer {
 
     /// Looks at what has changed; if that cannot be read, again after a while.
     async fn look_at(&mut self, watch: &mut Option<Watch>) {
-        if !self.look(watch.as_ref()).await
+        if !self.look(watch.as_mut()).await
             && let Some(watch) = watch
         {
             self.not_before = Instant::now() + TRY_AGAIN;
@@ -521,8 +529,10 @@ impl Enforcer {
     }
 
     /// Compares the kernel's table with the one that was put there. Gives whether it could be read.
-    async fn look(&mut self, watch: Option<&Watch>) -> bool {
-        let Some(applied) = &self.applied else { return true };
+    async fn look(&mut self, mut watch: Option<&mut Watch>) -> bool {
+        if self.applied.is_none() {
+            return true;
+        }
         let begin = Instant::now();
         let generation = watch::generation().ok();
         if generation.is_some() && generation == self.looked_at {
@@ -535,8 +545,13 @@ impl Enforcer {
                 return false;
             }
         };
-        let changed = generation.and_then(|generation| watch?.change(generation));
-        let by = changed.and_then(|change| change.by.clone());
+        let last = generation.and_then(|generation| watch.as_ref()?.change(generation));
+        let last = last.and_then(|change| change.by.clone());
+        let mut touched = watch.as_mut().map(|watch| watch.touched()).unwrap_or_default();
+        let (family, table) = TABLE.split_once(' ').expect("a family and a name");
+        let by = touched.remove(&(family.to_owned(), table.to_owned())).unwrap_or(last);
+        self.look_at_others(touched);
+        let Some(applied) = &self.applied else { return true };
         let difference = applied.difference(&listing);
         let (added, removed) = (difference.added.len(), difference.removed.len());
         if self.watchman.seen(difference, by.clone(), SystemClock.now()) {
@@ -549,6 +564,25 @@ impl Enforcer {
         self.looked_at = generation;
         self.not_before = Instant::now() + (begin.elapsed() * REST_AFTER_READING).min(MAX_REST);
         true
+    }
+
+    /// Notes who changed which other tables, and what they let get round ours.
+    fn look_at_others(&mut self, touched: BTreeMap<watch::Table, Option<String>>) {
+        if let Some(by) = touched.values().next_back().cloned() {
+            let tables = touched.keys().take(MAX_OTHER_TABLES);
+            let tables: Vec<String> =
+                tables.map(|(family, name)| format!("{family} {name}")).collect();
+            info!(by, ?tables, "somebody changed other tables");
+            self.other = Some(OtherChange { at: SystemClock.now(), by, tables });
+        }
+        match round::ways_round() {
+            Ok(round) if round == self.round => {}
+            Ok(round) => {
+                warn!(?round, "what lets packets get round our table has changed");
+                self.round = round;
+            }
+            Err(error) => warn!(%error, "cannot read other tables"),
+        }
     }
 
     async fn answer(&mut self, asked: Asked) {
@@ -692,8 +726,8 @@ impl Enforcer {
             last: self.state.last,
             drift: self.watchman.drift().cloned(),
             restored: self.watchman.restored(),
-            other: None,
-            round: Vec::new(),
+            other: self.other.clone(),
+            round: self.round.clone(),
             problem: self.problem.as_ref().map(|(problem, _)| problem.clone()),
         }
     }

@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use bailey_agent::probe::enforcement::EnforcementProbe;
 use bailey_agent::probe::{Probe as _, Wake};
-use bailey_rules::fact::enforcement::{DriftEnded, Ended, Enforcement, RuleCounter};
+use bailey_rules::fact::enforcement::{DriftEnded, Ended, Enforcement, RoundBy, RuleCounter};
 use bailey_rules::fact::{Fact, FactKind, Named as _, Reading};
 use bailey_rules::policy::Mode;
 use nix::sys::signal::Signal;
 use tokio::time::timeout;
 
-use enforcer::{LONG, Lab, in_namespace, nft, ordered};
+use enforcer::{LONG, Lab, in_namespace, nft, ordered, run};
 
 /// Drift must be at the collector so soon; the probe is told long before.
 const SOON: Duration = Duration::from_secs(5);
@@ -131,6 +131,61 @@ fn a_drift_is_told_with_who_and_what_and_so_is_its_end() {
         told(&mut probe, "its end").await;
         let drift = state(&read(&mut probe).await).drift.unwrap();
         assert_eq!(drift.ended.unwrap().how, DriftEnded::Replaced);
+    });
+}
+
+#[test]
+fn who_changes_another_table_is_told_and_so_is_every_way_round_ours() {
+    in_namespace(|| async {
+        run("ip link add bl0 type veth peer name bl1");
+        // There before ours: seen at the first look.
+        nft("table ip old { chain p { type nat hook postrouting priority 100; masquerade; }\n}");
+        let lab = Lab::started().await;
+        let order = lab.sign(1, ordered(TABLE.to_owned(), LONG, false));
+        lab.applied(&order).await;
+        lab.confirmed(&order).await;
+        lab.until("it is seen", |status| !status.round.is_empty()).await;
+        let mut probe = EnforcementProbe::new(&lab.socket());
+        let ways = |state: &Enforcement| -> Vec<(RoundBy, String)> {
+            state.round.iter().map(|way| (way.how, way.line.clone())).collect()
+        };
+        let old = (RoundBy::Rewritten, "table ip old, chain p: masquerade".to_owned());
+        assert_eq!(ways(&state(&read(&mut probe).await)), [old.clone()]);
+
+        // What another table drops or accepts, and where it sends to, is no way round ours.
+        nft("table inet own { chain i { type filter hook input priority -5; accept; }
+            chain d { type nat hook prerouting priority -100; tcp dport 81 dnat ip to 10.0.0.1; }
+            }");
+        told(&mut probe, "another table").await;
+        let now = state(&read(&mut probe).await);
+        let other = now.other.clone().unwrap();
+        assert_eq!(other.tables, ["inet own"]);
+        assert!(other.by.as_deref().is_some_and(|by| by.starts_with("nft (pid ")), "{other:?}");
+        assert_eq!((ways(&now), now.drift), (vec![old.clone()], None));
+
+        nft("delete table ip old
+            table netdev side { chain in { type filter hook ingress device bl0 priority 0;
+                ip protocol udp fwd to bl1; dup to bl1; }
+            }
+            table ip raw { chain p { type filter hook prerouting priority -300; notrack; }
+            }
+            table ip6 out { chain p { type nat hook postrouting priority 100; snat to fd00::1; }
+            }");
+        told(&mut probe, "ways round").await;
+        let now = state(&read(&mut probe).await);
+        let line = |how, line: &str| (how, line.to_owned());
+        assert_eq!(
+            ways(&now),
+            [
+                line(RoundBy::Untracked, "table ip raw, chain p: notrack"),
+                line(RoundBy::Rewritten, "table ip6 out, chain p: snat"),
+                line(RoundBy::Copied, "table netdev side, chain in: dup"),
+                line(RoundBy::Forwarded, "table netdev side, chain in: fwd"),
+            ]
+        );
+        let tables = ["ip old", "ip raw", "ip6 out", "netdev side"];
+        assert_eq!(now.other.unwrap().tables, tables);
+        assert_eq!(now.drift, None);
     });
 }
 

@@ -39,8 +39,8 @@ const NOTIFICATIONS_FAILED: Declared = counter(
 );
 const PUSHES: Declared =
     counter("bailey_policy_push_total", "Pushes of orders by how they ended.", &["result"]);
-const CONFIRM_DEADLINE: Declared = gauge(
-    "bailey_policy_confirm_deadline_timestamp_seconds",
+const PUSH_DEADLINE: Declared = gauge(
+    "bailey_policy_push_deadline_timestamp_seconds",
     "When the first host that waits for a person to confirm returns to its ruleset before.",
     &[],
 );
@@ -82,7 +82,7 @@ pub(crate) fn families(
         out.add(&PUSHES, &[result.as_str()], count as f64);
     }
     if let Some(deadline) = shown.pushes.deadline() {
-        out.add(&CONFIRM_DEADLINE, &[], deadline.as_seconds_f64());
+        out.add(&PUSH_DEADLINE, &[], deadline.as_seconds_f64());
     }
     zones(&mut out, shown);
     for check in CHECKS.iter().filter(|check| check.component == "isolation") {

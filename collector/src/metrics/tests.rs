@@ -89,7 +89,7 @@ fn a_site_page_counts_hosts_and_findings() {
 fn a_site_page_tells_of_pushes_and_of_a_deadline_while_there_is_one() {
     let nothing = site_page(&fixture::shown(fixture::machines()));
     assert_eq!(series(&nothing)["bailey_policy_push_total{result=\"failed\"}"], "0");
-    let deadline = "bailey_policy_confirm_deadline_timestamp_seconds";
+    let deadline = "bailey_policy_push_deadline_timestamp_seconds";
     assert!(!nothing.contains(deadline), "{nothing}");
     let waits = site_page(&fixture::isolation("nft (pid 4711)"));
     let until = NOW + Duration::from_secs(107);

@@ -1,17 +1,18 @@
 //! The kernel's own word on nftables, through netlink: which generation of the rules is in force,
 //! which tables there are, and who changed them (`linux/netfilter/nf_tables.h`, nfnetlink).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::time::Duration;
 
 use bailey_rules::fact::bounded;
 use netlink_packet_core::{
     DefaultNla, NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer, NetlinkHeader, NetlinkMessage,
-    NetlinkPayload, Nla as _, NlasIterator,
+    NetlinkPayload, Nla as _,
 };
 use netlink_packet_netfilter::nftables::{
-    GenAttribute, GenMessage, NfTablesMessage, TableAttribute, TableFlags, TableMessage,
+    GenAttribute, GenMessage, NfTablesMessage, RuleMessage, TableAttribute, TableFlags,
+    TableMessage,
 };
 use netlink_packet_netfilter::{
     NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily,
@@ -43,6 +44,20 @@ const OBJECT_DATA: u16 = 4;
 const OBJECT_IS_COUNTER: u32 = 1;
 const COUNTER_OCTETS: u16 = 1;
 const COUNTER_PACKETS: u16 = 2;
+
+/// The octets of a message before it names its family (`struct nlmsghdr`), and from there to its first
+/// attribute (`struct nfgenmsg`).
+const MESSAGE_HEADER: usize = 16;
+const FAMILY_HEADER: usize = 4;
+/// The kind of an attribute without its flags (`NLA_TYPE_MASK`).
+const ATTRIBUTE_KIND: u16 = 0x3fff;
+/// The kinds of messages that end an answer.
+const NLMSG_ERROR: u16 = 2;
+const NLMSG_DONE: u16 = 3;
+/// Every message about something in a table has the table's name as its attribute 1 (`NFTA_*_TABLE`).
+const ANY_TABLE: u16 = 1;
+/// The most tables whose changes are remembered until somebody asks.
+const MAX_TOUCHED: usize = 64;
 
 /// Why the kernel does not say.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -136,9 +151,8 @@ pub(crate) fn counters(
         }
         let (Some(name), Some(data)) = (text(OBJECT_NAME), value(OBJECT_DATA)) else { continue };
         let [mut packets, mut octets] = [0; 2];
-        for nla in NlasIterator::new(&data[..]).flatten() {
-            let number = nla.value().try_into().map(u64::from_be_bytes);
-            match (nla.kind(), number) {
+        for (kind, value) in self::attributes(&data) {
+            match (kind, value.try_into().map(u64::from_be_bytes)) {
                 (COUNTER_OCTETS, Ok(number)) => octets = number,
                 (COUNTER_PACKETS, Ok(number)) => packets = number,
                 (_, _) => {}
@@ -159,7 +173,7 @@ fn octets_of(nla: &DefaultNla) -> Vec<u8> {
 }
 
 /// The text of an attribute, which ends with a zero octet.
-fn text_in(octets: &[u8]) -> String {
+pub(crate) fn text_in(octets: &[u8]) -> String {
     let end = octets.iter().position(|octet| *octet == 0).unwrap_or(octets.len());
     bounded(&String::from_utf8_lossy(&octets[..end]))
 }
@@ -182,6 +196,24 @@ fn ask(
     request: NfTablesMessage,
     flags: u16,
 ) -> Result<Vec<(NetfilterProtoFamily, NfTablesMessage)>, Silence> {
+    let mut answers = Vec::new();
+    for message in ask_raw(request, flags)? {
+        let message = NetlinkMessage::<NetfilterMessage>::deserialize(&message)
+            .map_err(|error| Silence::Failed(error.to_string()))?;
+        if let NetlinkPayload::InnerMessage(NetfilterMessage {
+            header,
+            inner: NetfilterMessageInner::NfTables(answer),
+            ..
+        }) = message.payload
+        {
+            answers.push((header.family, answer));
+        }
+    }
+    Ok(answers)
+}
+
+/// The same without understanding the answer: each message as it came.
+fn ask_raw(request: NfTablesMessage, flags: u16) -> Result<Vec<Vec<u8>>, Silence> {
     let mut socket = Socket::new(NETLINK_NETFILTER)?;
     socket.bind_auto()?;
     socket.set_non_blocking(true)?;
@@ -204,20 +236,18 @@ fn ask(
             continue;
         }
         for message in messages(&datagram[..size.min(DATAGRAM)]) {
-            let message = NetlinkMessage::<NetfilterMessage>::deserialize(message)
-                .map_err(|error| Silence::Failed(error.to_string()))?;
-            match message.payload {
-                NetlinkPayload::InnerMessage(NetfilterMessage {
-                    header,
-                    inner: NetfilterMessageInner::NfTables(answer),
-                    ..
-                }) => answers.push((header.family, answer)),
-                NetlinkPayload::Error(error) if error.code.is_some() => {
-                    return Err(error.to_io().into());
+            match NetlinkBuffer::new(message).message_type() {
+                NLMSG_ERROR => {
+                    let error = NetlinkMessage::<NetfilterMessage>::deserialize(message)
+                        .map_err(|error| Silence::Failed(error.to_string()))?;
+                    if let NetlinkPayload::Error(error) = error.payload
+                        && error.code.is_some()
+                    {
+                        return Err(error.to_io().into());
+                    }
                 }
-                NetlinkPayload::Done(_) => return Ok(answers),
-                // The crate's enums are open; nothing else answers these questions.
-                _ => {}
+                NLMSG_DONE => return Ok(answers),
+                _ => answers.push(message.to_vec()),
             }
         }
         if !many && !answers.is_empty() {
@@ -225,6 +255,32 @@ fn ask(
         }
     }
     Err(Silence::Failed("the kernel's answer does not end".to_owned()))
+}
+
+/// Every rule in the kernel as it came: its family, and its attributes.
+pub(crate) fn rules() -> Result<Vec<(&'static str, Vec<u8>)>, Silence> {
+    let request = NfTablesMessage::GetRule(RuleMessage { attributes: Vec::new() });
+    let rules = ask_raw(request, NLM_F_REQUEST | NLM_F_DUMP)?;
+    Ok(rules.iter().filter_map(|rule| of_family(rule)).collect())
+}
+
+/// Attributes in their order: kind and value (`struct nlattr`). Stops at the first that is not whole.
+pub(crate) fn attributes(mut octets: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    std::iter::from_fn(move || {
+        let (length, rest) = octets.split_first_chunk::<2>()?;
+        let kind = u16::from_ne_bytes(*rest.first_chunk::<2>()?) & ATTRIBUTE_KIND;
+        let length = usize::from(u16::from_ne_bytes(*length));
+        let value = octets.get(4..length)?;
+        octets = octets.get(length.next_multiple_of(4)..).unwrap_or_default();
+        Some((kind, value))
+    })
+}
+
+/// The family of a message of nftables, and its attributes (`struct nfgenmsg`).
+fn of_family(message: &[u8]) -> Option<(&'static str, Vec<u8>)> {
+    let family = NetfilterProtoFamily::from(*message.get(MESSAGE_HEADER)?);
+    let attributes = message.get(MESSAGE_HEADER + FAMILY_HEADER..)?;
+    Some((family_name(family), attributes.to_vec()))
 }
 
 /// The messages of one datagram. Stops at the first that is not whole.
@@ -247,11 +303,18 @@ pub(crate) struct Change {
     pub by: Option<String>,
 }
 
+/// A table, by family and name.
+pub(crate) type Table = (String, String);
+
 /// Listens for changes.
 pub(crate) struct Watch {
     socket: TokioSocket,
     datagram: Vec<u8>,
     last: Option<Change>,
+    /// Tables that the transaction touches whose messages are coming in.
+    touching: BTreeSet<Table>,
+    /// Tables that were touched since somebody asked, and by whom last.
+    touched: BTreeMap<Table, Option<String>>,
     /// First and last change that nobody has looked at yet.
     waiting: Option<(Instant, Instant)>,
 }
@@ -268,7 +331,14 @@ impl Watch {
         let mut socket = TokioSocket::new(NETLINK_NETFILTER)?;
         socket.socket_mut().bind_auto()?;
         socket.socket_ref().add_membership(GROUP_NFTABLES)?;
-        Ok(Self { socket, datagram: vec![0; DATAGRAM], last: None, waiting: None })
+        Ok(Self {
+            socket,
+            datagram: vec![0; DATAGRAM],
+            last: None,
+            touching: BTreeSet::new(),
+            touched: BTreeMap::new(),
+            waiting: None,
+        })
     }
 
     /// Tells of the last change once more, for who could not look at it.
@@ -279,6 +349,12 @@ impl Watch {
     /// The change that began `generation`, if the kernel told of it.
     pub(crate) fn change(&self, generation: u32) -> Option<&Change> {
         self.last.as_ref().filter(|change| change.generation == generation)
+    }
+
+    /// The tables that were changed since this was called last, at most [`MAX_TOUCHED`], and which
+    /// process changed each last, such as `nft (pid 4711)`.
+    pub(crate) fn touched(&mut self) -> BTreeMap<Table, Option<String>> {
+        std::mem::take(&mut self.touched)
     }
 
     /// Takes note of everything told up to now; [`Watch::changed`] then waits for the next.
@@ -352,12 +428,29 @@ impl Watch {
             let kind = NetlinkBuffer::new(message).message_type();
             if kind == NEW_GENERATION {
                 ended = Some(NetlinkMessage::<NetfilterMessage>::deserialize(message));
+            } else if let Some(table) = table_of(message)
+                && self.touching.len() < MAX_TOUCHED
+            {
+                self.touching.insert(table);
             }
         }
         let Some(ended) = ended else { return };
         self.last = ended.ok().and_then(|message| read_change(message.payload));
+        let by = self.last.as_ref().and_then(|change| change.by.clone());
+        for table in std::mem::take(&mut self.touching) {
+            if self.touched.len() < MAX_TOUCHED || self.touched.contains_key(&table) {
+                self.touched.insert(table, by.clone());
+            }
+        }
         self.note();
     }
+}
+
+/// The table that a message is about.
+fn table_of(message: &[u8]) -> Option<Table> {
+    let (family, attributes) = of_family(message)?;
+    let (_, name) = self::attributes(&attributes).find(|(kind, _)| *kind == ANY_TABLE)?;
+    Some((family.to_owned(), text_in(name)))
 }
 
 fn read_change(payload: NetlinkPayload<NetfilterMessage>) -> Option<Change> {
