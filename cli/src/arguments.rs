@@ -397,6 +397,7 @@ pub struct Key {
 
 /// How rulesets come to the hosts.
 #[derive(Debug, Clone, Args)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub struct Pace {
     /// A host returns to its ruleset before unless the new one is confirmed so soon [default: 120s]
     #[arg(

@@ -418,10 +418,11 @@ fn an_order_comes_on_removable_media_too(site: &Site) -> anyhow::Result<()> {
     let mut words = confirm.split_whitespace();
     let (version, digest) = words.next().zip(words.next()).context("a number and a digest")?;
     site.agent(machine, "web-1", &["confirm", version, digest])?;
+    let version: u64 = version.parse()?;
     ensure!(site.table("web-1")?.contains("8080"), "{}", site.table("web-1")?);
     until("the collector to know of it", SOON, || {
         let known = site.enforced("web-1")?;
-        ensure!(known["confirmed"]["version"].to_string() == version, "{known}");
+        ensure!(known["confirmed"]["version"] == version, "{known}");
         Ok(())
     });
     Ok(())

@@ -134,8 +134,8 @@ fn policy(
             "尚未下发过策略；请用 --policy 文件 指定规定隔离主机可保留哪些通信的策略",
         )
     })?;
-    let pushed = policy_of(asking, last.id, &key.verifying_key())?;
-    Ok((pushed.policy, pushed.name))
+    let kept = policy_of(asking, last.id, &key.verifying_key())?;
+    Ok((kept.policy, kept.name))
 }
 
 /// When the quarantine ends, within what the policy allows.

@@ -16,7 +16,7 @@ use crate::screen::Screen;
 /// How often the push is looked at.
 const LOOK: Duration = Duration::from_secs(1);
 /// So long may a collector be away that is started anew; the push itself goes on from its store.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// So long is an order to one host waited for that is not connected.
 const HOST_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -88,13 +88,13 @@ fn changes(before: Option<&Push>, now: &Push) -> Vec<Text> {
             None => Text::new(format!("{name}: {en}"), format!("{name}：{zh}")),
         });
     }
-    let (id, stage, stages) = (now.id, now.stage, now.stages);
+    let (id, stage, of) = (now.id, now.stage, now.stages);
     if stage > 0 && before.is_none_or(|before| before.stage != stage) {
         let hosts = now.hosts.iter().filter(|host| host.stage == stage).count();
         let counted = if hosts == 1 { "host" } else { "hosts" };
         lines.push(Text::new(
-            format!("push {id}, stage {stage} of {stages}: {hosts} {counted}"),
-            format!("第 {id} 次下发，第 {stage}/{stages} 批：{hosts} 台主机"),
+            format!("push {id}, stage {stage} of {of}: {hosts} {counted}"),
+            format!("第 {id} 次下发，第 {stage}/{of} 批：{hosts} 台主机"),
         ));
     }
     let waits = |push: &Push| (push.state == "awaiting_confirmation").then_some(push.stage);
@@ -261,10 +261,10 @@ mod tests {
     fn push(kind: &str, state: &str, stage: u32, hosts: &[(&str, &str, u32)]) -> Push {
         let hosts: Vec<Value> = hosts
             .iter()
-            .map(|(host, state, stage)| {
-                let why = (*state == "refused").then(|| json!({"en": "too old", "zh": "过旧"}));
+            .map(|(host, is, stage)| {
+                let why = (*is == "refused").then(|| json!({"en": "too old", "zh": "过旧"}));
                 json!({
-                    "host": host, "zone": "inner", "version": 43, "digest": "ab", "state": state,
+                    "host": host, "zone": "inner", "version": 43, "digest": "ab", "state": is,
                     "why": why, "error": null, "stage": stage,
                 })
             })
@@ -282,7 +282,8 @@ mod tests {
     }
 
     fn told(lines: &[Text]) -> String {
-        lines.iter().map(|line| format!("{}\n{}\n", line.en, line.zh)).collect()
+        let both: Vec<&str> = lines.iter().flat_map(|line| [&*line.en, &*line.zh]).collect();
+        both.join("\n") + "\n"
     }
 
     #[test]
@@ -337,7 +338,7 @@ mod tests {
     #[test]
     fn the_end_says_how_it_went_and_what_next() {
         let confirmed: &[_] = &[("oa-17", "confirmed", 1), ("web-1", "waiting", 2)];
-        let mut all = String::new();
+        let mut all = Vec::new();
         for (end, push) in [
             (End::Done, push("ruleset", "done", 2, confirmed)),
             (End::Failed, push("ruleset", "failed", 2, confirmed)),
@@ -346,8 +347,8 @@ mod tests {
             (End::Away, push("quarantine", "running", 1, &[("oa-17", "waiting", 1)])),
         ] {
             let (exit, words) = last_words(end, &push);
-            all.push_str(&format!("{} {}\n", exit.code(), told(&[words])));
+            all.push(format!("{} {}", exit.code(), told(&[words])));
         }
-        insta::assert_snapshot!(all);
+        insta::assert_snapshot!(all.join("\n"));
     }
 }

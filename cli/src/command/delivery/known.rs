@@ -190,14 +190,14 @@ pub(in crate::command) fn choose(
     let mut chosen = Chosen::default();
     for host in &known.hosts {
         let zone = zone_of(policy, &host.host, &host.zone);
-        let named = names.contains(&host.host);
-        let meant = zone.is_some_and(|zone| zones.contains(zone));
-        if !(named || meant || names.is_empty() && zones.is_empty()) {
+        let is_named = names.contains(&host.host);
+        let in_zone = zone.is_some_and(|zone| zones.contains(zone));
+        if !(is_named || in_zone || names.is_empty() && zones.is_empty()) {
             continue;
         }
         match unfit(host, zone, key) {
             None => chosen.hosts.push(host.clone()),
-            Some(why) if named => {
+            Some(why) if is_named => {
                 return Err(Failure::error(
                     format!("nothing can be sent to {}: {}", host.host, why.en),
                     format!("无法下发到 {}：{}", host.host, why.zh),

@@ -102,9 +102,10 @@ fn question(written: &Written<'_>, hosts: &[KnownHost], terms: &Terms, pace: &Pa
         (true, _) => (", all at the same time", "，同时下发"),
         (false, _) => (", one first, then a tenth, then all", "，先一台、再十分之一、最后全部"),
     };
-    let (who, who_zh) = match pace.hold {
-        true => ("a person confirms it", "由人员确认"),
-        false => ("it is confirmed over the new rules", "经新规则得到确认"),
+    let (who, who_zh) = if pace.hold {
+        ("a person confirms it", "由人员确认")
+    } else {
+        ("it is confirmed over the new rules", "经新规则得到确认")
     };
     let counted = if count == 1 { "host" } else { "hosts" };
     Text::new(

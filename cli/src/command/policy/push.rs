@@ -251,12 +251,11 @@ fn as_table(rows: &[Row], chosen: &Chosen, screen: Screen) -> String {
             ruleset.into(),
         ]);
     }
-    let mut out = table.render();
-    for (host, why) in &chosen.left_out {
-        let words = screen.word(" is left out: ", " 不下发：");
-        out.push_str(&format!("{host}{words}{}\n", screen.say(why)));
-    }
-    out
+    let words = screen.word(" is left out: ", " 不下发：");
+    let left_out = chosen.left_out.iter().map(|(host, why)| (host, screen.say(why)));
+    let left_out: Vec<String> =
+        left_out.map(|(host, why)| format!("{host}{words}{why}\n")).collect();
+    table.render() + &left_out.concat()
 }
 
 #[cfg(test)]

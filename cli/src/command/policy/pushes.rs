@@ -100,14 +100,9 @@ const OF_HOSTS: [(&str, &str); 6] = [
 ];
 
 fn shown(push: &Push, screen: Screen) -> String {
-    let mut out = format!("{}\n", summed_up(push, screen));
-    if let Some(why) = &push.why {
-        out.push_str(&screen.say(why));
-        out.push('\n');
-    }
+    let why = push.why.as_ref().map(|why| format!("{}\n", screen.say(why)));
     let (kind, by, at) = (kind_word(&push.kind, screen), clean(&push.actor), push.created_at);
     let (begun, comma) = (screen.word("begun by", "操作者"), screen.word(", ", "，"));
-    out.push_str(&format!("{kind}{comma}{begun} {by}{comma}{at}\n\n"));
     let mut table = Table::headed(screen.words_of(OF_HOSTS));
     for host in &push.hosts {
         table.row([
@@ -119,7 +114,12 @@ fn shown(push: &Push, screen: Screen) -> String {
             host.why.as_ref().map(|why| screen.say(why)).unwrap_or_default().into(),
         ]);
     }
-    out + &table.render()
+    format!(
+        "{}\n{}{kind}{comma}{begun} {by}{comma}{at}\n\n{}",
+        summed_up(push, screen),
+        why.unwrap_or_default(),
+        table.render(),
+    )
 }
 
 #[cfg(test)]
