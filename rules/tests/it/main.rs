@@ -11,6 +11,7 @@ mod finding;
 mod firewall;
 mod host;
 mod isolation;
+mod model;
 mod plan;
 mod policy;
 mod site;
