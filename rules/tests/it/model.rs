@@ -165,6 +165,17 @@ fn what_a_rule_implies_is_asked_even_when_it_is_turned_round() {
 }
 
 #[test]
+fn a_reject_with_an_answer_of_one_version_is_for_packets_of_that_version() {
+    let ruleset = inet(
+        &[base("f", "forward", 0, "accept")],
+        &[("f", json!([{"reject": {"type": "icmp", "expr": "port-unreachable"}}]))],
+    );
+    assert_eq!(forward(&ruleset, &json!({})), "reject exact");
+    let v6 = json!({"src": "fd00:1::1", "dst": "fd00:2::1"});
+    assert_eq!(forward(&ruleset, &v6), "accept exact");
+}
+
+#[test]
 fn forward_sees_the_translated_address_and_port() {
     let ruleset = saved(
         "*nat\n:PREROUTING ACCEPT [0:0]\n:POSTROUTING ACCEPT [0:0]\n\
