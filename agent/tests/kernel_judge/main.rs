@@ -37,18 +37,20 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Seeds on which the tracer and the kernel once disagreed.
 const REGRESSIONS: &str = include_str!("regressions.txt");
 
-/// Notes the number of every packet that comes through, and lets nothing further.
+/// Notes the number of every packet of the test that comes through, and lets nothing further.
 const WITNESS: &str = "\
 table inet witness {
   set seen4 { typeof ip id; size 65535; flags dynamic; }
   set seen6 { typeof ip6 flowlabel; size 65535; flags dynamic; }
   chain input { type filter hook input priority 1000; policy accept;
-    add @seen4 { ip id } drop
-    add @seen6 { ip6 flowlabel } drop
+    ip dscp 1 add @seen4 { ip id } drop
+    ip6 dscp 1 add @seen6 { ip6 flowlabel } drop
+    drop
   }
   chain postrouting { type filter hook postrouting priority 1000; policy accept;
-    add @seen4 { ip id } drop
-    add @seen6 { ip6 flowlabel } drop
+    ip dscp 1 add @seen4 { ip id } drop
+    ip6 dscp 1 add @seen6 { ip6 flowlabel } drop
+    drop
   }
 }
 table netdev witness {

@@ -442,7 +442,7 @@ impl PolicyRule {
         };
         let mark = match (self.mark, asked.mark) {
             (None, _) => Some(true),
-            (Some((value, mask)), Some(mark)) => Some(mark & mask == value & mask),
+            (Some((value, mask)), Some(is)) => Some(is & mask == value & mask),
             (Some(_), None) => None,
         };
         let iif = match (self.iif, asked.iif) {
@@ -747,13 +747,13 @@ fn rule_text(priority: u32, words: &[&str]) -> PolicyRule {
             "not" => rule.not = true,
             "from" => match next() {
                 "all" => {}
-                net => match destination(net, false) {
-                    Some(net) => rule.from = Some(net),
+                other => match destination(other, false) {
+                    Some(source) => rule.from = Some(source),
                     None => rule.unsure = true,
                 },
             },
             "to" => match destination(next(), false) {
-                Some(net) => rule.to = Some(net),
+                Some(wanted) => rule.to = Some(wanted),
                 None => rule.unsure = true,
             },
             "iif" => rule.iif = device(next()),
@@ -794,7 +794,7 @@ fn rule_json(one: &Value) -> PolicyRule {
     ];
     let given = |name: &str| text(name).is_some_and(|text| text != "all");
     let (from, to) = (net("src", "srclen"), net("dst", "dstlen"));
-    let value = text("fwmark").and_then(|text| mark(text)).map(|(value, mask)| {
+    let value = text("fwmark").and_then(mark).map(|(value, mask)| {
         let mask = text("fwmask").and_then(mark_mask).unwrap_or(mask);
         (value, mask)
     });

@@ -23,7 +23,7 @@ use self::walk::ChainIndex;
 use super::field::Field;
 use super::network::Network;
 use super::packet::{Packet, State, WrongPacket};
-use super::ruleset::{At, ChainId, Hook, Match, Rule, Ruleset, SetId, Statement, Step};
+use super::ruleset::{At, Hook, Match, Rule, Ruleset, SetId, Statement, Step};
 
 /// Ways at most that are tried for one packet. What is not decided then is uncertain.
 pub const MAX_WAYS: usize = 4_096;
@@ -343,22 +343,14 @@ impl<'a> Tracer<'a> {
         &self.sets[table as usize][set.0 as usize]
     }
 
-    fn called(&self, at: At, chain: ChainId) -> At {
-        At { table: at.table, chain }
-    }
-
     /// What connection tracking may say, where the packet does not.
     fn states(&self, packet: &Packet) -> &'static [State] {
-        match packet.state {
-            Some(State::New) => &[State::New],
-            Some(State::Established) => &[State::Established],
-            Some(State::Related) => &[State::Related],
-            Some(State::Invalid) => &[State::Invalid],
-            Some(State::Untracked) => &[State::Untracked],
-            None if self.stateful => {
-                &[State::New, State::Established, State::Related, State::Invalid]
-            }
-            None => &[State::New],
+        let all: &'static [State; 5] = &State::ALL;
+        match packet.state.and_then(|state| all.iter().position(|one| *one == state)) {
+            Some(place) => &all[place..=place],
+            // Only rules excuse a packet from tracking.
+            None if self.stateful => &all[..4],
+            None => &all[..1],
         }
     }
 }

@@ -13,6 +13,7 @@ mod firewall;
 mod host;
 mod isolation;
 mod packet_sets;
+mod model;
 mod plan;
 mod policy;
 mod ruleset_questions;

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::expression::{self, Looked, looked};
 use super::value::Kind;
 use super::{Growing, Has, fill, only_counts, text};
-use crate::model::field::{Field, Key};
+use crate::model::field::{Field, IPV4, IPV6, Key, TCP};
 use crate::model::interval::{Interval, Intervals, ones};
 use crate::model::ruleset::{
     AddressPart, Effects, Family, Match, Nat, NatAddress, NatKind, NatPorts, Set, SetId, Statement,
@@ -28,6 +28,8 @@ pub(super) fn statements(list: &[Value], growing: &mut Growing) -> Vec<Statement
             break;
         }
         if let Some(verdict) = verdict(one, growing) {
+            let guards = answerable(&one["reject"], growing.table.family);
+            all.extend(guards.into_iter().map(Statement::Match));
             all.push(Statement::Verdict(verdict));
             continue;
         }
@@ -58,6 +60,16 @@ pub(super) fn verdict(value: &Value, growing: &mut Growing) -> Option<Verdict> {
         "queue" => Verdict::Queue,
         _ => return None,
     })
+}
+
+/// What nft asks before it rejects with an answer of one protocol, and leaves out of a listing.
+fn answerable(reject: &Value, family: Family) -> Vec<Match> {
+    match reject["type"].as_str() {
+        Some("icmp") => expression::version(family, IPV4),
+        Some("icmpv6") => expression::version(family, IPV6),
+        Some("tcp reset") => vec![expression::is(TCP)],
+        _ => Vec::new(),
+    }
 }
 
 fn unknown(value: &Value, effects: Effects) -> Statement {
@@ -413,7 +425,7 @@ fn nat(name: &str, what: &Value, growing: &mut Growing) -> Option<(Vec<Match>, N
 }
 
 const fn version_of(v6: bool) -> u128 {
-    if v6 { crate::model::field::IPV6 } else { crate::model::field::IPV4 }
+    if v6 { IPV6 } else { IPV4 }
 }
 
 /// What the values of a translation's map are: an address, or an address and a port.

@@ -185,10 +185,10 @@ impl<'r, 'a> Run<'r, 'a> {
         let stages = tracer.paths.get(&(hook, self.live.v6)).map(Vec::as_slice).unwrap_or_default();
         for stage in stages {
             let priority = stage.step.priority;
-            if priority >= CONNTRACK {
-                if let Some(state) = untracked.take() {
-                    self.live.track(state);
-                }
+            if priority >= CONNTRACK
+                && let Some(state) = untracked.take()
+            {
+                self.live.track(state);
             }
             if to_restore && (priority, true) >= (nat_priority(hook), stage.step.nat) {
                 to_restore = false;
@@ -433,11 +433,11 @@ impl<'r, 'a> Run<'r, 'a> {
                 let passes = self.choices.choose(2, || rule.origin.text.clone()) == 1;
                 Ruling::Ended(if passes { Verdict::Accept } else { Verdict::Drop }, by)
             }
-            Ruled::Jump(to) => match self.chain(self.tracer.called(at, to)) {
+            Ruled::Jump(to) => match self.chain(At { table: at.table, chain: to }) {
                 Flow::Fell => Ruling::Next,
                 Flow::Ended(verdict, by) => Ruling::Ended(verdict, by),
             },
-            Ruled::Goto(to) => match self.chain(self.tracer.called(at, to)) {
+            Ruled::Goto(to) => match self.chain(At { table: at.table, chain: to }) {
                 Flow::Fell => Ruling::Return,
                 Flow::Ended(verdict, by) => Ruling::Ended(verdict, by),
             },
@@ -560,7 +560,7 @@ impl<'r, 'a> Run<'r, 'a> {
             (destination, Field::DestinationPort)
         };
         let v6 = self.live.v6;
-        let mut ports = match nat.ports {
+        let mut new_port = match nat.ports {
             NatPorts::Kept => None,
             NatPorts::Range(range) => Some(Known::among(range.into())),
             NatPorts::Unknown => Some(Known::Any),
@@ -600,7 +600,7 @@ impl<'r, 'a> Run<'r, 'a> {
                     None | Some(Had::Nothing) => return None,
                     Some(Had::Data(Data::Value(parts))) => {
                         if let Some(range) = of_port.and_then(|part| parts.get(part)) {
-                            ports = Some(Known::among((*range).into()));
+                            new_port = Some(Known::among((*range).into()));
                         }
                         match *address {
                             Some(AddressPart { part, v6: of }) if of == v6 => {
@@ -622,7 +622,7 @@ impl<'r, 'a> Run<'r, 'a> {
         let protocol = self.live.is(Field::Protocol);
         let has_ports =
             protocol.is_none_or(|number| WITH_PORTS.iter().any(|one| u128::from(*one) == number));
-        if let Some(known) = ports.filter(|_| has_ports) {
+        if let Some(known) = new_port.filter(|_| has_ports) {
             self.changed(at, port, known);
         }
         self.note_status(nat.kind);

@@ -37,6 +37,7 @@ pub(super) struct ChainIndex {
 }
 
 /// What a chain does at most, with all that it calls.
+#[expect(clippy::struct_excessive_bools, reason = "each is asked by its own name")]
 #[derive(Debug, Clone, Copy, Default)]
 struct Does {
     /// Anything that can be told apart from doing nothing.
@@ -313,6 +314,7 @@ impl ChainIndex {
 }
 
 /// Rules that can concern a packet.
+#[expect(clippy::large_enum_variant, reason = "it lives on the stack, one for each chain entered")]
 #[derive(Debug)]
 pub(super) enum Candidates<'i> {
     All(&'i [u32]),
