@@ -296,7 +296,7 @@ impl<'a> Walk<'a> {
         let mut passed =
             Passed { accepted: Flows::default(), dropped: Set::EMPTY, rejected: Set::EMPTY };
         for hook in hooks {
-            let here = self.hook(*hook, flows)?;
+            let here = self.hook(*hook, &flows)?;
             passed.dropped = self.space.or(passed.dropped, here.dropped)?;
             passed.rejected = self.space.or(passed.rejected, here.rejected)?;
             flows = here.accepted;
@@ -334,7 +334,7 @@ impl<'a> Walk<'a> {
     }
 
     /// What becomes of packets at one hook.
-    pub fn hook(&mut self, hook: Hook, flows: Flows) -> Result<Passed, TooComplex> {
+    pub fn hook(&mut self, hook: Hook, flows: &Flows) -> Result<Passed, TooComplex> {
         let mut passed =
             Passed { accepted: Flows::default(), dropped: Set::EMPTY, rejected: Set::EMPTY };
         for v6 in [false, true] {
@@ -599,15 +599,15 @@ impl<'a> Walk<'a> {
                     .iter()
                     .take_while(|statement| matches!(statement, Statement::Match(_)))
                     .count();
-                let (matches, rest) = statements.split_at(run);
+                let (conditions, rest) = statements.split_at(run);
                 statements = rest;
                 let mut those = Flows::default();
                 for flow in &flows.0 {
-                    let matches = matches.iter().filter_map(|statement| match statement {
+                    let asked = conditions.iter().filter_map(|statement| match statement {
                         Statement::Match(one) => Some(one),
                         _ => None,
                     });
-                    let truth = self.all_true(here, matches, &flow.change)?;
+                    let truth = self.all_true(here, asked, &flow.change)?;
                     let yes = self.space.and(flow.packets, truth.maybe)?;
                     those.add(self.space, yes, &flow.change)?;
                     let no = self.space.without(flow.packets, truth.surely)?;
@@ -844,7 +844,7 @@ impl<'a> Walk<'a> {
         keys: &[Key],
         map: SetId,
         flow: &Flow,
-    ) -> Result<(Vec<(&'a Data, Set)>, Set), TooComplex> {
+    ) -> Result<(Answers<'a>, Set), TooComplex> {
         let set = here.table.set(map);
         // Many elements have the same answer.
         let mut groups: Vec<(&Data, Vec<&Element>)> = Vec::new();
@@ -942,8 +942,8 @@ impl<'a> Walk<'a> {
                 let (found, none) = self.cases(here, keys, *map, flow)?;
                 next.add(self.space, none, &flow.change)?;
                 for (data, packets) in found {
-                    let part = |part: usize| match data {
-                        Data::Value(parts) => parts.get(part).copied().map(Intervals::from),
+                    let part = |nth: usize| match data {
+                        Data::Value(values) => values.get(nth).copied().map(Intervals::from),
                         Data::Present | Data::Verdict(_) | Data::Unknown => None,
                     };
                     let to = match part_of {
@@ -1272,6 +1272,9 @@ const fn is_of_connection(field: Field) -> bool {
             | Field::OriginalDestinationPort
     )
 }
+
+/// What a map may have, each with the packets that it has it for.
+type Answers<'a> = Vec<(&'a Data, Set)>;
 
 /// Packets, the address that they get, and the port where that is told together with it.
 type Case = (Set, Option<Intervals>, Option<Intervals>);
