@@ -619,8 +619,8 @@ impl<'p> Search<'p> {
     }
 }
 
-/// Addresses that whoever is on a wire has of itself (RFC 3927, RFC 4291).
-const LINK_LOCAL: [&str; 2] = ["169.254.0.0/16", "fe80::/10"];
+/// Addresses that whoever is on a wire has of itself (RFC 4291).
+const LINK_LOCAL: [&str; 1] = ["fe80::/10"];
 
 /// Destinations that everybody on a wire takes.
 const EVERYBODY: [&str; 3] = ["224.0.0.0/4", "255.255.255.255/32", "ff00::/8"];
