@@ -39,34 +39,52 @@ fn a_matrix_is_read_in_both_languages() {
     let line = "--lang en ruleset matrix --nft-json gateway.nft.json --hook forward";
     let english = bailey(line);
     assert_eq!(english.status.code(), Some(0), "{}", said(&english.stderr));
-    insta::assert_snapshot!(said(&english.stdout));
+    let text = said(&english.stdout);
+    let mut rows = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    assert_eq!(rows.next().unwrap(), ["from", "to", "service", "in", "out"], "{text}");
+    let rows: Vec<Vec<&str>> = rows.collect();
+    let web = ["10.1.0.0/16", "10.250.0.0/24", "tcp", "80,443", "any", "any"];
+    assert!(rows.iter().any(|row| row == &web), "{text}");
+    assert!(rows.iter().any(|row| row.first() == Some(&"10.1.9.0/24")), "{text}");
     let line = "--lang zh ruleset matrix --nft-json gateway.nft.json --hook forward";
-    insta::assert_snapshot!(said(&bailey(line).stdout));
-    let line = "--lang en ruleset matrix --nft-json gateway.nft.json --hook forward -o json";
-    insta::assert_snapshot!(said(&bailey(line).stdout));
+    let chinese = said(&bailey(line).stdout);
+    assert!(chinese.starts_with("来源"), "{chinese}");
+    assert_eq!(chinese.lines().count(), text.lines().count());
+    let json = bailey("ruleset matrix --nft-json gateway.nft.json --hook forward -o json");
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(json["hook"], "forward");
+    assert_eq!(json["rows"].as_array().unwrap().len(), text.lines().count() - 1);
 }
 
 #[test]
 fn what_is_odd_is_told_with_its_place() {
     let english = bailey("--lang en ruleset lint --nft-json gateway.nft.json");
     assert_eq!(english.status.code(), Some(0), "{}", said(&english.stderr));
-    insta::assert_snapshot!(said(&english.stdout));
+    let text = said(&english.stdout);
+    assert!(text.contains("inet filter forward handle "), "{text}");
+    assert!(text.contains("its counter stands at zero"), "{text}");
     let chinese = bailey("--lang zh ruleset lint --nft-json gateway.nft.json --exit-code");
     assert_eq!(chinese.status.code(), Some(6));
-    insta::assert_snapshot!(said(&chinese.stdout));
+    assert!(said(&chinese.stdout).contains("计数器为零"));
     let json = bailey("ruleset lint --nft-json gateway.nft.json -o json");
     let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
-    assert_eq!(json["findings"][0]["finding"], "never_hit");
-    assert_eq!(json["findings"][1]["by"][0]["chain"], "forward");
+    let found = json["findings"].as_array().unwrap();
+    let of = |name: &str| found.iter().find(|one| one["finding"] == name).unwrap();
+    assert_eq!(of("never_hit")["comment"], "policy.yaml:12 flow 1");
+    // The last rule comes too late.
+    assert_eq!(of("contradicted")["by"][0]["chain"], "forward");
 }
 
 #[test]
 fn two_rulesets_that_differ_end_with_6_and_name_a_packet() {
     let english = bailey("--lang en ruleset diff gateway.nft.json gateway.save --hook forward");
     assert_eq!(english.status.code(), Some(6), "{}", said(&english.stderr));
-    insta::assert_snapshot!(said(&english.stdout));
+    let text = said(&english.stdout);
+    assert!(text.starts_with("forward:\n"), "{text}");
+    // The old one lets DNS through that comes by eth1; the new one filters no IPv6.
+    assert!(text.contains("udp 53") && text.contains("passes now"), "{text}");
     let chinese = bailey("--lang zh ruleset diff gateway.nft.json gateway.save --hook forward");
-    insta::assert_snapshot!(said(&chinese.stdout));
+    assert!(said(&chinese.stdout).contains("不再放行"));
     let same = bailey("--lang en ruleset diff gateway.save gateway.save");
     assert_eq!(same.status.code(), Some(0));
     assert_eq!(said(&same.stdout), "Both let the same packets through.\n");
@@ -140,12 +158,18 @@ fn a_site_is_proved_from_files_or_shown_to_be_broken() {
     model(folder.path(), "");
     let proved = bailey(&format!("--lang en prove --model {file}"));
     assert_eq!(proved.status.code(), Some(0), "{}", said(&proved.stderr));
-    insta::assert_snapshot!(said(&proved.stdout));
+    let text = said(&proved.stdout);
+    assert!(text.starts_with("proved INV-01"), "{text}");
     model(folder.path(), "-A FORWARD -d 10.1.7.20/32 -p tcp -m tcp --dport 3389 -j ACCEPT\n");
     let broken = bailey(&format!("--lang en prove INV-01 --model {file}"));
     assert_eq!(broken.status.code(), Some(6));
-    insta::assert_snapshot!(said(&broken.stdout));
-    insta::assert_snapshot!(said(&bailey(&format!("--lang zh prove --model {file}")).stdout));
+    let text = said(&broken.stdout);
+    assert!(text.starts_with("BROKEN INV-01"), "{text}");
+    assert!(text.contains("10.1.7.20:3389 tcp new"), "{text}");
+    assert!(text.contains("--dport 3389 -j ACCEPT"), "{text}");
+    assert!(text.contains("would stop it: fw-1:"), "{text}");
+    let chinese = said(&bailey(&format!("--lang zh prove --model {file}")).stdout);
+    assert!(chinese.starts_with("被违反 INV-01"), "{chinese}");
     let json = bailey(&format!("prove --model {file} -o json"));
     let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
     assert_eq!(json["invariants"][0]["answer"], "broken");

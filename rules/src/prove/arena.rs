@@ -330,6 +330,7 @@ impl Arena {
 }
 
 /// A place for three numbers (a multiplicative hash; the arena's own numbers are no attacker's).
+#[allow(clippy::cast_possible_truncation, reason = "any bits of a hash will do")]
 const fn mix(first: u32, second: u32, third: u32) -> usize {
     let mut hash = (first as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     hash = (hash.rotate_left(23) ^ second as u64).wrapping_mul(0xff51_afd7_ed55_8ccd);

@@ -184,9 +184,10 @@ impl Change {
                         *xor
                     };
                     let turned = fixed >> bit & 1 == 1;
-                    match and >> bit & 1 == 1 {
-                        false => Substitute::Bit(turned),
-                        true => Substitute::Variable(layout::end(*of) - 1 - bit, turned),
+                    if and >> bit & 1 == 1 {
+                        Substitute::Variable(layout::end(*of) - 1 - bit, turned)
+                    } else {
+                        Substitute::Bit(turned)
                     }
                 }
                 Some(Becomes::AnyOf(_)) | None => Substitute::Variable(variable, false),

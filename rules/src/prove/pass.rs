@@ -24,7 +24,7 @@ use crate::model::interval::{Interval, Intervals, ones};
 use crate::model::network::{Interface, Network};
 use crate::model::ruleset::{
     At, ChainId, Data, Effects, Element, Hook, Match, Nat, NatAddress, NatKind, NatPorts, Rule,
-    Ruleset, SetId, Statement, Step, Table, Value, Verdict,
+    Ruleset, SetId, Statement, Step, Table, Value, Verdict, nat_priority,
 };
 
 /// Changes that are told apart at one point of the way, at most.
@@ -296,7 +296,7 @@ impl<'a> Walk<'a> {
         let mut passed =
             Passed { accepted: Flows::default(), dropped: Set::EMPTY, rejected: Set::EMPTY };
         for hook in hooks {
-            let here = self.hook(*hook, flows)?;
+            let here = self.hook(*hook, &flows)?;
             passed.dropped = self.space.or(passed.dropped, here.dropped)?;
             passed.rejected = self.space.or(passed.rejected, here.rejected)?;
             flows = here.accepted;
@@ -334,7 +334,7 @@ impl<'a> Walk<'a> {
     }
 
     /// What becomes of packets at one hook.
-    pub fn hook(&mut self, hook: Hook, flows: Flows) -> Result<Passed, TooComplex> {
+    pub fn hook(&mut self, hook: Hook, flows: &Flows) -> Result<Passed, TooComplex> {
         let mut passed =
             Passed { accepted: Flows::default(), dropped: Set::EMPTY, rejected: Set::EMPTY };
         for v6 in [false, true] {
@@ -378,7 +378,13 @@ impl<'a> Walk<'a> {
         }
         let mut flows = flows;
         let mut after_nat = false;
+        let mut begun_known = !self.has_nat || !is_of_nat(hook);
         for step in steps {
+            let at_nat = step.nat || step.priority > nat_priority(hook);
+            if at_nat && !begun_known {
+                flows = self.translated_before(hook, &flows)?;
+                begun_known = true;
+            }
             let mut results = Flows::default();
             for order in orders(self.ruleset, step)? {
                 let mut here = flows.clone();
@@ -401,12 +407,32 @@ impl<'a> Walk<'a> {
             after_nat |= step.nat;
             flows = results;
         }
+        if !begun_known {
+            flows = self.translated_before(hook, &flows)?;
+        }
         all.accepted.join(self.space, &flows)?;
         Ok(all)
     }
 
-    /// Those that a NAT chain of the hook is asked about, and the others, as they leave: of a
-    /// connection that has begun, nobody knows the translation.
+    /// Packets with what the kernel may make of those whose connection has begun: nobody knows how it is
+    /// translated. The kernel does so at every hook of translation, whatever chains there are
+    /// (`nf_nat_register_fn`).
+    fn translated_before(&mut self, hook: Hook, flows: &Flows) -> Result<Flows, TooComplex> {
+        let begun = [state::ESTABLISHED, state::RELATED].map(Interval::one).into_iter().collect();
+        let begun = self.space.among(Field::State, &begun)?;
+        let mut all = flows.clone();
+        for flow in flows.0.iter().filter(|flow| flow.change.fixes(Field::State).is_none()) {
+            let known = self.space.and(flow.packets, begun)?;
+            let mut change = flow.change.clone();
+            for field in nat_end(hook) {
+                change.lose(field);
+            }
+            all.add(self.space, known, &change)?;
+        }
+        Ok(all)
+    }
+
+    /// Those that a NAT chain of the hook is asked about, and the others.
     fn nat_sees(
         &mut self,
         hook: Hook,
@@ -420,8 +446,6 @@ impl<'a> Walk<'a> {
         let related = self.space.without(related, errors)?;
         let new = self.space.value(Field::State, state::NEW)?;
         let first = self.space.or(new, related)?;
-        let begun = [state::ESTABLISHED, state::RELATED].map(Interval::one).into_iter().collect();
-        let begun = self.space.among(Field::State, &begun)?;
         let end = nat_end(hook);
         let (mut asked, mut others) = (Flows::default(), Flows::default());
         for flow in &flows.0 {
@@ -436,14 +460,6 @@ impl<'a> Walk<'a> {
             asked.add(self.space, ask, &flow.change)?;
             let rest = self.space.without(flow.packets, ask)?;
             others.add(self.space, rest, &flow.change)?;
-            if self.has_nat && !again {
-                let known = self.space.and(packets, begun)?;
-                let mut change = flow.change.clone();
-                for field in end {
-                    change.lose(field);
-                }
-                others.add(self.space, known, &change)?;
-            }
         }
         Ok((asked, others))
     }
@@ -599,15 +615,15 @@ impl<'a> Walk<'a> {
                     .iter()
                     .take_while(|statement| matches!(statement, Statement::Match(_)))
                     .count();
-                let (matches, rest) = statements.split_at(run);
+                let (conditions, rest) = statements.split_at(run);
                 statements = rest;
                 let mut those = Flows::default();
                 for flow in &flows.0 {
-                    let matches = matches.iter().filter_map(|statement| match statement {
+                    let asked = conditions.iter().filter_map(|statement| match statement {
                         Statement::Match(one) => Some(one),
                         _ => None,
                     });
-                    let truth = self.all_true(here, matches, &flow.change)?;
+                    let truth = self.all_true(here, asked, &flow.change)?;
                     let yes = self.space.and(flow.packets, truth.maybe)?;
                     those.add(self.space, yes, &flow.change)?;
                     let no = self.space.without(flow.packets, truth.surely)?;
@@ -844,7 +860,7 @@ impl<'a> Walk<'a> {
         keys: &[Key],
         map: SetId,
         flow: &Flow,
-    ) -> Result<(Vec<(&'a Data, Set)>, Set), TooComplex> {
+    ) -> Result<(Answers<'a>, Set), TooComplex> {
         let set = here.table.set(map);
         // Many elements have the same answer.
         let mut groups: Vec<(&Data, Vec<&Element>)> = Vec::new();
@@ -942,8 +958,8 @@ impl<'a> Walk<'a> {
                 let (found, none) = self.cases(here, keys, *map, flow)?;
                 next.add(self.space, none, &flow.change)?;
                 for (data, packets) in found {
-                    let part = |part: usize| match data {
-                        Data::Value(parts) => parts.get(part).copied().map(Intervals::from),
+                    let part = |nth: usize| match data {
+                        Data::Value(values) => values.get(nth).copied().map(Intervals::from),
                         Data::Present | Data::Verdict(_) | Data::Unknown => None,
                     };
                     let to = match part_of {
@@ -1273,6 +1289,9 @@ const fn is_of_connection(field: Field) -> bool {
     )
 }
 
+/// What a map may have, each with the packets that it has it for.
+type Answers<'a> = Vec<(&'a Data, Set)>;
+
 /// Packets, the address that they get, and the port where that is told together with it.
 type Case = (Set, Option<Intervals>, Option<Intervals>);
 
@@ -1311,6 +1330,14 @@ const CHANGEABLE: [Field; 8] = [
     Field::Mark,
     Field::ConnectionMark,
 ];
+
+/// Whether packets are translated at a hook.
+const fn is_of_nat(hook: Hook) -> bool {
+    match hook {
+        Hook::Prerouting | Hook::Output | Hook::Input | Hook::Postrouting => true,
+        Hook::Ingress | Hook::Forward | Hook::Egress => false,
+    }
+}
 
 /// Which end of a packet the NAT chains of a hook translate: addresses of both versions, and port.
 const fn nat_end(hook: Hook) -> [Field; 3] {

@@ -46,7 +46,10 @@ pub(in crate::command) fn load(listings: &Listings) -> Result<Loaded, Failure> {
 ///
 /// # Errors
 /// As [`load`].
-pub(super) fn network(addresses: &[PathBuf], routes: &[PathBuf]) -> Result<Network, Failure> {
+pub(in crate::command) fn network(
+    addresses: &[PathBuf],
+    routes: &[PathBuf],
+) -> Result<Network, Failure> {
     let mut network = Network::default();
     for path in addresses {
         network.add_addresses(&text(path)?).map_err(|why| not_that(path, &why))?;
@@ -61,7 +64,7 @@ pub(super) fn network(addresses: &[PathBuf], routes: &[PathBuf]) -> Result<Netwo
 ///
 /// # Errors
 /// As [`load`].
-pub(super) fn either(path: &PathBuf) -> Result<Ruleset, Failure> {
+pub(in crate::command) fn either(path: &PathBuf) -> Result<Ruleset, Failure> {
     let text = text(path)?;
     if text.trim_start().starts_with(['{', '[']) {
         return nft::parse(&text).map_err(|why| not_that(path, &why));
@@ -97,7 +100,7 @@ fn text(path: &PathBuf) -> Result<String, Failure> {
 }
 
 /// A file that cannot be read.
-pub(super) fn unreadable(path: &Path, why: &io::Error) -> Failure {
+pub(in crate::command) fn unreadable(path: &Path, why: &io::Error) -> Failure {
     let path = path.display();
     let (en, zh) = (format!("cannot read {path}: {why}"), format!("无法读取 {path}：{why}"));
     match why.kind() {
@@ -115,6 +118,6 @@ fn not_that(path: &Path, why: &dyn std::fmt::Display) -> Failure {
 }
 
 /// How a table is called.
-pub(super) fn named(table: &Table) -> String {
+pub(in crate::command) fn named(table: &Table) -> String {
     format!("{} {}", table.family.name(), table.name)
 }

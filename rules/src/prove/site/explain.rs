@@ -280,7 +280,7 @@ fn walk_one(walk: &mut Walk<'_>, packet: Set, hooks: Hooks<'_>) -> Result<bool, 
     let mut flows = walk.begin(packet)?;
     let (before, after) = hooks.of();
     for hook in before {
-        flows = walk.hook(*hook, flows)?.accepted;
+        flows = walk.hook(*hook, &flows)?.accepted;
     }
     if let Some(output) = hooks.output.and_then(device) {
         let mut out = super::super::change::Change::NONE;
@@ -293,7 +293,7 @@ fn walk_one(walk: &mut Walk<'_>, packet: Set, hooks: Hooks<'_>) -> Result<bool, 
         flows = sent;
     }
     for hook in after {
-        flows = walk.hook(*hook, flows)?.accepted;
+        flows = walk.hook(*hook, &flows)?.accepted;
     }
     Ok(!flows.is_empty())
 }

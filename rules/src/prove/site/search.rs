@@ -85,6 +85,17 @@ struct Question {
     to_internet: bool,
 }
 
+/// To whom packets leave a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// To their receivers, which are on the wire.
+    Receiver,
+    /// To this router.
+    Router(IpAddr),
+    /// Nobody knows to whom.
+    Anybody,
+}
+
 /// Who is believed to send what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Sources {
@@ -174,9 +185,8 @@ impl Question {
     fn of(prover: &mut Prover, demand: &Demand) -> Result<Self, TooComplex> {
         let policy = &prover.site.policy;
         let (from, to, through): (_, _, &[String]) = match demand {
-            Demand::Never { from, to } => (from, to, &[]),
+            Demand::Never { from, to } | Demand::Always { from, to, .. } => (from, to, &[]),
             Demand::Only { from, to, through } => (from, to, through),
-            Demand::Always { from, to, .. } => (from, to, &[]),
         };
         let zone = |party: &Party| matches!(party, Party::Zone(_)).then(|| party.clone());
         let mut permitted = Set::EMPTY;
@@ -458,7 +468,7 @@ impl<'p> Search<'p> {
             let space = &mut self.prover.space;
             let here = addresses(space, End::Destination, &own)?;
             let there = space.all_of(&[packets, here, self.to])?;
-            self.reach(step, None, there, Ends::OnTheWire)?;
+            self.reach(step, None, there, Ends::OnTheWire);
         }
         for port in self.prover.wires.get(wire).ports.clone() {
             let matters = self.matters[&port.host];
@@ -501,20 +511,21 @@ impl<'p> Search<'p> {
                         let to = piece.change.before(space, self.to)?.maybe;
                         space.and(packets, to)?
                     };
-                    self.reach(step, Some(piece), counted, Ends::In(name.clone()))?;
+                    self.reach(step, Some(piece), counted, Ends::In(name.clone()));
                 }
                 Leaves::By { interface, via } => {
-                    self.leave(step, piece, packets, name, interface, Some(*via))?;
+                    let next = via.map_or(Next::Receiver, Next::Router);
+                    self.leave(step, piece, packets, name, interface, next)?;
                 }
                 Leaves::Somehow { interface } => {
-                    self.leave(step, piece, packets, name, interface, None)?;
+                    self.leave(step, piece, packets, name, interface, Next::Anybody)?;
                 }
             }
         }
         Ok(())
     }
 
-    /// Packets leave a host: to a router, to their receivers (`Some(None)`), or to nobody knows whom.
+    /// Packets leave a host.
     fn leave(
         &mut self,
         step: usize,
@@ -522,14 +533,16 @@ impl<'p> Search<'p> {
         packets: Set,
         host: &HostName,
         interface: &str,
-        via: Option<Option<IpAddr>>,
+        next: Next,
     ) -> Result<(), TooComplex> {
         let port = Port { host: host.clone(), interface: interface.to_owned() };
         let Some(wire) = self.prover.wires.at(&port) else { return Ok(()) };
         let image = sent(&mut self.prover.space, &piece.change, packets)?;
-        let others: Vec<Port> = match via {
-            Some(Some(router)) => self.prover.wires.owners(wire, router).cloned().collect(),
-            Some(None) | None => self.prover.wires.get(wire).ports.iter().cloned().collect(),
+        let others: Vec<Port> = match next {
+            Next::Router(router) => self.prover.wires.owners(wire, router).cloned().collect(),
+            Next::Receiver | Next::Anybody => {
+                self.prover.wires.get(wire).ports.iter().cloned().collect()
+            }
         };
         for other in others.iter().filter(|other| other.host != *host) {
             let matters = self.matters[&other.host];
@@ -537,7 +550,7 @@ impl<'p> Search<'p> {
                 continue;
             }
             let space = &mut self.prover.space;
-            let packets = if via == Some(None) {
+            let packets = if next == Next::Receiver {
                 let own = self.prover.site.hosts[&other.host].network.interfaces.iter().flatten();
                 let own: Vec<IpNet> = own
                     .flat_map(|one| one.addresses.iter().map(|one| IpNet::from(one.address)))
@@ -552,19 +565,19 @@ impl<'p> Search<'p> {
             self.add(Place::Port(other.clone()), packets, Some((step, Some(piece.clone()))))?;
         }
         // What nobody known takes.
-        let unknown_router = matches!(via, Some(Some(_))) && others.is_empty();
+        let unknown_router = matches!(next, Next::Router(_)) && others.is_empty();
         let own: Addresses = self.prover.wires.get(wire).networks.iter().copied().collect();
-        let ends_here = match via {
-            Some(Some(_)) => {
+        let ends_here = match next {
+            Next::Router(_) => {
                 unknown_router && (self.question.to_internet || own.meets(&self.question.to))
             }
-            Some(None) | None => true,
+            Next::Receiver | Next::Anybody => true,
         };
         if !ends_here {
             return Ok(());
         }
         let mut to = self.to;
-        if via == Some(None) {
+        if next == Next::Receiver {
             let owned = self.owned(wire)?;
             to = self.prover.space.without(to, owned)?;
         }
@@ -574,9 +587,13 @@ impl<'p> Search<'p> {
         let ends = Ends::AtAddress {
             host: host.clone(),
             interface: interface.to_owned(),
-            via: via.flatten(),
+            via: match next {
+                Next::Router(router) => Some(router),
+                Next::Receiver | Next::Anybody => None,
+            },
         };
-        self.reach(step, Some(piece), there, ends)
+        self.reach(step, Some(piece), there, ends);
+        Ok(())
     }
 
     /// The destinations that known hosts on a wire answer for.
@@ -595,22 +612,15 @@ impl<'p> Search<'p> {
         Ok(owned)
     }
 
-    fn reach(
-        &mut self,
-        step: usize,
-        piece: Option<&Piece>,
-        packets: Set,
-        ends: Ends,
-    ) -> Result<(), TooComplex> {
+    fn reach(&mut self, step: usize, piece: Option<&Piece>, packets: Set, ends: Ends) {
         if !packets.is_empty() && self.reached.len() < MAX_ENDS {
             self.reached.push(Reached { step, piece: piece.cloned(), packets, ends });
         }
-        Ok(())
     }
 }
 
-/// Addresses that whoever is on a wire has of itself (RFC 3927, RFC 4291).
-const LINK_LOCAL: [&str; 2] = ["169.254.0.0/16", "fe80::/10"];
+/// Addresses that whoever is on a wire has of itself (RFC 4291).
+const LINK_LOCAL: [&str; 1] = ["fe80::/10"];
 
 /// Destinations that everybody on a wire takes.
 const EVERYBODY: [&str; 3] = ["224.0.0.0/4", "255.255.255.255/32", "ff00::/8"];

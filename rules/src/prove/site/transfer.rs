@@ -210,7 +210,7 @@ fn hooked(walk: &mut Walk<'_>, hooks: &[Hook], parts: Vec<Part>) -> Result<Vec<P
         let mut flows = Flows::changed(part.flow.packets, change);
         let mut surely = part.surely;
         for hook in hooks {
-            let passed = walk.hook(*hook, flows)?;
+            let passed = walk.hook(*hook, &flows)?;
             let space = walk.space();
             let stopped = space.or(passed.dropped, passed.rejected)?;
             surely = space.without(surely, stopped)?;
@@ -262,7 +262,7 @@ fn arriving(space: &mut Space, host: &Host, interface: &str) -> Result<Vec<Piece
     let flows = walk.begin(begin)?;
     let (mut flows, mut surely) = (flows, begin);
     for hook in [Hook::Ingress, Hook::Prerouting] {
-        let passed = walk.hook(hook, flows)?;
+        let passed = walk.hook(hook, &flows)?;
         let space = walk.space();
         let stopped = space.or(passed.dropped, passed.rejected)?;
         surely = space.without(surely, stopped)?;

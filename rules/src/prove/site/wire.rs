@@ -26,7 +26,7 @@ pub(super) struct Wire {
 /// All wires of a site.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Wires {
-    wires: Vec<Wire>,
+    all: Vec<Wire>,
     of: HashMap<Port, WireId>,
     /// Who answers for an address, which every interface of its host does.
     owners: BTreeMap<IpAddr, BTreeSet<HostName>>,
@@ -82,22 +82,22 @@ impl Wires {
         for (place, (port, networks)) in ports.into_iter().enumerate() {
             let root = root(&mut joined, place);
             let id = *roots.entry(root).or_insert_with(|| {
-                wires.wires.push(Wire::default());
-                WireId(wires.wires.len() - 1)
+                wires.all.push(Wire::default());
+                WireId(wires.all.len() - 1)
             });
-            wires.wires[id.0].networks.extend(networks);
-            wires.wires[id.0].ports.insert(port.clone());
+            wires.all[id.0].networks.extend(networks);
+            wires.all[id.0].ports.insert(port.clone());
             wires.of.insert(port, id);
         }
         wires
     }
 
     pub(super) fn all(&self) -> impl Iterator<Item = (WireId, &Wire)> {
-        self.wires.iter().enumerate().map(|(place, wire)| (WireId(place), wire))
+        self.all.iter().enumerate().map(|(place, wire)| (WireId(place), wire))
     }
 
     pub(super) fn get(&self, id: WireId) -> &Wire {
-        &self.wires[id.0]
+        &self.all[id.0]
     }
 
     /// The wire that an interface is on.
