@@ -88,7 +88,6 @@ async fn a_real_computer_shows_its_interfaces_storage_and_processors() {
     let values = known(look.vendor_values);
     let total = values.iter().find(|value| value.what == What::MemoryTotal).unwrap();
     assert!(total.value >= 1_048_576.0, "{total:?}");
-    assert!(values.iter().any(|value| value.what == What::Processor));
 
     let power = known(look.power).unwrap();
     assert_eq!((power.battery, power.source), (Some(Battery::Normal), Some(Source::Normal)));
