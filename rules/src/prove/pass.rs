@@ -958,12 +958,12 @@ impl<'a> Walk<'a> {
                 let (found, none) = self.cases(here, keys, *map, flow)?;
                 next.add(self.space, none, &flow.change)?;
                 for (data, packets) in found {
-                    let part = |nth: usize| match data {
+                    let told = |nth: usize| match data {
                         Data::Value(values) => values.get(nth).copied().map(Intervals::from),
                         Data::Present | Data::Verdict(_) | Data::Unknown => None,
                     };
                     let to = match part_of {
-                        Some(of) if of.v6 == here.v6 => part(of.part).or_else(any),
+                        Some(of) if of.v6 == here.v6 => told(of.part).or_else(any),
                         Some(_) => {
                             // An address of the other version translates nothing.
                             next.add(self.space, packets, &flow.change)?;
@@ -972,7 +972,7 @@ impl<'a> Walk<'a> {
                         None => None,
                     };
                     let all_ports = || Some(Intervals::all(port.bits()));
-                    let ports = port_part.and_then(|of| part(of).or_else(all_ports));
+                    let ports = port_part.and_then(|of| told(of).or_else(all_ports));
                     cases.push((packets, to, ports));
                 }
             }
