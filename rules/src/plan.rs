@@ -92,7 +92,9 @@ impl Changes {
                 .flat_map(|piece| {
                     let from = Piece { from: piece.from.common(host), ..piece.clone() };
                     let to = Piece { to: piece.to.common(host), ..piece.clone() };
-                    [from, to]
+                    // Between hosts of which none is told apart both are the same.
+                    let other = (to != from).then_some(to);
+                    [Some(from), other].into_iter().flatten()
                 })
                 .filter(|piece| !piece.is_empty())
                 .collect()

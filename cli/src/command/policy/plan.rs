@@ -314,14 +314,14 @@ impl Said<'_> {
         match screen.lang {
             Lang::En => {
                 let mut sum = format!(
-                    "\nPlan: {changed} hosts change, {same} do not; {added} ways opened, {removed} \
-                     closed"
+                    "\nPlan: hosts that change: {changed}, that do not: {same}; ways opened: {added}, \
+                     closed: {removed}"
                 );
                 if self.asked {
-                    sum.push_str(&format!("; {cut} connections in use would be cut"));
+                    sum.push_str(&format!("; connections in use that would be cut: {cut}"));
                 }
                 if locked > 0 {
-                    sum.push_str(&format!("; {locked} hosts may be locked out"));
+                    sum.push_str(&format!("; hosts that may be locked out: {locked}"));
                 }
                 sum + ".\n"
             }
