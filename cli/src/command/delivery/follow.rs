@@ -282,8 +282,8 @@ mod tests {
     }
 
     fn told(lines: &[Text]) -> String {
-        let both: Vec<&str> = lines.iter().flat_map(|line| [&*line.en, &*line.zh]).collect();
-        both.join("\n") + "\n"
+        let both = |line: &Text| format!("{}\n{}\n", line.en, line.zh);
+        lines.iter().map(both).collect::<Vec<String>>().concat()
     }
 
     #[test]
