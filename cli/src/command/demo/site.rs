@@ -225,6 +225,10 @@ impl Site {
                 Ok(std::fs::write("/proc/sys/net/ipv6/conf/all/forwarding", "1")?)
             })?;
         }
+        // As the router of a provider does, it asks for neighbours with its address on the wire, and
+        // not with the one behind it (ip-sysctl, arp_announce).
+        self.netns("internet")
+            .inside(|| Ok(std::fs::write("/proc/sys/net/ipv4/conf/all/arp_announce", "2")?))?;
         Ok(())
     }
 
