@@ -212,9 +212,9 @@ impl Direction {
         way
     }
 
-    fn take(&mut self, part: &ProtoTuple) {
+    fn take(&mut self, told: &ProtoTuple) {
         use netlink_packet_core::Nla as _;
-        match part {
+        match told {
             ProtoTuple::Protocol(protocol) => self.protocol = Some((*protocol).into()),
             ProtoTuple::SourcePort(port) => self.from_port = Some(*port),
             ProtoTuple::DestinationPort(port) => self.to_port = Some(*port),
