@@ -558,6 +558,7 @@ pub struct RulesetVerb {
 
 /// The commands under `ruleset`.
 #[derive(Debug, Clone, Subcommand)]
+#[allow(clippy::large_enum_variant, reason = "there is one, made from the command line")]
 pub enum RulesetCommand {
     /// Follow packets through the filters and say what becomes of them
     Trace(Trace),
@@ -599,6 +600,7 @@ pub enum Way {
 
 /// Arguments of `ruleset trace`.
 #[derive(Debug, Clone, Args)]
+#[allow(clippy::doc_markdown, reason = "these words are the help, as it is shown")]
 pub struct Trace {
     /// Where one packet comes from: 10.1.7.20 or 10.1.7.20:40000
     #[arg(value_name = "SRC", requires = "dst", conflicts_with = "packets")]

@@ -165,7 +165,7 @@ async fn next_order(link: &mut Link) -> (OrderRef, Bytes) {
     let mut gathering = OrderGathering::default();
     loop {
         if let v1::from_collector::Message::OrderPart(part) = link.next().await.unwrap()
-            && let Some(whole) = gathering.take(part).unwrap()
+            && let Some(whole) = gathering.take(&part).unwrap()
         {
             return whole;
         }

@@ -30,7 +30,7 @@ fn gather(
     gathering: &mut OrderGathering,
     parts: impl IntoIterator<Item = v1::OrderPart>,
 ) -> Option<(OrderRef, Bytes)> {
-    parts.into_iter().filter_map(|part| gathering.take(&part).unwrap()).next()
+    parts.into_iter().find_map(|part| gathering.take(&part).unwrap())
 }
 
 #[test]

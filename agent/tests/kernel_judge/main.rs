@@ -348,9 +348,12 @@ fn network() -> Network {
     network
 }
 
+/// What makes a prover wrong.
+type Mutation = fn(&Ruleset) -> Ruleset;
+
 /// Provers that are wrong on purpose, and whether the kernel has convicted them.
 struct Mutants {
-    all: Vec<(&'static str, fn(&Ruleset) -> Ruleset, bool)>,
+    all: Vec<(&'static str, Mutation, bool)>,
     first_accept_is_final: bool,
 }
 

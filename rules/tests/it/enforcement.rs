@@ -52,6 +52,7 @@ fn drift(ended: Option<DriftEnd>) -> DriftSeen {
     }
 }
 
+#[allow(clippy::unnecessary_wraps, reason = "as a site holds it")]
 fn pushed(version: u64, running: bool) -> Option<Pushed> {
     Some(Pushed { order: order(version), at: NOW - HOUR, running })
 }

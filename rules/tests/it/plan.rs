@@ -104,6 +104,7 @@ fn seen(from: &str, to: &str, protocol: u8, port: u16) -> SeenFlow {
     SeenFlow { from, to, protocol, port, count: 1, first, last }
 }
 
+#[allow(clippy::unnecessary_wraps, reason = "as it is handed in")]
 fn over(from: &str, to: &str) -> Option<Connection> {
     Some(Connection { from: from.parse().unwrap(), to: to.parse().unwrap() })
 }

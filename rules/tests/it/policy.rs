@@ -1,5 +1,7 @@
 //! The policy file.
 
+#![allow(clippy::format_collect, reason = "policies for tests are put together in pieces")]
+
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
@@ -298,7 +300,7 @@ fn the_shipped_example_says_what_the_site_says() {
     assert_eq!(policy.on_drift_of(&host("oa-99"), &of("outer")), OnDrift::Restore);
 }
 
-/// Networks in 10.N.0.0/24 and fd00:N::/120, which may lie inside each other.
+/// Networks in `10.N.0.0/24` and `fd00:N::/120`, which may lie inside each other.
 fn networks_of(nth: u8) -> impl Strategy<Value = Vec<IpNet>> {
     let v4 = (any::<u8>(), 24_u8..=32).prop_map(move |(last, length)| {
         IpNet::V4(Ipv4Net::new([10, nth, 0, last].into(), length).unwrap().trunc())

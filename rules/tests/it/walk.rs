@@ -79,7 +79,7 @@ fn values(field: Field) -> Vec<Interval> {
         ]),
         Field::Version => ones(&[2, 10]),
         Field::EtherType => ones(&[0x0800, 0x86dd, 0x0806]),
-        Field::EtherSource => ones(&[0x02_0000_0000_01, 0x02_0000_0000_02]),
+        Field::EtherSource => ones(&[0x0200_0000_0001, 0x0200_0000_0002]),
         Field::Mark | Field::ConnectionMark => ones(&[0, 1, 2, 0x10]),
         Field::SourceKind | Field::DestinationKind => {
             ones(&[kind::UNICAST, kind::LOCAL, kind::BROADCAST, kind::MULTICAST])
@@ -87,7 +87,6 @@ fn values(field: Field) -> Vec<Interval> {
         Field::TcpFlags => ones(&[0, 2, 16, 18]),
         Field::IcmpType => ones(&[0, 3, 8]),
         Field::Icmp6Type => ones(&[128, 129]),
-        Field::Direction => ones(&[0, 1]),
         Field::Status => ones(&[0, 16, 32]),
         _ => ones(&[0, 1]),
     }
@@ -125,13 +124,14 @@ fn with_ground(field: Field, one: Match) -> Vec<Statement> {
         Statement::Match(Match::In { key: Key::whole(field), values, not: false })
     };
     let ground = match field {
-        Field::Source4 | Field::Destination4 => Some(is(Field::Version, &[2])),
+        Field::Source4 | Field::Destination4 | Field::OriginalDestination4 => {
+            Some(is(Field::Version, &[2]))
+        }
         Field::Source6 | Field::Destination6 => Some(is(Field::Version, &[10])),
         Field::TcpFlags => Some(is(Field::Protocol, &[6])),
         Field::IcmpType => Some(is(Field::Protocol, &[1])),
         Field::Icmp6Type => Some(is(Field::Protocol, &[58])),
         Field::SourcePort | Field::DestinationPort => Some(is(Field::Protocol, &[6, 17])),
-        Field::OriginalDestination4 => Some(is(Field::Version, &[2])),
         _ => None,
     };
     ground.into_iter().chain([Statement::Match(one)]).collect()
@@ -399,7 +399,7 @@ fn packet() -> impl Strategy<Value = Packet> {
                         .then_some(IcmpType { kind: IcmpKind::Number(icmp), code: Some(0) }),
                     tcp_flags: (proto == 6).then_some(TcpFlags(flags)),
                     state: Some(state),
-                    mac: Some(Mac(0x02_0000_0000_00 + mac)),
+                    mac: Some(Mac(0x0200_0000_0000 + mac)),
                 }
             },
         )

@@ -30,7 +30,7 @@ const SHOWN_LINES: usize = 20;
 
 /// A host with what it has seen, as the collector tells.
 #[derive(Debug, Clone, Deserialize)]
-struct Host {
+struct Watched {
     host: HostName,
     zone: ZoneName,
     #[serde(default)]
@@ -55,7 +55,7 @@ struct Said<'a> {
     against: Option<&'a str>,
     name: &'a str,
     outlook: &'a Outlook<'a>,
-    hosts: Vec<(&'a Host, HostPlan)>,
+    hosts: Vec<(&'a Watched, HostPlan)>,
     /// Whether hosts were asked what they have seen.
     asked: bool,
     not_managed: Vec<&'a ZoneName>,
@@ -78,7 +78,7 @@ pub(super) fn run(plan: &Plan, global: &Global, screen: Screen) -> Result<Done, 
     };
     let here = this_host::addresses();
     let outlook = Outlook::new(old.as_ref().map(|old| &old.policy), &new.policy);
-    let planned: Vec<(&Host, HostPlan)> = hosts
+    let planned: Vec<(&Watched, HostPlan)> = hosts
         .iter()
         .map(|host| {
             let known = KnownHost {
@@ -132,10 +132,10 @@ fn pushed_last(asking: &Asking) -> Result<Option<Named>, Failure> {
 }
 
 /// The hosts that the collector knows, or those of them that were asked for.
-fn hosts_known(wanted: &[HostName], asking: &Asking) -> Result<Vec<Host>, Failure> {
+fn hosts_known(wanted: &[HostName], asking: &Asking) -> Result<Vec<Watched>, Failure> {
     #[derive(Deserialize)]
     struct Answer {
-        hosts: Vec<Host>,
+        hosts: Vec<Watched>,
     }
     if wanted.is_empty() {
         let answer: Answer = read(&asking.all_pages("/api/v1/flows?", "hosts")?)?;
@@ -150,7 +150,7 @@ fn hosts_known(wanted: &[HostName], asking: &Asking) -> Result<Vec<Host>, Failur
 }
 
 /// The hosts that the policies name, or those of them that were asked for.
-fn hosts_of(wanted: &[HostName], policies: &[&Policy; 2]) -> Result<Vec<Host>, Failure> {
+fn hosts_of(wanted: &[HostName], policies: &[&Policy; 2]) -> Result<Vec<Watched>, Failure> {
     let zone = |host: &HostName| {
         policies.iter().find_map(|policy| policy.hosts.get(host)).map(|entry| entry.zone.clone())
     };
@@ -163,7 +163,14 @@ fn hosts_of(wanted: &[HostName], policies: &[&Policy; 2]) -> Result<Vec<Host>, F
             )
         })?;
         let host = host.clone();
-        Ok(Host { host, zone, connection: None, watch: None, unreadable: None, flows: Vec::new() })
+        Ok(Watched {
+            host,
+            zone,
+            connection: None,
+            watch: None,
+            unreadable: None,
+            flows: Vec::new(),
+        })
     };
     if !wanted.is_empty() {
         return wanted.iter().map(host).collect();
@@ -358,7 +365,7 @@ fn changed_word<T: Copy + PartialEq>(
 }
 
 /// What is to be said of one host alone: what it would cut, and whether it can be reached.
-fn of_host(host: &Host, plan: &HostPlan, asked: bool, screen: Screen, out: &mut String) {
+fn of_host(host: &Watched, plan: &HostPlan, asked: bool, screen: Screen, out: &mut String) {
     let mut lines = String::new();
     let word = match plan.mode.to {
         Mode::Enforce => screen.word("cut", "将切断"),
@@ -475,7 +482,7 @@ management:
   outer: {from: 172.20.9.0/24, service: ssh}
 ";
 
-    fn hosts() -> Vec<Host> {
+    fn hosts() -> Vec<Watched> {
         let host = |name: &str, zone: &str, more: Value| {
             let mut host = json!({"host": name, "zone": zone, "key": "00", "connection": null});
             for (key, value) in more.as_object().unwrap() {

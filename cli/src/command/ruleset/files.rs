@@ -86,7 +86,7 @@ pub(super) fn open(path: &Path) -> Result<Box<dyn Read + Send>, Failure> {
     }
 }
 
-fn text(path: &PathBuf) -> Result<String, Failure> {
+fn text(path: &Path) -> Result<String, Failure> {
     // One octet more than is taken, so that a longer file is refused and never cut.
     let most = u64::try_from(MAX_OCTETS).unwrap_or(u64::MAX).saturating_add(1);
     let mut octets = Vec::new();
