@@ -64,7 +64,7 @@ pub(in crate::command) fn network(
 ///
 /// # Errors
 /// As [`load`].
-pub(in crate::command) fn either(path: &PathBuf) -> Result<Ruleset, Failure> {
+pub(in crate::command) fn either(path: &Path) -> Result<Ruleset, Failure> {
     let text = text(path)?;
     if text.trim_start().starts_with(['{', '[']) {
         return nft::parse(&text).map_err(|why| not_that(path, &why));
