@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use bailey_rules::model::network::Network;
 use bailey_rules::model::ruleset::{Ruleset, Table};
@@ -63,7 +63,7 @@ pub(super) fn open(path: &Path) -> Result<Box<dyn Read + Send>, Failure> {
     }
 }
 
-fn text(path: &PathBuf) -> Result<String, Failure> {
+fn text(path: &Path) -> Result<String, Failure> {
     // One octet more than is taken, so that a longer file is refused and never cut.
     let most = u64::try_from(MAX_OCTETS).unwrap_or(u64::MAX).saturating_add(1);
     let mut octets = Vec::new();
