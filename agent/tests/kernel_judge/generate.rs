@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-/// A source of chance that a seed repeats (Steele, Lea and Flood, SplitMix64).
+/// A source of chance that a seed repeats (Steele, Lea and Flood, `SplitMix64`).
 pub(crate) struct Chance(u64);
 
 impl Chance {
@@ -290,7 +290,7 @@ pub(crate) fn nft(chance: &mut Chance) -> Vec<String> {
             lines.push(format!("add chain {table} ing {{ type filter hook ingress device \"near\" priority 0; policy accept; }}"));
         }
         for (nth, chain) in called.iter().enumerate() {
-            for _ in 0..1 + chance.below(3) {
+            for _ in 0..=chance.below(3) {
                 let rule = rule(chance, family, &called[nth + 1..], "");
                 lines.push(format!("add rule {table} {chain} {rule}"));
             }
@@ -312,7 +312,7 @@ pub(crate) fn nft(chance: &mut Chance) -> Vec<String> {
                     continue;
                 }
                 lines.push(format!("add chain {table} nat{hook} {{ type nat hook {hook} priority {priority}; policy accept; }}"));
-                for _ in 0..1 + chance.below(3) {
+                for _ in 0..=chance.below(3) {
                     let rule = nat_rule(chance, hook);
                     lines.push(format!("add rule {table} nat{hook} {rule}"));
                 }
@@ -398,7 +398,7 @@ pub(crate) fn iptables(chance: &mut Chance, v6: bool) -> String {
             .chain(chains.iter().map(|chain| (*chain).to_owned()))
             .collect();
         for chain in &all {
-            for _ in 0..1 + chance.below(5) {
+            for _ in 0..=chance.below(5) {
                 let matches: Vec<String> =
                     (0..[1, 1, 2][chance.below(3)]).map(|_| ipt_match(chance, v6, chain)).collect();
                 // One protocol a rule, and each option once.
