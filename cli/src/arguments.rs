@@ -605,7 +605,7 @@ pub struct Trace {
     /// Where one packet comes from: 10.1.7.20 or 10.1.7.20:40000
     #[arg(value_name = "SRC", requires = "dst", conflicts_with = "packets")]
     pub src: Option<String>,
-    /// Where it goes: 10.1.2.10:443/tcp, [fd00:1::5]:53/udp or 10.1.2.10/icmp
+    /// Where it goes: 10.1.2.10:443/tcp, 10.1.2.10/icmp or an IPv6 address in brackets
     #[arg(value_name = "DST")]
     pub dst: Option<String>,
     /// What the kernel printed.

@@ -31,6 +31,8 @@ use self::wire::{Sent, Wire, feed, run};
 const RULESETS: usize = 200;
 /// Packets for each.
 const PACKETS: usize = 200;
+/// Packets for each seed that is kept.
+const PACKETS_AGAIN: usize = 500;
 /// Whatever was sent has been through the kernel after this, at the latest.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -348,12 +350,13 @@ fn network() -> Network {
     network
 }
 
-/// What makes a prover wrong.
-type Mutation = fn(&Ruleset) -> Ruleset;
+/// Makes of a ruleset what a wrong tracer would take it for.
+type Spoil = fn(&Ruleset) -> Ruleset;
 
-/// Provers that are wrong on purpose, and whether the kernel has convicted them.
+/// Tracers that are wrong on purpose, and whether the kernel has convicted them.
 struct Mutants {
-    all: Vec<(&'static str, Mutation, bool)>,
+    /// What is wrong, how a ruleset is spoilt so, and whether that was noticed.
+    all: Vec<(&'static str, Spoil, bool)>,
     first_accept_is_final: bool,
 }
 
@@ -589,13 +592,13 @@ fn judge(
     }
 }
 
-fn judge_all(seeds: impl Iterator<Item = u64>, packets: usize, mutants: &mut Mutants) -> Judged {
+fn judge_all(runs: impl Iterator<Item = (u64, usize)>, mutants: &mut Mutants) -> Judged {
     let mut wire = Wire::new();
     feed("nft -f /dev/stdin", &format!("flush ruleset\n{WITNESS}")).unwrap();
     open_connections();
     let network = network();
     let mut all = Judged::default();
-    for seed in seeds {
+    for (seed, packets) in runs {
         judge(&mut wire, &network, seed, packets, mutants, &mut all);
         assert!(all.wrong.is_empty(), "{}", all.wrong.join("\n\n"));
     }
@@ -608,8 +611,9 @@ fn what_the_tracer_is_sure_of_is_what_the_kernel_does() {
         let mut mutants = Mutants::new();
         let regressions =
             REGRESSIONS.lines().filter_map(|line| line.split('#').next()?.trim().parse().ok());
-        let seeds = regressions.chain(1..=u64::try_from(RULESETS).unwrap());
-        let all = judge_all(seeds, PACKETS, &mut mutants);
+        let again = regressions.map(|seed| (seed, PACKETS_AGAIN));
+        let fresh = (1..=u64::try_from(RULESETS).unwrap()).map(|seed| (seed, PACKETS));
+        let all = judge_all(again.chain(fresh), &mut mutants);
         println!("{} packets, {} exact, {} passed", all.packets, all.exact, all.passed);
         // A tracer that is sure of nothing would never be wrong.
         assert!(all.exact * 10 > all.packets * 7, "only {} of {} exact", all.exact, all.packets);
@@ -628,7 +632,8 @@ fn a_long_run_agrees_too() {
     let first = u64::try_from(number("JUDGE_SEED", 1_000)).unwrap();
     in_namespace(move || {
         let seeds = first..first + u64::try_from(rulesets).unwrap();
-        let all = judge_all(seeds, packets, &mut Mutants::new());
+        let runs = seeds.map(|seed| (seed, packets));
+        let all = judge_all(runs, &mut Mutants::new());
         println!("{} packets, {} exact, {} passed", all.packets, all.exact, all.passed);
     });
 }

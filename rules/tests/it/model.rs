@@ -191,6 +191,17 @@ fn forward_sees_the_translated_address_and_port() {
 }
 
 #[test]
+fn a_translation_to_the_address_that_was_there_is_none() {
+    let ruleset = saved(
+        "*nat\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -j DNAT --to-destination 172.20.1.1\nCOMMIT\n\
+         *filter\n:INPUT ACCEPT [0:0]\n:FORWARD DROP [0:0]\n:OUTPUT ACCEPT [0:0]\n\
+         -A FORWARD -m conntrack --ctstate DNAT -j ACCEPT\nCOMMIT\n",
+    );
+    assert_eq!(forward(&ruleset, &json!({})), "drop exact");
+    assert_eq!(forward(&ruleset, &json!({"dst": "172.20.1.2"})), "accept exact");
+}
+
+#[test]
 fn a_packet_that_is_sent_to_the_host_itself_goes_to_input() {
     let ruleset = saved(
         "*nat\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -p tcp -m tcp --dport 80 -j REDIRECT --to-ports 3128\nCOMMIT\n\

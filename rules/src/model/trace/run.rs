@@ -4,7 +4,7 @@ use super::choice::Choices;
 use super::live::{Known, Live, Truth, output_device};
 use super::sets::Found;
 use super::{By, Direction, Event, Happened, MAX_EVENTS, Tracer, Verdict};
-use crate::model::field::{Field, ICMP, ICMPV6, Key, WITH_PORTS, address, device, state};
+use crate::model::field::{Field, ICMP, ICMPV6, Key, WITH_PORTS, address, device, state, status};
 use crate::model::interval::{Interval, Intervals, ones};
 use crate::model::network::{Asked, Network, Way};
 use crate::model::packet::{Packet, State};
@@ -616,35 +616,47 @@ impl<'r, 'a> Run<'r, 'a> {
             }
             NatAddress::Unknown => Some(Known::Any),
         };
+        let before = [self.live.at(ip).clone(), self.live.at(port).clone()];
         if let Some(known) = to {
             self.changed(at, ip, known);
         }
         let protocol = self.live.is(Field::Protocol);
         let has_ports =
             protocol.is_none_or(|number| WITH_PORTS.iter().any(|one| u128::from(*one) == number));
-        if let Some(known) = new_port.filter(|_| has_ports) {
+        let new_port = new_port.filter(|_| has_ports);
+        let port_given = new_port.is_some();
+        if let Some(known) = new_port {
             self.changed(at, port, known);
         }
-        self.note_status(nat.kind);
+        let after = [self.live.at(ip), self.live.at(port)];
+        let stays = before.iter().zip(after).map(|(before, after)| match (before, after) {
+            (Known::Is(before), Known::Is(after)) => Truth::from(before == after),
+            _ => Truth::Maybe,
+        });
+        let mut stays: Vec<Truth> = stays.collect();
+        if !port_given {
+            stays.truncate(1);
+        }
+        self.note_status(nat.kind, &stays);
         Some(true)
     }
 
-    /// The connection's status tells that it is translated.
-    fn note_status(&mut self, kind: NatKind) {
-        let bit = if kind.is_source() {
-            crate::model::field::status::SNAT
-        } else {
-            crate::model::field::status::DNAT
-        };
-        let with = match self.live.at(Field::Status) {
-            Known::Is(value) => Known::Is(value | bit),
-            Known::Among(all) if all.count() <= 8 => {
-                let values = all.as_slice().iter().flat_map(|one| one.first..=one.last);
-                Known::among(values.map(|value| Interval::one(value | bit)).collect())
-            }
+    /// The connection's status tells that it is translated, but only where that changes an address
+    /// or a port (`nf_nat_setup_info`).
+    fn note_status(&mut self, kind: NatKind, stays: &[Truth]) {
+        let bit = if kind.is_source() { status::SNAT } else { status::DNAT };
+        if stays.iter().all(|one| *one == Truth::Yes) {
+            return;
+        }
+        let changes = stays.contains(&Truth::No);
+        let before: Intervals = match self.live.at(Field::Status) {
+            Known::Is(value) => Intervals::one(*value),
+            Known::Among(all) if all.count() <= 16 => (**all).clone(),
             Known::Among(_) | Known::Any | Known::Absent => return,
         };
-        self.live.put(Field::Status, with);
+        let values = || before.as_slice().iter().flat_map(|one| one.first..=one.last);
+        let with: Intervals = values().map(|value| Interval::one(value | bit)).collect();
+        self.live.put(Field::Status, Known::among(if changes { with } else { with.or(&before) }));
     }
 
     /// The first address of an interface that others can reach.

@@ -160,10 +160,10 @@ fn answer(
         if line.iter().all(u8::is_ascii_whitespace) {
             continue;
         }
-        let traced = serde_json::from_slice::<Packet>(line)
+        let read = serde_json::from_slice::<Packet>(line)
             .map_err(|why| without_place(&why))
             .and_then(|packet| tracer.trace(&packet, direction).map_err(|why| why.to_string()));
-        let answer = match traced {
+        let answer = match read {
             Ok(answer) => answer,
             Err(what) => return Answered { text, wrong: Some((number, what)) },
         };
