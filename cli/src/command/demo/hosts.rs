@@ -19,7 +19,7 @@ use crate::key_file;
 use crate::netns::run;
 
 /// How long an enforcer may take until it listens, and a host until the collector knows its key.
-const READY_LIMIT: Duration = Duration::from_secs(60);
+const READY_LIMIT: Duration = Duration::from_mins(1);
 
 /// How long a host's token is good: it is used at once.
 const TOKEN_SECONDS: u64 = 600;

@@ -28,7 +28,7 @@ pub(super) fn carry(listener: TcpListener, inside: &Netns) -> anyhow::Result<()>
     let to = SocketAddr::from((Ipv4Addr::LOCALHOST, listener.local_addr()?.port()));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let inside = inside.clone();
-    let (entered, told) = std::sync::mpsc::channel();
+    let (entered, told) = std::sync::mpsc::sync_channel(1);
     std::thread::Builder::new().name("page".into()).spawn(move || {
         // The listener was opened outside and stays there; what is dialled now is dialled inside.
         let outcome = inside.enter();
