@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -51,15 +51,8 @@ impl Demo {
     fn wait_until_it_is_up(&mut self) {
         until("the demo to be up", UP_LIMIT, || {
             self.process.as_mut().context("it was started")?.check_alive().expect("the demo runs");
-            self.ask(&["demo", "--name", &self.name, "status"])
+            ask(&["demo", "--name", &self.name, "status"])
         });
-    }
-
-    /// Asks with the command line tool.
-    fn ask(&self, words: &[&str]) -> anyhow::Result<Value> {
-        let mut command = Command::new(process::bailey("bailey"));
-        let text = run(command.args(["-o", "json"]).args(words))?;
-        serde_json::from_str(&text).with_context(|| format!("{words:?} answered {text:.300}"))
     }
 
     fn folder(&self) -> PathBuf {
@@ -72,7 +65,7 @@ impl Demo {
 
     fn findings(&self) -> anyhow::Result<Vec<Value>> {
         let state = self.folder().join("collector");
-        let answer = self.ask(&["--state", state.to_str().context("a plain path")?, "alerts"])?;
+        let answer = ask(&["--state", state.to_str().context("a plain path")?, "alerts"])?;
         let all = answer["findings"].as_array().context("findings")?;
         // The county only observes: that this test tries what the policy would drop there is found
         // for an hour, as it should be.
@@ -126,6 +119,13 @@ impl Drop for Demo {
     }
 }
 
+/// Asks with the command line tool.
+fn ask(words: &[&str]) -> anyhow::Result<Value> {
+    let mut command = Command::new(process::bailey("bailey"));
+    let text = run(command.args(["-o", "json"]).args(words))?;
+    serde_json::from_str(&text).with_context(|| format!("{words:?} answered {text:.300}"))
+}
+
 /// One end of a packet: the machine and one of its addresses.
 #[derive(Clone)]
 struct End {
@@ -141,7 +141,8 @@ fn ends(policy: &Policy) -> Vec<End> {
             .iter()
             .map(move |address| End { machine: machine.clone(), address: *address })
     });
-    let internet = End { machine: "internet".into(), address: "198.51.100.10".parse().unwrap() };
+    let internet =
+        End { machine: "internet".into(), address: Ipv4Addr::new(198, 51, 100, 10).into() };
     hosts.chain([internet]).collect()
 }
 
@@ -229,7 +230,7 @@ fn kernels_follow_the_policy_and_every_breach_raises_its_alert_until_it_is_undon
     packets_pass_exactly_as_the_policy_says(&demo)?;
 
     let name = demo.name.clone();
-    let verb = |words: &[&str]| demo.ask(&[&["demo", "--name", &name], words].concat());
+    let verb = |words: &[&str]| ask(&[&["demo", "--name", &name], words].concat());
     let status = verb(&["status"])?;
     let breaches = status["breaches"].as_array().context("breaches")?.clone();
     ensure!(breaches.len() >= 8, "{} breaches", breaches.len());
@@ -305,7 +306,7 @@ fn what_is_killed_is_started_again_and_nothing_stays_of_a_demo_that_was_killed()
     let state = demo.folder().join("collector");
     let state = state.to_str().context("a plain path")?;
     until("every host to be OK again", ALERT_LIMIT, || {
-        let site = demo.ask(&["--state", state, "status"])?;
+        let site = ask(&["--state", state, "status"])?;
         ensure!(site["agents_connected"] == 15 && site["hosts"]["ok"] == 15, "{site}");
         Ok(())
     });

@@ -237,12 +237,12 @@ impl Place {
         let calm = self.calm(hosts).await?;
         self.folder.keep(&Running { web }).map_err(wrong)?;
 
-        let link = door.ask("/api/v1/signin", Some(&json!({}))).await?;
+        let once = door.ask("/api/v1/signin", Some(&json!({}))).await?;
         let welcome = Welcome {
             program: std::env::args().next().unwrap_or_else(|| "bailey".to_owned()),
             option: self.name.option(),
             web,
-            signin: link["url"].as_str().unwrap_or_default().to_owned(),
+            signin: once["url"].as_str().unwrap_or_default().to_owned(),
             folder: self.folder.path().to_owned(),
             prefix: self.name.prefix(),
             hosts,
