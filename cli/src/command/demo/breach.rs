@@ -5,6 +5,7 @@ mod drift;
 mod dual_home;
 mod firewall_off;
 mod forwarding;
+mod hidden_sender;
 mod new_tunnel;
 mod open_firewall;
 mod open_port;
@@ -27,6 +28,7 @@ pub(super) const BREACHES: &[Breach] = &[
     stray_laptop::BREACH,
     open_port::BREACH,
     drift::BREACH,
+    hidden_sender::BREACH,
     open_firewall::BREACH,
     firewall_off::BREACH,
     silent_host::BREACH,
