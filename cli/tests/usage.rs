@@ -57,7 +57,7 @@ fn a_wrong_value_is_answered_with_how_to_write_it() {
         "zh",
         "-o xml status",
         2,
-        "错误：参数 --output <FORMAT> 的值 xml 无效\n\n  可用的值：table、json\n\n更多信息请使用 --help。",
+        "错误：参数 --output <FORMAT> 的值 xml 无效\n\n  可用的值：table、json、ndjson\n\n更多信息请使用 --help。",
     );
 }
 

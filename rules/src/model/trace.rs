@@ -14,8 +14,6 @@ mod run;
 mod sets;
 mod walk;
 
-use std::collections::BTreeMap;
-
 use self::choice::Choices;
 use self::run::Run;
 use self::sets::SetIndex;
@@ -182,8 +180,8 @@ pub struct Explained {
 pub struct Tracer<'a> {
     ruleset: &'a Ruleset,
     network: &'a Network,
-    /// Base chains of each hook and version.
-    paths: BTreeMap<(Hook, bool), Vec<Stage>>,
+    /// Base chains of each hook and version, see [`Self::stages`].
+    paths: Vec<Vec<Stage>>,
     chains: Vec<Vec<ChainIndex>>,
     sets: Vec<Vec<SetIndex>>,
     /// Whether anything asks for connections at all.
@@ -217,7 +215,7 @@ impl<'a> Tracer<'a> {
             .zip(&sets)
             .map(|(table, sets)| walk::index(table, sets))
             .collect();
-        let mut paths = BTreeMap::new();
+        let mut paths = Vec::new();
         let hooks = [
             Hook::Ingress,
             Hook::Prerouting,
@@ -233,7 +231,7 @@ impl<'a> Tracer<'a> {
                     let order_matters = walk::order_matters(&step, &chains);
                     Stage { step, order_matters }
                 };
-                paths.insert((hook, v6), ruleset.path(hook, v6).into_iter().map(stage).collect());
+                paths.push(ruleset.path(hook, v6).into_iter().map(stage).collect());
             }
         }
         let all = || {
@@ -333,6 +331,12 @@ impl<'a> Tracer<'a> {
         events: Option<&mut Vec<Event>>,
     ) -> (Verdict, By) {
         Run::new(self, packet, v6, direction, choices, events).through()
+    }
+
+    /// The base chains of a hook.
+    fn stages(&self, hook: Hook, v6: bool) -> &[Stage] {
+        // As they were pushed: hooks in their order, each for both versions.
+        self.paths.get(hook as usize * 2 + usize::from(v6)).map(Vec::as_slice).unwrap_or_default()
     }
 
     fn chain_index(&self, at: At) -> &ChainIndex {

@@ -73,6 +73,8 @@ impl From<bool> for Truth {
 pub(super) struct Live<'n> {
     fields: [Known; Field::ALL.len()],
     network: &'n Network,
+    /// To whom it was sent, before any translation.
+    to: Option<IpAddr>,
     pub v6: bool,
 }
 
@@ -84,7 +86,12 @@ impl<'n> Live<'n> {
         direction: Direction,
         network: &'n Network,
     ) -> Self {
-        let mut live = Self { fields: [const { Known::Absent }; Field::ALL.len()], network, v6 };
+        let mut live = Self {
+            fields: [const { Known::Absent }; Field::ALL.len()],
+            network,
+            to: packet.dst,
+            v6,
+        };
         live.device(
             true,
             match direction {
@@ -102,7 +109,7 @@ impl<'n> Live<'n> {
         live.put(source, Known::or_any(of(packet.src)));
         live.put(destination, Known::or_any(of(packet.dst)));
         live.transport(packet);
-        live.put(Field::PacketType, live.packet_type(packet.dst));
+        live.put(Field::PacketType, Known::Any);
         live.put(Field::Mark, Known::Is(0));
         live.put(Field::State, Known::Is(state::INVALID));
         live
@@ -150,11 +157,11 @@ impl<'n> Live<'n> {
     }
 
     /// As the sender of a frame addresses it: one for many goes to many.
-    fn packet_type(&self, to: Option<IpAddr>) -> Known {
-        let kinds = to.map(|to| match to {
+    fn packet_type(&self) -> Known {
+        let kinds = self.to.map(|to| match to {
             IpAddr::V6(v6) if v6.is_multicast() => Intervals::one(kind::MULTICAST),
             IpAddr::V6(_) => Intervals::one(kind::UNICAST),
-            IpAddr::V4(_) => self.network.kinds_of(to),
+            v4 @ IpAddr::V4(_) => self.network.kinds_of(v4),
         });
         match kinds {
             Some(kinds) if kinds.single() == Some(kind::MULTICAST) => Known::Is(2),
@@ -267,6 +274,10 @@ impl<'n> Live<'n> {
         let of = match field {
             Field::SourceKind => source,
             Field::DestinationKind => destination,
+            // Few rules ask, and to find it out takes time.
+            Field::PacketType if *self.at(Field::PacketType) == Known::Any => {
+                return Cow::Owned(self.packet_type());
+            }
             stored => return Cow::Borrowed(self.at(stored)),
         };
         Cow::Owned(match self.ip(of) {

@@ -179,10 +179,11 @@ impl<'r, 'a> Run<'r, 'a> {
     fn pass(&mut self, hook: Hook, state: Option<State>) -> Option<(Verdict, By)> {
         self.hook = hook;
         self.translated = false;
-        let (mut untracked, mut to_restore) =
-            (state, !matches!(hook, Hook::Ingress | Hook::Egress));
+        // Where nothing asks for connections, there is nothing to track.
+        let mut untracked = state.filter(|_| self.tracer.stateful);
+        let mut to_restore = !matches!(hook, Hook::Ingress | Hook::Egress);
         let tracer = self.tracer;
-        let stages = tracer.paths.get(&(hook, self.live.v6)).map(Vec::as_slice).unwrap_or_default();
+        let stages = tracer.stages(hook, self.live.v6);
         for stage in stages {
             let priority = stage.step.priority;
             if priority >= CONNTRACK
