@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bailey_rules::model::network::Network;
 use bailey_rules::model::ruleset::{Ruleset, Table};
