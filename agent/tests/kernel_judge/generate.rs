@@ -220,6 +220,14 @@ fn rule(chance: &mut Chance, family: &str, calls: &[String], hook: &str) -> Stri
         words.push(one);
     }
     words.push(verdict(chance, calls, hook));
+    // nft 1.0.6 leaves a version out of its listing even where the rest of the rule is of the other.
+    let of = |wanted: &str| words.iter().any(|word| word.starts_with(wanted));
+    let (v4, v6) = (of("ip "), of("ip6 "));
+    words.retain(|word| match word.as_str() {
+        "meta protocol ip" | "meta nfproto ipv4" => !v6,
+        "meta nfproto ipv6" => !v4,
+        _ => true,
+    });
     words.join(" ")
 }
 
