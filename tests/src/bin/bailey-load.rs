@@ -442,7 +442,7 @@ async fn follower(
                     }
                 }
                 Some(v1::from_collector::Message::OrderPart(part)) => {
-                    if let Some((order, _)) = gathering.take(part)? {
+                    if let Some((order, _)) = gathering.take(&part)? {
                         send.send(outcome(order, convert::OrderResult::Applied)).await?;
                         pending = Some(order);
                         break;
