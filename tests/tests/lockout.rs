@@ -12,7 +12,7 @@ use bailey_tests::process::{self, Process, run};
 use bailey_tests::wait::until;
 use serde_json::Value;
 
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_mins(1);
 const AGENTS: u16 = 7710;
 const WEB: u16 = 7711;
 /// Each host is the only one of its zone, so that one push brings a policy of its own to each.
@@ -35,11 +35,6 @@ impl Chance {
 
     fn below(&mut self, end: u64) -> u64 {
         self.next() % end
-    }
-
-    fn pick<'a>(&mut self, all: &[&'a str]) -> &'a str {
-        let nth = self.below(all.len() as u64);
-        all[usize::try_from(nth).expect("few")]
     }
 }
 
@@ -330,7 +325,7 @@ fn one_push(site: &mut Site, seed: u64, tally: &mut Tally) -> anyhow::Result<()>
     let text = policy(|nth| by_chance(nth, &mut chance));
     site.write("chance.yaml", &text)?;
     site.push("chance.yaml", &["--confirm-within", CONFIRM_WITHIN, "--no-wait"])?;
-    let collector_dies = seed % 2 == 0;
+    let collector_dies = seed.is_multiple_of(2);
     if collector_dies {
         std::thread::sleep(Duration::from_millis(chance.below(1500)));
         site.collector.take().context("it runs")?.kill()?;
