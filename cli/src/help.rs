@@ -429,7 +429,7 @@ mod tests {
                     .and_then(|names| names.first())
                     .map(clap::builder::Str::as_str);
                 let free =
-                    ["DIR", "FILE", "OLD", "NEW", "TEXT", "FORMAT", "LANGUAGE", "BREACH", "LINE"];
+                    ["DIR", "FILE", "OLD", "NEW", "TEXT", "FORMAT", "LANGUAGE", "BREACH", "LINE", "A", "B"];
                 let name = name.unwrap_or_default();
                 let wanted = format!("<{name}>");
                 let explained = WANTED.iter().any(|(known, _)| *known == wanted);

@@ -107,7 +107,7 @@ fn a_ruleset_comes_from_standard_input_too() {
 fn what_is_no_ruleset_is_refused_with_what_next() {
     let none = bailey("--lang en ruleset matrix --hook input");
     assert_eq!(none.status.code(), Some(2));
-    assert!(said(&none.stderr).contains("--nft-json FILE"), "{}", said(&none.stderr));
+    assert!(said(&none.stderr).contains("--nft-json or --iptables-save"), "{}", said(&none.stderr));
     let missing = bailey("--lang zh ruleset lint --nft-json none.json");
     assert_eq!(missing.status.code(), Some(3));
     let other = bailey("--lang en ruleset lint --nft-json gateway.save");
