@@ -428,8 +428,10 @@ mod tests {
                     .get_value_names()
                     .and_then(|names| names.first())
                     .map(clap::builder::Str::as_str);
-                let free =
-                    ["DIR", "FILE", "OLD", "NEW", "TEXT", "FORMAT", "LANGUAGE", "BREACH", "LINE", "A", "B"];
+                let free = [
+                    "DIR", "FILE", "OLD", "NEW", "TEXT", "FORMAT", "LANGUAGE", "BREACH", "LINE",
+                    "A", "B", "INV",
+                ];
                 let name = name.unwrap_or_default();
                 let wanted = format!("<{name}>");
                 let explained = WANTED.iter().any(|(known, _)| *known == wanted);
