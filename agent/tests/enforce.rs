@@ -285,6 +285,32 @@ fn a_changed_table_is_reported_with_who_and_what_and_put_back() {
 }
 
 #[test]
+fn the_reload_of_another_manager_is_undone_and_what_iptables_adds_is_named() {
+    in_namespace(|| async {
+        let lab = Lab::enforcing(true).await;
+        let whole = run("nft -s list table inet bailey");
+        // As the nftables service of a distribution loads its file: it empties everything first.
+        nft("flush ruleset
+table inet filter { chain input { type filter hook input priority 0; policy accept; }
+}");
+        let status = lab.until("put back", |now| now.restored == 1).await;
+        let drift = status.drift.unwrap();
+        assert!(drift.removed.len() > 5, "{drift:?}");
+        assert!(drift.by.as_ref().is_some_and(|by| by.starts_with("nft (pid ")), "{drift:?}");
+        assert_eq!(run("nft -s list table inet bailey"), whole);
+        assert!(run("nft list tables").contains("table inet filter"), "what is theirs stays");
+
+        run("iptables-nft -I INPUT -j ACCEPT");
+        let named =
+            |now: &Status| now.other.as_ref().is_some_and(|other| other.tables == ["ip filter"]);
+        let other = lab.until("told", named).await.other.unwrap();
+        assert!(other.by.as_ref().is_some_and(|by| by.starts_with("iptables")), "{other:?}");
+        assert_eq!(run("nft -s list table inet bailey"), whole);
+        assert_eq!(lab.status().await.restored, 1);
+    });
+}
+
+#[test]
 fn where_the_policy_only_audits_the_change_stays_and_is_told() {
     in_namespace(|| async {
         let mut lab = Lab::enforcing(false).await;

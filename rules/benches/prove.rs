@@ -1,5 +1,5 @@
 //! How long questions about packets take: `cargo bench -p bailey-rules --bench prove`. Medians in
-//! milliseconds, and the nodes that the sets needed. The figures stand in `docs/proof.md`.
+//! milliseconds, and the nodes that the sets needed.
 
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on has failed")]
 #![allow(clippy::print_stdout, reason = "that is what it is for")]

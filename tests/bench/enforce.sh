@@ -27,6 +27,7 @@ finish() {
 }
 trap finish EXIT
 
+# What stays in the background is not started through these: its process would be a shell's child.
 at_host() { ip netns exec "$host" "$@"; }
 at_centre() { ip netns exec "$centre" "$@"; }
 median() { sort -n | awk '{v[NR] = $1} END {print NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2}'; }
@@ -78,12 +79,12 @@ management:
   inner: {from: 10.1.0.1/32, service: ssh, collectors: ["10.1.0.1:7710"]}
 YAML
 bailey() { at_centre "$bin/bailey" --lang en --state "$folder/collector" "$@"; }
-at_centre "$bin/bailey-collector" --state "$folder/collector" \
+ip netns exec "$centre" "$bin/bailey-collector" --state "$folder/collector" \
     --web 127.0.0.1:7711 --agents 0.0.0.0:7710 --public-address 10.1.0.1:7710 2>"$folder/collector.log" &
 pids+=($!)
 wait_for 20 bailey status
 bailey policy key --out "$folder/security.key" >/dev/null
-at_host "$agent_bin" enforce --state "$folder/enforcer" --socket "$folder/enforcer.sock" \
+ip netns exec "$host" "$agent_bin" enforce --state "$folder/enforcer" --socket "$folder/enforcer.sock" \
     --agent "$folder/agent" 2>"$folder/enforcer.log" &
 enforcer=$!
 pids+=("$enforcer")
@@ -93,7 +94,7 @@ bailey -o json enroll token --host bench --zone inner --security-key "$folder/se
 printf 'enforcer: %s\nbackup:\n  drop_directory: %s\n' "$folder/enforcer.sock" "$folder/backup" >"$folder/agent.yaml"
 at_host "$agent_bin" enroll --token-file "$folder/token" --socket "$folder/enforcer.sock" \
     --state "$folder/agent" --settings "$folder/agent.yaml" >/dev/null
-at_host "$agent_bin" run --state "$folder/agent" --settings "$folder/agent.yaml" 2>"$folder/agent.log" &
+ip netns exec "$host" "$agent_bin" run --state "$folder/agent" --settings "$folder/agent.yaml" 2>"$folder/agent.log" &
 agent=$!
 pids+=("$agent")
 known() { [ "$(bailey -o json policy hosts | grep -c '"key_id": "')" -ge "$1" ]; }
@@ -103,7 +104,7 @@ key_id=$(bailey -o json policy hosts | sed -n 's/.*"key_id": "\([0-9a-f]*\)".*/\
 echo "push to $agents simulated agents and a real one, milliseconds from the command to its end"
 at_centre "$bin/bailey-load" provision --state "$folder/collector" --agents "$agents" --keys "$folder/keys"
 mkfifo "$folder/input"
-at_centre "$bin/bailey-load" follow --keys "$folder/keys" --key-id "$key_id" <"$folder/input" >"$folder/follow.log" 2>&1 &
+ip netns exec "$centre" "$bin/bailey-load" follow --keys "$folder/keys" --key-id "$key_id" <"$folder/input" >"$folder/follow.log" 2>&1 &
 pids+=($!)
 exec 9>"$folder/input"
 wait_for 60 known "$((agents + 1))"
@@ -153,7 +154,7 @@ cpu_ns() {
 echo "an idle host for $idle s, the large ruleset in a table of somebody else's, milliseconds of a processor"
 sed 's/^table inet bailey/table inet other/; s/policy drop/policy accept/' "$folder/large.nft" | at_host nft -f -
 sleep 5
-at_host sh -c 'while :; do nft -j list ruleset >/dev/null; sleep 5; done' &
+ip netns exec "$host" sh -c 'while :; do nft -j list ruleset >/dev/null; sleep 5; done' &
 poll=$!
 pids+=("$poll")
 enforcer_before=$(cpu_ns "$enforcer")
