@@ -112,7 +112,7 @@ push() { # WHAT [MORE...]
     local what=$1 begin
     shift
     begin=$(millis)
-    bailey policy push "$folder/collector/policy.yaml" --key "$folder/security.key" --yes "$@" >"$folder/push.log" ||
+    bailey policy push "$folder/collector/policy.yaml" --key "$folder/security.key" --yes "$@" >"$folder/push.log" 2>&1 ||
         { cat "$folder/push.log" >&2; return 1; }
     row "$what" $(($(millis) - begin))
 }
