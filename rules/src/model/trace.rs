@@ -368,7 +368,9 @@ const fn rank(verdict: Verdict) -> u8 {
     }
 }
 
-fn asks_for_connections(statement: &Statement) -> bool {
+/// Whether a statement makes the kernel track connections. Without any that does, it tracks none, and
+/// NAT chains are not asked.
+pub(crate) fn asks_for_connections(statement: &Statement) -> bool {
     const CONNECTION: [Field; 10] = [
         Field::State,
         Field::Direction,

@@ -26,6 +26,7 @@ use crate::model::ruleset::{
     At, ChainId, Data, Effects, Element, Hook, Match, Nat, NatAddress, NatKind, NatPorts, Rule,
     Ruleset, SetId, Statement, Step, Table, Value, Verdict, nat_priority,
 };
+use crate::model::trace::asks_for_connections;
 
 /// Changes that are told apart at one point of the way, at most.
 const MAX_FLOWS: usize = 1 << 12;
@@ -160,6 +161,7 @@ pub struct Walk<'a> {
     seen: Option<HashMap<RuleAt, Seen>>,
     sets: HashMap<(u32, SetId, Vec<Key>), Truth>,
     has_nat: bool,
+    tracks: Tracks,
     offloads: bool,
 }
 
@@ -233,6 +235,52 @@ impl Here<'_> {
     }
 }
 
+/// Whether the kernel tracks connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tracks {
+    /// Something asks for them.
+    Always,
+    /// Something that is not understood may ask.
+    Perhaps,
+    /// Nothing asks: NAT chains see no packet, whatever their policies are.
+    Never,
+}
+
+impl Tracks {
+    fn of<'a>(statements: impl Iterator<Item = &'a Statement>) -> Self {
+        let mut tracks = Self::Never;
+        for statement in statements {
+            if asks_for_connections(statement) {
+                return Self::Always;
+            }
+            if is_unknown(statement) {
+                tracks = Self::Perhaps;
+            }
+        }
+        tracks
+    }
+}
+
+fn is_unknown(statement: &Statement) -> bool {
+    fn within(one: &Match) -> bool {
+        match one {
+            Match::Unknown { .. } => true,
+            Match::Any(several) => several.iter().any(within),
+            Match::In { .. } | Match::Lookup { .. } => false,
+        }
+    }
+    match statement {
+        Statement::Match(one) => within(one),
+        Statement::Unknown { .. } => true,
+        Statement::VerdictMap { .. }
+        | Statement::Set { .. }
+        | Statement::Nat(_)
+        | Statement::Offload
+        | Statement::Verdict(_)
+        | Statement::Notrack => false,
+    }
+}
+
 impl<'a> Walk<'a> {
     /// Through these rulesets.
     #[must_use]
@@ -242,6 +290,7 @@ impl<'a> Walk<'a> {
             chains.flat_map(|chain| &chain.rules).flat_map(|rule| &rule.statements)
         };
         Self {
+            tracks: Tracks::of(statements()),
             has_nat: statements().any(|statement| matches!(statement, Statement::Nat(_))),
             offloads: statements().any(|statement| matches!(statement, Statement::Offload)),
             space,
@@ -380,6 +429,9 @@ impl<'a> Walk<'a> {
         let mut after_nat = false;
         let mut begun_known = !self.has_nat || !is_of_nat(hook);
         for step in steps {
+            if step.nat && self.tracks == Tracks::Never {
+                continue;
+            }
             let at_nat = step.nat || step.priority > nat_priority(hook);
             if at_nat && !begun_known {
                 flows = self.translated_before(hook, &flows)?;
@@ -403,6 +455,9 @@ impl<'a> Walk<'a> {
                 }
                 results.join(self.space, &here)?;
                 results.join(self.space, &done)?;
+            }
+            if step.nat && self.tracks == Tracks::Perhaps {
+                results.join(self.space, &flows)?;
             }
             after_nat |= step.nat;
             flows = results;
