@@ -148,7 +148,7 @@ row "until it is a finding" "$(median <"$folder/found")"
 cpu_ns() {
     local own children
     own=$(cat /proc/"$1"/task/*/schedstat | awk '{sum += $1} END {printf "%.0f", sum}')
-    children=$(awk '{sub(/^.*\) /, ""); print ($14 + $15) * 10000000}' /proc/"$1"/stat)
+    children=$(awk '{sub(/^.*\) /, ""); printf "%.0f", ($14 + $15) * 10000000}' /proc/"$1"/stat)
     echo $((own + children))
 }
 echo "an idle host for $idle s, the large ruleset in a table of somebody else's, milliseconds of a processor"
