@@ -19,6 +19,7 @@ use bailey_rules::fact::{Fact, FactKey};
 use bailey_rules::host::{
     ApplyError, Connection, FactSet, HeldProbe, HostView, MAX_GAPS, MAX_INTERVAL, Pushed, Session,
 };
+use bailey_rules::listing::Listings;
 use bailey_rules::name::{BootId, HostKey, HostName, ZoneName};
 use bailey_rules::report::{Gap, LossReason, Place};
 use bailey_rules::text::Text;
@@ -118,6 +119,8 @@ pub(crate) struct Host {
     queue: Arc<Dirty>,
     counters: Arc<Counters>,
     status: ArcSwap<HostStatus>,
+    /// What its packet filters are, whole, as far as the host has sent it.
+    listings: ArcSwap<Listings>,
     held: Mutex<Held>,
 }
 
@@ -312,6 +315,7 @@ impl Host {
             queue,
             counters,
             status: ArcSwap::from_pointee(status),
+            listings: ArcSwap::default(),
             held: Mutex::new(Held {
                 view,
                 admitted: Numbering::default(),
@@ -357,6 +361,11 @@ impl Host {
 
     pub(crate) fn set_status(&self, status: Arc<HostStatus>) {
         self.status.store(status);
+    }
+
+    /// Its newest listings.
+    pub(crate) fn listings(&self) -> Arc<Listings> {
+        self.listings.load_full()
     }
 
     /// What is held now.

@@ -7,7 +7,8 @@
 //! [`fact`] (what a probe read) → [`host`] (all that is held of one host) →
 //! [`check`] (facts and expectations to verdicts) → [`finding`] (verdicts over time).
 //! [`policy`] and [`expectation`] are what people write; [`plan`] tells what a new policy changes.
-//! [`model`] is what a kernel's own listing of its filters means for a packet.
+//! [`listing`] is what a host sends of its packet filters beside facts, [`model`] what that means for a
+//! packet, and [`prove`] what follows for the site.
 
 pub mod check;
 pub mod compile;
@@ -16,6 +17,7 @@ pub mod expectation;
 pub mod fact;
 pub mod finding;
 pub mod host;
+pub mod listing;
 pub mod model;
 pub mod name;
 pub mod plan;
