@@ -135,6 +135,19 @@ pub enum Party {
     Internet,
 }
 
+impl std::fmt::Display for Party {
+    /// As it is written in the policy.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Zone(zone) => zone.fmt(f),
+            Self::Group(group) => group.fmt(f),
+            Self::Host(host) => host.fmt(f),
+            Self::Network(network) => network.fmt(f),
+            Self::Internet => f.pad("internet"),
+        }
+    }
+}
+
 /// A declared way between two zones (交换点): from `from` to those hosts that are in a zone of `to`,
 /// and from those that are in a zone of `from` to `to`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

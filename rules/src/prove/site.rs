@@ -8,6 +8,7 @@
 //!
 //! What this rests on is told by [`Assumption`] and in `docs/proof.md`.
 
+mod always;
 mod explain;
 mod route;
 mod search;
@@ -100,6 +101,9 @@ pub enum Assumption {
     Replies,
     /// Neighbour discovery and multicast listener messages stay on their wire (RFC 4861, RFC 3810).
     Neighbours,
+    /// What arrives is answered, and the answers come back as packets of the connection. Only where
+    /// something must be possible.
+    AnswersComeBack,
     /// Nobody on a wire sends with addresses of other networks. Needed only where a packet with a forged
     /// source would break the invariant; this is one.
     NoForgedSources(Box<Example>),
@@ -115,6 +119,7 @@ impl Assumption {
             Self::NoUnknownRouters => "no_unknown_routers",
             Self::Replies => "replies",
             Self::Neighbours => "neighbours",
+            Self::AnswersComeBack => "answers_come_back",
             Self::NoForgedSources(_) => "no_forged_sources",
         }
     }
@@ -142,6 +147,10 @@ impl Assumption {
             Self::Neighbours => Text::new(
                 "neighbour discovery and multicast listener messages stay on their wire",
                 "邻居发现与组播侦听报文不离开所在线路",
+            ),
+            Self::AnswersComeBack => Text::new(
+                "what arrives is answered, and the answers come back the way that the connection opened",
+                "到达的报文会得到应答，且应答沿该连接已打开的路径返回",
             ),
             Self::NoForgedSources(packet) => Text::new(
                 format!(

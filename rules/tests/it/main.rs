@@ -19,6 +19,7 @@ mod policy;
 mod ruleset_questions;
 mod schema;
 mod site;
+mod site_always;
 mod site_proof;
 mod unit;
 mod walk;

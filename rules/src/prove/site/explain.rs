@@ -8,7 +8,8 @@ use super::super::words::{Example, example};
 use super::search::{Ends, Found, Place, Reached, wished};
 use super::transfer::{Leaves, ON_THE_WIRE, Piece};
 use super::{Breach, Host, Prover};
-use crate::model::field::{Field, device};
+use crate::model::field::{Field, device, device_name, kind};
+use crate::model::network::{self, Asked};
 use crate::model::ruleset::{
     At, ChainId, Data, Hook, Place as RulePlace, Rule, Ruleset, Statement, Verdict,
 };
@@ -133,17 +134,23 @@ fn trail(
         now = space.and(now, *set)?;
         let Some(packet) = space.pick(now, wishes)? else { return Ok((steps, Vec::new())) };
         packets.push(packet);
-        let mut cube = Set::ALL;
-        for field in ON_THE_WIRE.iter().rev() {
-            let value = space.value(*field, packet.get(*field))?;
-            cube = space.and(cube, value)?;
-        }
+        let cube = on_the_wire(space, &packet)?;
         now = match pieces.get(place) {
             Some(Some(piece)) => piece.change.of_fields(&ON_THE_WIRE).image(space, cube)?,
             Some(None) | None => cube,
         };
     }
     Ok((steps, packets))
+}
+
+/// All packets that look like this one on the wire.
+pub(super) fn on_the_wire(space: &mut Space, packet: &Values) -> Result<Set, TooComplex> {
+    let mut cube = Set::ALL;
+    for field in ON_THE_WIRE.iter().rev() {
+        let value = space.value(*field, packet.get(*field))?;
+        cube = space.and(cube, value)?;
+    }
+    Ok(cube)
 }
 
 /// The packet that is shown, with its way and what would stop it.
@@ -244,9 +251,9 @@ fn words_of(decides: &Deciding) -> Text {
 /// By which interfaces a packet comes and leaves; one that does not come begins in the host, one that
 /// does not leave ends there.
 #[derive(Debug, Clone, Copy)]
-struct Hooks<'a> {
-    input: Option<&'a str>,
-    output: Option<&'a str>,
+pub(super) struct Hooks<'a> {
+    pub(super) input: Option<&'a str>,
+    pub(super) output: Option<&'a str>,
 }
 
 impl Hooks<'_> {
@@ -265,11 +272,9 @@ impl Hooks<'_> {
 
 /// One packet as a set.
 fn only(space: &mut Space, packet: &Values, hooks: Hooks<'_>) -> Result<Set, TooComplex> {
-    let mut one = Set::ALL;
-    for field in ON_THE_WIRE.iter().rev().chain(&[Field::State]) {
-        let value = space.value(*field, packet.get(*field))?;
-        one = space.and(one, value)?;
-    }
+    let one = on_the_wire(space, packet)?;
+    let state = space.value(Field::State, packet.get(Field::State))?;
+    let one = space.and(one, state)?;
     let input = hooks.input.and_then(device).unwrap_or_default();
     let input = space.value(Field::InputDevice, input)?;
     space.and(one, input)
@@ -311,7 +316,7 @@ fn passes(
 }
 
 /// What lets a packet through each base chain on its way through a host.
-fn deciding(
+pub(super) fn deciding(
     space: &mut Space,
     host: &Host,
     ruleset: &Ruleset,
@@ -327,7 +332,7 @@ fn deciding(
     for hook in before.iter().chain(after) {
         for at in ruleset.path(*hook, v6).into_iter().flat_map(|step| step.chains) {
             let (table, chain) = (ruleset.table(at), ruleset.chain(at));
-            let by = decider(&walk, ruleset, at);
+            let by = decider(&walk, ruleset, at, lets_through);
             let accepts = chain.base.as_ref().is_some_and(|base| base.accepts);
             if by.is_none() && !accepts {
                 continue;
@@ -351,8 +356,37 @@ fn deciding(
     Ok(found)
 }
 
-/// The first rule of a chain, and of those that it calls, that matched and accepts.
-fn decider(walk: &Walk<'_>, ruleset: &Ruleset, chain: At) -> Option<RuleAt> {
+const fn lets_through(verdict: Verdict) -> bool {
+    match verdict {
+        Verdict::Accept | Verdict::Queue => true,
+        Verdict::Drop
+        | Verdict::Reject
+        | Verdict::Return
+        | Verdict::Continue
+        | Verdict::Jump(_)
+        | Verdict::Goto(_) => false,
+    }
+}
+
+const fn stops(verdict: Verdict) -> bool {
+    match verdict {
+        Verdict::Drop | Verdict::Reject => true,
+        Verdict::Accept
+        | Verdict::Queue
+        | Verdict::Return
+        | Verdict::Continue
+        | Verdict::Jump(_)
+        | Verdict::Goto(_) => false,
+    }
+}
+
+/// The first rule of a chain, and of those that it calls, that matched and decides so.
+fn decider(
+    walk: &Walk<'_>,
+    ruleset: &Ruleset,
+    chain: At,
+    so: fn(Verdict) -> bool,
+) -> Option<RuleAt> {
     for (place, rule) in (0..).zip(&ruleset.chain(chain).rules) {
         let at = RuleAt { chain, rule: place };
         if walk.seen(at).matched.is_empty() {
@@ -370,28 +404,89 @@ fn decider(walk: &Walk<'_>, ruleset: &Ruleset, chain: At) -> Option<RuleAt> {
                     })
                     .collect()
                 }
-                Statement::Nat(_) => return Some(at),
+                Statement::Nat(_) if so(Verdict::Accept) => return Some(at),
                 Statement::Match(_)
+                | Statement::Nat(_)
                 | Statement::Set { .. }
                 | Statement::Notrack
                 | Statement::Offload
                 | Statement::Unknown { .. } => Vec::new(),
             };
             for verdict in verdicts {
-                let called = |to: ChainId| decider(walk, ruleset, At { chain: to, ..chain });
-                match verdict {
-                    Verdict::Accept | Verdict::Queue => return Some(at),
-                    Verdict::Jump(to) | Verdict::Goto(to) => {
-                        if let Some(found) = called(to) {
-                            return Some(found);
-                        }
+                if so(verdict) {
+                    return Some(at);
+                }
+                if let Verdict::Jump(to) | Verdict::Goto(to) = verdict {
+                    let called = decider(walk, ruleset, At { chain: to, ..chain }, so);
+                    if called.is_some() {
+                        return called;
                     }
-                    Verdict::Drop | Verdict::Reject | Verdict::Return | Verdict::Continue => {}
                 }
             }
         }
     }
     None
+}
+
+/// What stops a packet in a host, in words. Its hooks need not say by which interface it would leave.
+pub(super) fn stop(
+    space: &mut Space,
+    host: &Host,
+    name: &HostName,
+    hooks: Hooks<'_>,
+    packet: &Values,
+) -> Result<Text, TooComplex> {
+    let v6 = packet.get(Field::Version) == crate::model::field::IPV6;
+    let dst = example(packet).dst;
+    let asked = Asked { src: None, dst, iif: hooks.input.and_then(device), mark: None };
+    let (leaves, output) = match host.network.way(asked) {
+        network::Way::Known { kind: kind::LOCAL, .. } => (false, None),
+        network::Way::Known { hops, .. } if hops.is_empty() => {
+            return Ok(Text::new(
+                format!("{name} has no route to {dst}"),
+                format!("{name} 没有通往 {dst} 的路由"),
+            ));
+        }
+        network::Way::Known { hops, .. } => (true, hops.first().and_then(|hop| hop.device)),
+        network::Way::Unknown => (true, None),
+    };
+    let forwards = if v6 { host.forwards_v6 } else { host.forwards_v4 };
+    if leaves && hooks.input.is_some() && !forwards {
+        return Ok(Text::new(format!("{name} does not forward"), format!("{name} 未启用转发")));
+    }
+    let output = output.map(device_name);
+    let hooks = Hooks { output: output.as_deref(), ..hooks };
+    let one = only(space, packet, hooks)?;
+    let ruleset = &host.ruleset;
+    let mut walk = Walk::new(space, ruleset).knowing(&host.network).noting();
+    walk_one(&mut walk, one, hooks)?;
+    let (before, after) = hooks.of();
+    for hook in before.iter().chain(after) {
+        for at in ruleset.path(*hook, v6).into_iter().flat_map(|step| step.chains) {
+            let chain = ruleset.chain(at);
+            let family = ruleset.table(at).family.name();
+            let table = &ruleset.table(at).name;
+            if let Some(by) = decider(&walk, ruleset, at, stops) {
+                let inner = ruleset.chain(by.chain);
+                let text = &inner.rules[by.rule as usize].origin.text;
+                return Ok(Text::new(
+                    format!("{name} stops it in {family} {table} {}: {text}", inner.name),
+                    format!("{name} 在 {family} {table} {} 中将其阻断：{text}", inner.name),
+                ));
+            }
+            let passes = decider(&walk, ruleset, at, lets_through).is_some();
+            if !passes && chain.base.as_ref().is_some_and(|base| !base.accepts) {
+                return Ok(Text::new(
+                    format!(
+                        "{name} stops it: no rule of {family} {table} {} accepts it",
+                        chain.name
+                    ),
+                    format!("{name} 将其阻断：{family} {table} {} 中没有规则接受它", chain.name),
+                ));
+            }
+        }
+    }
+    Ok(Text::new(format!("{name} does not let it through"), format!("{name} 不放行该报文")))
 }
 
 /// The ruleset without what lets a packet through.
@@ -430,21 +525,41 @@ pub(super) fn doubt(
                 Some(interface.as_str())
             }
         });
-        let Some(host) = prover.site.hosts.get(name) else { continue };
-        if let Some(unread) = host.unread.first() {
-            return Ok((unread.clone(), Some(name.to_string())));
-        }
+        let somehow = matches!(piece.map(|piece| &piece.leaves), Some(Leaves::Somehow { .. }));
         let hooks = Hooks { input, output };
-        if let Some((text, rule)) = odd_rule(&mut prover.space, host, hooks, packet)? {
-            return Ok((text, Some(format!("{name}: {rule}"))));
-        }
-        if matches!(piece.map(|piece| &piece.leaves), Some(Leaves::Somehow { .. })) {
-            let what = "where it routes packets is not known";
-            return Ok((what.to_owned(), Some(name.to_string())));
+        if let Some(found) = doubt_at(prover, name, hooks, packet, somehow)? {
+            return Ok(found);
         }
     }
+    Ok(several())
+}
+
+/// What nobody can name.
+pub(super) fn several() -> (String, Option<String>) {
     let what = "more than one thing that is not known decides together";
-    Ok((what.to_owned(), None))
+    (what.to_owned(), None)
+}
+
+/// What of a host is not understood that a packet meets. `somehow`: where it is routed is not known.
+pub(super) fn doubt_at(
+    prover: &mut Prover,
+    name: &HostName,
+    hooks: Hooks<'_>,
+    packet: &Values,
+    somehow: bool,
+) -> Result<Option<(String, Option<String>)>, TooComplex> {
+    let Some(host) = prover.site.hosts.get(name) else { return Ok(None) };
+    if let Some(unread) = host.unread.first() {
+        return Ok(Some((unread.clone(), Some(name.to_string()))));
+    }
+    if let Some((text, rule)) = odd_rule(&mut prover.space, host, hooks, packet)? {
+        return Ok(Some((text, Some(format!("{name}: {rule}")))));
+    }
+    if somehow {
+        let what = "where it routes packets is not known";
+        return Ok(Some((what.to_owned(), Some(name.to_string()))));
+    }
+    Ok(None)
 }
 
 /// The first rule that a packet comes to and that is not understood.

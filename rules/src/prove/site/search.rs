@@ -120,16 +120,8 @@ pub(super) fn answer(
     demand: &Demand,
     hosts: &mut BTreeSet<HostName>,
 ) -> Result<Answer, TooComplex> {
-    if let Demand::Always { .. } = demand {
-        return Ok(Answer::OutOfModel(Box::new(Doubt {
-            statement: "that something always passes is not proved".to_owned(),
-            at: None,
-            wanted: Text::new(
-                "a connection that is really made, which tests it",
-                "以实际建立的连接进行检验",
-            ),
-            perhaps: None,
-        })));
+    if let Demand::Always { from, to, service } = demand {
+        return super::always::answer(prover, (from, to), service, hosts);
     }
     let question = Question::of(prover, demand)?;
     let usual = || {
@@ -214,7 +206,7 @@ impl Question {
     }
 }
 
-fn addresses(space: &mut Space, end: End, all: &Addresses) -> Result<Set, TooComplex> {
+pub(super) fn addresses(space: &mut Space, end: End, all: &Addresses) -> Result<Set, TooComplex> {
     let v4 = all.v4().iter().copied().map(IpNet::V4);
     let nets: Vec<IpNet> = v4.chain(all.v6().iter().copied().map(IpNet::V6)).collect();
     space.networks(end, &nets)
@@ -222,12 +214,21 @@ fn addresses(space: &mut Space, end: End, all: &Addresses) -> Result<Set, TooCom
 
 /// The packets that a permit lets open connections.
 fn permitted_by(space: &mut Space, permit: &crate::policy::Permit) -> Result<Set, TooComplex> {
-    use crate::model::field::{ICMP, ICMPV6, TCP, UDP};
-    use crate::model::interval::Interval;
     let from = addresses(space, End::Source, &permit.from)?;
     let to = addresses(space, End::Destination, &permit.to)?;
+    let service = service(space, &permit.service)?;
+    space.all_of(&[from, to, service])
+}
+
+/// The packets that open connections to a service.
+pub(super) fn service(
+    space: &mut Space,
+    service: &crate::policy::Service,
+) -> Result<Set, TooComplex> {
+    use crate::model::field::{ICMP, ICMPV6, TCP, UDP};
+    use crate::model::interval::Interval;
     let mut services = Vec::new();
-    for (protocol, ports) in [(TCP, &permit.service.tcp), (UDP, &permit.service.udp)] {
+    for (protocol, ports) in [(TCP, &service.tcp), (UDP, &service.udp)] {
         let ports = ports
             .iter()
             .map(|ports| Interval { first: u128::from(ports.first), last: u128::from(ports.last) });
@@ -235,8 +236,8 @@ fn permitted_by(space: &mut Space, permit: &crate::policy::Permit) -> Result<Set
         let protocol = space.value(Field::Protocol, u128::from(protocol))?;
         services.push(space.and(ports, protocol)?);
     }
-    let v4 = permit.service.icmp.iter().map(|kind| Interval::one(u128::from(kind.0)));
-    let v6 = permit.service.icmpv6.iter().map(|kind| Interval::one(u128::from(kind.0)));
+    let v4 = service.icmp.iter().map(|kind| Interval::one(u128::from(kind.0)));
+    let v6 = service.icmpv6.iter().map(|kind| Interval::one(u128::from(kind.0)));
     for (protocol, field, kinds) in [
         (ICMP, Field::IcmpType, v4.collect::<Intervals>()),
         (ICMPV6, Field::Icmp6Type, v6.collect::<Intervals>()),
@@ -245,8 +246,7 @@ fn permitted_by(space: &mut Space, permit: &crate::policy::Permit) -> Result<Set
         let protocol = space.value(Field::Protocol, u128::from(protocol))?;
         services.push(space.and(kinds, protocol)?);
     }
-    let service = space.any_of(&services)?;
-    space.all_of(&[from, to, service])
+    space.any_of(&services)
 }
 
 struct Search<'p> {
@@ -366,12 +366,13 @@ impl<'p> Search<'p> {
         let opening = space.without(opening, self.question.permitted)?;
         let opening = space.only(opening, &super::transfer::ON_THE_WIRE)?;
         let from = addresses(space, End::Source, &self.question.from)?;
+        let outside =
+            if self.question.from_internet { begins_outside(self.prover) } else { BTreeSet::new() };
         let mut wires = Vec::new();
         for (id, wire) in self.prover.wires.all() {
             let own: Addresses = wire.networks.iter().copied().collect();
-            let foreign = own.without(&self.zoned());
             let begins = if self.question.from_internet {
-                !foreign.is_empty() || self.leads_away(id)
+                outside.contains(&id)
             } else {
                 own.meets(&self.question.from)
             };
@@ -427,28 +428,6 @@ impl<'p> Search<'p> {
             self.add(Place::Host(name), packets, None)?;
         }
         Ok(())
-    }
-
-    /// The addresses of all zones.
-    fn zoned(&self) -> Addresses {
-        let zones = self.prover.site.policy.zones.values();
-        zones.flat_map(|zone| zone.networks.iter().copied()).collect()
-    }
-
-    /// Whether a host on the wire sends packets to a router there that nobody knows.
-    fn leads_away(&self, wire: WireId) -> bool {
-        let wires = &self.prover.wires;
-        wires.get(wire).ports.iter().any(|port| {
-            let network = &self.prover.site.hosts[&port.host].network;
-            let routes = network.routes.iter().flat_map(|tables| tables.values());
-            routes.flat_map(crate::model::network::Table::iter).any(|route| {
-                route.hops.iter().any(|hop| {
-                    let here =
-                        hop.device.is_none_or(|device| device_name(device) == port.interface);
-                    here && hop.via.is_some_and(|via| wires.owners(wire, via).next().is_none())
-                })
-            })
-        })
     }
 
     fn is_only_on_begun_wires(&self, host: &HostName) -> bool {
@@ -617,6 +596,33 @@ impl<'p> Search<'p> {
             self.reached.push(Reached { step, piece: piece.cloned(), packets, ends });
         }
     }
+}
+
+/// The wires by which packets of the Internet come: those with networks of no zone, and those on which
+/// there is a router that nobody knows.
+pub(super) fn begins_outside(prover: &Prover) -> BTreeSet<WireId> {
+    let zones = prover.site.policy.zones.values();
+    let zoned: Addresses = zones.flat_map(|zone| zone.networks.iter().copied()).collect();
+    let outside = prover.wires.all().filter(|(id, wire)| {
+        let own: Addresses = wire.networks.iter().copied().collect();
+        !own.without(&zoned).is_empty() || leads_away(prover, *id)
+    });
+    outside.map(|(id, _)| id).collect()
+}
+
+/// Whether a host on the wire sends packets to a router there that nobody knows.
+fn leads_away(prover: &Prover, wire: WireId) -> bool {
+    let wires = &prover.wires;
+    wires.get(wire).ports.iter().any(|port| {
+        let network = &prover.site.hosts[&port.host].network;
+        let routes = network.routes.iter().flat_map(|tables| tables.values());
+        routes.flat_map(crate::model::network::Table::iter).any(|route| {
+            route.hops.iter().any(|hop| {
+                let here = hop.device.is_none_or(|device| device_name(device) == port.interface);
+                here && hop.via.is_some_and(|via| wires.owners(wire, via).next().is_none())
+            })
+        })
+    })
 }
 
 /// Addresses that whoever is on a wire has of itself (RFC 4291).

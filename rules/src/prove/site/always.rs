@@ -1,0 +1,519 @@
+//! Whether what must work does: whether every packet that opens the connection surely arrives.
+//!
+//! Those who open are the hosts that the model has, with their own addresses, and everybody on the
+//! Internet. Those who must be reached are hosts that the model has. That the answers come back is what
+//! connection tracking is for, and is not looked at.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use ipnet::IpNet;
+
+use super::super::arena::{Set, TooComplex};
+use super::super::space::{End, Space, Values};
+use super::super::words::example;
+use super::explain::{self, Hooks, Hop};
+use super::search::{Place, addresses, begins_outside, service, wished};
+use super::transfer::{Leaves, ON_THE_WIRE, Piece, sent};
+use super::{Answer, Assumption, Breach, Doubt, Port, Prover};
+use crate::model::field::{Field, device, state};
+use crate::model::interval::Interval;
+use crate::name::HostName;
+use crate::policy::{Addresses, Party};
+use crate::text::Text;
+
+/// Hosts on one way, at most. A packet that is still on its way then is taken to go round for ever.
+const MAX_HOPS: usize = 32;
+
+/// The ports that connections are opened from (RFC 6056 asks for as many as these).
+const EPHEMERAL: Interval = Interval { first: 1024, last: 65_535 };
+
+/// Packets of a place, as they are on the wire, by whether they arrive from there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Arrives {
+    /// Those that may.
+    maybe: Set,
+    /// Those that do, whatever is unknown.
+    surely: Set,
+}
+
+impl Arrives {
+    const NONE: Self = Self { maybe: Set::EMPTY, surely: Set::EMPTY };
+}
+
+/// Packets that must arrive, and from where.
+struct Begin {
+    places: Vec<Place>,
+    packets: Set,
+    /// Whether it is enough that they arrive from one of the places, at whatever address they are sent to:
+    /// the Internet knows a service by the address that a gateway translates.
+    anyhow: bool,
+}
+
+/// What is known about a demand that a service can always be opened. `hosts` takes those whose rules
+/// were looked at.
+pub(super) fn answer(
+    prover: &mut Prover,
+    (from, to): (&Party, &Party),
+    named: &str,
+    hosts: &mut BTreeSet<HostName>,
+) -> Result<Answer, TooComplex> {
+    let receivers = receivers(prover, to)?;
+    let mut asking = Asking { prover, hosts, receivers, known: HashMap::new(), to_internet: None };
+    if *to == Party::Internet {
+        let internet = asking.prover.site.policy.addresses(to);
+        let internet = addresses(&mut asking.prover.space, End::Destination, &internet)?;
+        asking.to_internet = Some(internet);
+    } else if asking.receivers.is_empty() {
+        return Ok(nobody(to));
+    }
+    let begins = asking.begins(from, named)?;
+    if begins.is_empty() {
+        return Ok(nobody(from));
+    }
+    let mut doubtful = None;
+    for begin in begins {
+        let (mut maybe, mut surely) = (Set::EMPTY, Set::EMPTY);
+        for place in &begin.places {
+            let arrives = asking.arrive(place, begin.packets, 0)?;
+            let space = &mut asking.prover.space;
+            maybe = space.or(maybe, arrives.maybe)?;
+            surely = space.or(surely, arrives.surely)?;
+        }
+        if begin.anyhow {
+            let ends = [Field::Destination4, Field::Destination6];
+            maybe = asking.prover.space.forget(maybe, &ends)?;
+            surely = asking.prover.space.forget(surely, &ends)?;
+        }
+        let never = asking.prover.space.without(begin.packets, maybe)?;
+        if !never.is_empty() {
+            let breach = asking.stopped(&begin.places[0], never)?;
+            return Ok(Answer::Broken(Box::new(breach)));
+        }
+        let unsure = asking.prover.space.without(begin.packets, surely)?;
+        if !unsure.is_empty() && doubtful.is_none() {
+            doubtful = Some((begin.places[0].clone(), unsure));
+        }
+    }
+    if let Some((place, packets)) = doubtful {
+        return asking.doubt(&place, packets);
+    }
+    let assumptions = vec![Assumption::Kernels, Assumption::Wires, Assumption::AnswersComeBack];
+    Ok(Answer::Proved { assumptions })
+}
+
+/// There is nobody whom the demand could be about.
+fn nobody(party: &Party) -> Answer {
+    Answer::OutOfModel(Box::new(Doubt {
+        statement: format!("no host of {party} is known"),
+        at: None,
+        wanted: Text::new(
+            format!("an agent on a host of {party}"),
+            format!("在 {party} 的一台主机上安装代理"),
+        ),
+        perhaps: None,
+    }))
+}
+
+/// The hosts that must be reached, and at which destinations.
+fn receivers(prover: &mut Prover, to: &Party) -> Result<BTreeMap<HostName, Set>, TooComplex> {
+    let wanted = prover.site.policy.addresses(to);
+    let mut receivers = BTreeMap::new();
+    for (name, host) in &prover.site.hosts {
+        // A gateway has addresses in many zones, and is nobody's service for that.
+        if matches!(to, Party::Zone(_)) && prover.site.policy.forwards(name) {
+            continue;
+        }
+        let own: Vec<IpNet> = own(host).filter(|net| wanted.contains(net.addr())).collect();
+        if !own.is_empty() {
+            let here = prover.space.networks(End::Destination, &own)?;
+            receivers.insert(name.clone(), here);
+        }
+    }
+    Ok(receivers)
+}
+
+/// The addresses of a host's interfaces that are up.
+fn own(host: &super::Host) -> impl Iterator<Item = IpNet> {
+    let interfaces = host.network.interfaces.iter().flatten().filter(|one| one.up);
+    interfaces.flat_map(|one| one.addresses.iter().map(|one| IpNet::from(one.address)))
+}
+
+struct Asking<'p> {
+    prover: &'p mut Prover,
+    hosts: &'p mut BTreeSet<HostName>,
+    receivers: BTreeMap<HostName, Set>,
+    /// The destinations of the Internet, where it is what must be reached.
+    to_internet: Option<Set>,
+    known: HashMap<(Place, Set), Arrives>,
+}
+
+impl Asking<'_> {
+    /// Who must be able to open the service, and with which packets.
+    fn begins(&mut self, from: &Party, named: &str) -> Result<Vec<Begin>, TooComplex> {
+        let policy = &self.prover.site.policy;
+        let sources = policy.addresses(from);
+        let Some(wanted) = policy.services.get(named).cloned() else { return Ok(Vec::new()) };
+        let space = &mut self.prover.space;
+        let carried = service(space, &wanted)?;
+        let ports = space.among(Field::SourcePort, &EPHEMERAL.into())?;
+        let portless = space.value(Field::SourcePort, 0)?;
+        let icmp = {
+            let kinds = [crate::model::field::ICMP, crate::model::field::ICMPV6];
+            let kinds = kinds.map(|kind| Interval::one(u128::from(kind)));
+            space.among(Field::Protocol, &kinds.into_iter().collect())?
+        };
+        let portless = space.and(portless, icmp)?;
+        let ports = space.or(ports, portless)?;
+        let tcp = space.value(Field::Protocol, u128::from(crate::model::field::TCP))?;
+        let syn = space.value(Field::TcpFlags, 2)?;
+        let no_tcp = space.others(tcp)?;
+        let begins = space.or(no_tcp, syn)?;
+        let opening = space.all_of(&[carried, ports, begins])?;
+        if *from == Party::Internet {
+            return self.from_internet(&sources, opening);
+        }
+        let to: Vec<Set> = self.receivers.values().copied().collect();
+        let mut to = space.any_of(&to)?;
+        if let Some(internet) = self.to_internet {
+            to = internet;
+        }
+        let opening = space.and(opening, to)?;
+        let names: Vec<HostName> = self.prover.site.hosts.keys().cloned().collect();
+        let mut begins = Vec::new();
+        for name in names {
+            let host = &self.prover.site.hosts[&name];
+            let gateway = self.prover.site.policy.forwards(&name);
+            if matches!(from, Party::Zone(zone) if gateway || host.zone.as_ref() != Some(zone)) {
+                continue;
+            }
+            let senders: Vec<IpNet> =
+                own(host).filter(|net| sources.contains(net.addr())).collect();
+            if senders.is_empty() {
+                continue;
+            }
+            let itself: Vec<IpNet> = own(host).collect();
+            let space = &mut self.prover.space;
+            let senders = space.networks(End::Source, &senders)?;
+            let itself = space.networks(End::Destination, &itself)?;
+            let packets = space.and(opening, senders)?;
+            let packets = space.without(packets, itself)?;
+            if !packets.is_empty() {
+                begins.push(Begin { places: vec![Place::Host(name)], packets, anyhow: false });
+            }
+        }
+        Ok(begins)
+    }
+
+    /// The Internet comes in by every wire that leads to it; one of them is enough.
+    fn from_internet(
+        &mut self,
+        sources: &Addresses,
+        opening: Set,
+    ) -> Result<Vec<Begin>, TooComplex> {
+        let wires = begins_outside(self.prover);
+        let mut places = Vec::new();
+        let mut versions = BTreeSet::new();
+        for id in wires {
+            let wire = self.prover.wires.get(id);
+            versions.extend(wire.networks.iter().map(|net| matches!(net, IpNet::V6(_))));
+            places.extend(wire.ports.iter().cloned().map(Place::Port));
+        }
+        if places.is_empty() {
+            return Ok(Vec::new());
+        }
+        let space = &mut self.prover.space;
+        let sources = addresses(space, End::Source, sources)?;
+        let mut packets = Set::EMPTY;
+        for v6 in versions {
+            let version = space.version(v6)?;
+            packets = space.or(packets, version)?;
+        }
+        let packets = space.all_of(&[packets, sources, opening])?;
+        Ok(vec![Begin { places, packets, anyhow: true }])
+    }
+
+    /// Which packets arrive from a place.
+    fn arrive(&mut self, place: &Place, packets: Set, hops: usize) -> Result<Arrives, TooComplex> {
+        if packets.is_empty() {
+            return Ok(Arrives::NONE);
+        }
+        if hops == MAX_HOPS {
+            return Ok(Arrives { maybe: packets, surely: Set::EMPTY });
+        }
+        let key = (place.clone(), packets);
+        if let Some(known) = self.known.get(&key) {
+            return Ok(*known);
+        }
+        let Some((name, interface)) = within(place) else { return Ok(Arrives::NONE) };
+        let pieces = self.pieces(name, interface)?;
+        let came = come(&mut self.prover.space, packets, interface)?;
+        let (mut maybe, mut surely, mut fails) = (Set::EMPTY, Set::EMPTY, Set::EMPTY);
+        for piece in pieces.iter() {
+            let these = self.prover.space.and(came, piece.reach.maybe)?;
+            if these.is_empty() {
+                continue;
+            }
+            let arrives = self.leave(name, piece, these, hops)?;
+            let space = &mut self.prover.space;
+            let sure = space.and(arrives.surely, piece.reach.surely)?;
+            maybe = space.or(maybe, arrives.maybe)?;
+            surely = space.or(surely, sure)?;
+            // Where the kernel may choose between ways, all of them must lead there.
+            let lost = space.without(these, sure)?;
+            fails = space.or(fails, lost)?;
+        }
+        let space = &mut self.prover.space;
+        let surely = space.without(surely, fails)?;
+        // What else there is to a packet than goes over the wire may be anything.
+        let left = space.without(came, surely)?;
+        let left = space.only(left, &ON_THE_WIRE)?;
+        let arrives = Arrives {
+            maybe: space.only(maybe, &ON_THE_WIRE)?,
+            surely: space.without(packets, left)?,
+        };
+        self.known.insert(key, arrives);
+        Ok(arrives)
+    }
+
+    fn pieces(
+        &mut self,
+        host: &HostName,
+        interface: Option<&str>,
+    ) -> Result<super::transfer::Transfer, TooComplex> {
+        self.hosts.insert(host.clone());
+        let Prover { space, site, transfers, .. } = &mut *self.prover;
+        transfers.of(space, site, host, interface)
+    }
+
+    /// Which of the packets of a piece arrive.
+    fn leave(
+        &mut self,
+        host: &HostName,
+        piece: &Piece,
+        these: Set,
+        hops: usize,
+    ) -> Result<Arrives, TooComplex> {
+        if piece.leaves == Leaves::Here {
+            let Some(own) = self.receivers.get(host).copied() else { return Ok(Arrives::NONE) };
+            return self.before(piece, these, Arrives { maybe: own, surely: own });
+        }
+        let image = sent(&mut self.prover.space, &piece.change, these)?;
+        let (mut maybe, mut surely, mut fails) = (Set::EMPTY, Set::EMPTY, Set::EMPTY);
+        for (port, packets) in self.next(host, &piece.leaves, image)? {
+            let arrives = match port {
+                Some(port) => self.arrive(&Place::Port(port), packets, hops + 1)?,
+                None => Arrives { maybe: packets, surely: packets },
+            };
+            let space = &mut self.prover.space;
+            maybe = space.or(maybe, arrives.maybe)?;
+            surely = space.or(surely, arrives.surely)?;
+            // An address that two machines answer for is sure at neither.
+            let lost = space.without(packets, arrives.surely)?;
+            fails = space.or(fails, lost)?;
+        }
+        let surely = match piece.leaves {
+            Leaves::Somehow { .. } => Set::EMPTY,
+            Leaves::Here | Leaves::By { .. } => self.prover.space.without(surely, fails)?,
+        };
+        self.before(piece, these, Arrives { maybe, surely })
+    }
+
+    /// The packets of a piece that become those that arrive.
+    fn before(&mut self, piece: &Piece, these: Set, then: Arrives) -> Result<Arrives, TooComplex> {
+        let space = &mut self.prover.space;
+        let change = piece.change.of_fields(&ON_THE_WIRE);
+        let maybe = change.before(space, then.maybe)?.maybe;
+        let surely = change.before(space, then.surely)?.surely;
+        Ok(Arrives { maybe: space.and(these, maybe)?, surely: space.and(these, surely)? })
+    }
+
+    /// Where packets that have left a host are next; nothing where that is the Internet's own business.
+    fn next(
+        &mut self,
+        host: &HostName,
+        leaves: &Leaves,
+        image: Set,
+    ) -> Result<Vec<(Option<Port>, Set)>, TooComplex> {
+        let (interface, router, receivers) = match leaves {
+            Leaves::Here => return Ok(Vec::new()),
+            Leaves::By { interface, via } => (interface, *via, via.is_none()),
+            Leaves::Somehow { interface } => (interface, None, false),
+        };
+        let port = Port { host: host.clone(), interface: interface.clone() };
+        let Some(wire) = self.prover.wires.at(&port) else { return Ok(Vec::new()) };
+        let others: Vec<Port> = match router {
+            Some(router) => self.prover.wires.owners(wire, router).cloned().collect(),
+            None => self.prover.wires.get(wire).ports.iter().cloned().collect(),
+        };
+        let mut next = Vec::new();
+        for other in others.iter().filter(|other| other.host != *host) {
+            let space = &mut self.prover.space;
+            let packets = if receivers {
+                let own: Vec<IpNet> = own(&self.prover.site.hosts[&other.host]).collect();
+                let own = space.networks(End::Destination, &own)?;
+                space.and(image, own)?
+            } else {
+                image
+            };
+            if !packets.is_empty() {
+                next.push((Some(other.clone()), packets));
+            }
+        }
+        if let Some(internet) = self.to_internet
+            && router.is_some()
+            && others.is_empty()
+        {
+            next.push((None, self.prover.space.and(image, internet)?));
+        }
+        Ok(next)
+    }
+
+    /// One packet that does not arrive, with its way to where it is stopped.
+    fn stopped(&mut self, place: &Place, packets: Set) -> Result<Breach, TooComplex> {
+        let wishes = wished(&mut self.prover.space, &self.prover.site.policy)?;
+        let mut wishes = wishes;
+        // At an address of those who must be reached, if the sender may choose.
+        let to: Vec<Set> = self.receivers.values().copied().collect();
+        let to = self.prover.space.any_of(&to)?;
+        wishes.insert(0, to);
+        let packet = self.prover.space.pick(packets, &wishes)?.unwrap_or_else(Values::plain);
+        let first = example(&packet);
+        let (mut place, mut packet) = (place.clone(), packet);
+        let mut path = Vec::new();
+        while let Some((name, interface)) = within(&place)
+            && path.len() < MAX_HOPS
+        {
+            let (name, interface) = (name.clone(), interface.map(str::to_owned));
+            let pieces = self.pieces(&name, interface.as_deref())?;
+            let one = explain::on_the_wire(&mut self.prover.space, &packet)?;
+            let came = come(&mut self.prover.space, one, interface.as_deref())?;
+            let mut onwards = None;
+            for piece in pieces.iter() {
+                let these = self.prover.space.and(came, piece.reach.maybe)?;
+                if !these.is_empty() {
+                    onwards = Some((piece.clone(), these));
+                    break;
+                }
+            }
+            let output = match onwards.as_ref().map(|(piece, _)| &piece.leaves) {
+                Some(Leaves::By { interface, .. } | Leaves::Somehow { interface }) => {
+                    Some(interface.clone())
+                }
+                Some(Leaves::Here) | None => None,
+            };
+            let host = &self.prover.site.hosts[&name];
+            let hooks = Hooks { input: interface.as_deref(), output: output.as_deref() };
+            let Some((piece, these)) = onwards else {
+                let end = explain::stop(&mut self.prover.space, host, &name, hooks, &packet)?;
+                path.push(hop(name, interface, None, &packet, Vec::new()));
+                return Ok(Breach { packet: first, path, end, cuts: Vec::new() });
+            };
+            let deciding =
+                explain::deciding(&mut self.prover.space, host, &host.ruleset, hooks, &packet)?;
+            path.push(hop(name.clone(), interface, output.clone(), &packet, deciding));
+            let image = sent(&mut self.prover.space, &piece.change, these)?;
+            let next = self.next(&name, &piece.leaves, image)?;
+            let Some((Some(port), image)) = next.into_iter().next() else {
+                let end = nobody_there(&name, output.as_deref());
+                return Ok(Breach { packet: first, path, end, cuts: Vec::new() });
+            };
+            packet = self.prover.space.pick(image, &wishes)?.unwrap_or(packet);
+            place = Place::Port(port);
+        }
+        let end = Text::new(
+            "it goes round between routers until its hops are used up",
+            "报文在路由器之间循环，直至跳数耗尽",
+        );
+        Ok(Breach { packet: first, path, end, cuts: Vec::new() })
+    }
+
+    /// What makes it unknown whether packets arrive.
+    fn doubt(&mut self, place: &Place, packets: Set) -> Result<Answer, TooComplex> {
+        let wishes = wished(&mut self.prover.space, &self.prover.site.policy)?;
+        let picked = self.prover.space.pick(packets, &wishes)?;
+        let (mut place, mut packet) = (place.clone(), picked.unwrap_or_else(Values::plain));
+        let mut found = None;
+        for _ in 0..MAX_HOPS {
+            let Some((name, interface)) = within(&place) else { break };
+            let (name, interface) = (name.clone(), interface.map(str::to_owned));
+            let pieces = self.pieces(&name, interface.as_deref())?;
+            let one = explain::on_the_wire(&mut self.prover.space, &packet)?;
+            let came = come(&mut self.prover.space, one, interface.as_deref())?;
+            let mut onwards = None;
+            for piece in pieces.iter() {
+                let these = self.prover.space.and(came, piece.reach.maybe)?;
+                if !these.is_empty() {
+                    onwards = Some((piece.clone(), these));
+                    break;
+                }
+            }
+            let Some((piece, these)) = onwards else { break };
+            let output = match &piece.leaves {
+                Leaves::By { interface, .. } | Leaves::Somehow { interface } => {
+                    Some(interface.as_str())
+                }
+                Leaves::Here => None,
+            };
+            let hooks = Hooks { input: interface.as_deref(), output };
+            let somehow = matches!(piece.leaves, Leaves::Somehow { .. });
+            found = explain::doubt_at(self.prover, &name, hooks, &packet, somehow)?;
+            if found.is_some() {
+                break;
+            }
+            let image = sent(&mut self.prover.space, &piece.change, these)?;
+            let next = self.next(&name, &piece.leaves, image)?;
+            let Some((Some(port), image)) = next.into_iter().next() else { break };
+            packet = self.prover.space.pick(image, &wishes)?.unwrap_or(packet);
+            place = Place::Port(port);
+        }
+        let (statement, at) = found.unwrap_or_else(explain::several);
+        Ok(Answer::OutOfModel(Box::new(Doubt {
+            statement,
+            at,
+            wanted: Text::new(
+                "a rule or setting in its place that does not depend on it, or the facts that are missing",
+                "以不依赖该条件的规则或设置代替，或补全缺失的事实",
+            ),
+            perhaps: None,
+        })))
+    }
+}
+
+/// The host that a place is in, and the interface by which packets came.
+fn within(place: &Place) -> Option<(&HostName, Option<&str>)> {
+    match place {
+        Place::Wire(_) => None,
+        Place::Host(name) => Some((name, None)),
+        Place::Port(port) => Some((&port.host, Some(&port.interface))),
+    }
+}
+
+/// Packets as a host sees them that come by an interface, or begin in it: each opens a connection.
+fn come(space: &mut Space, packets: Set, interface: Option<&str>) -> Result<Set, TooComplex> {
+    let by = interface.and_then(device).unwrap_or_default();
+    let by = space.value(Field::InputDevice, by)?;
+    let new = space.value(Field::State, state::NEW)?;
+    space.all_of(&[packets, by, new])
+}
+
+fn hop(
+    host: HostName,
+    input: Option<String>,
+    output: Option<String>,
+    packet: &Values,
+    deciding: Vec<explain::Deciding>,
+) -> Hop {
+    Hop { host: Some(host), input, output, packet: example(packet), deciding }
+}
+
+fn nobody_there(host: &HostName, output: Option<&str>) -> Text {
+    match output {
+        Some(output) => Text::new(
+            format!("{host} sends it out by {output}, where nobody known takes it"),
+            format!("{host} 从 {output} 发出该报文，但该处没有已知主机接收"),
+        ),
+        None => {
+            Text::new(format!("{host} takes it for itself"), format!("{host} 将该报文视为发给自己"))
+        }
+    }
+}
