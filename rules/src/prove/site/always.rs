@@ -103,15 +103,23 @@ pub(super) fn answer(
 
 /// There is nobody whom the demand could be about.
 fn nobody(party: &Party) -> Answer {
-    Answer::OutOfModel(Box::new(Doubt {
-        statement: format!("no host of {party} is known"),
-        at: None,
-        wanted: Text::new(
-            format!("an agent on a host of {party}"),
-            format!("在 {party} 的一台主机上安装代理"),
+    let (statement, wanted) = match party {
+        Party::Internet => (
+            "no wire is known that leads to the Internet".to_owned(),
+            Text::new(
+                "an agent on the host that has the exit line",
+                "在连接互联网出口的主机上安装代理",
+            ),
         ),
-        perhaps: None,
-    }))
+        Party::Zone(_) | Party::Group(_) | Party::Host(_) | Party::Network(_) => (
+            format!("no host of {party} is known"),
+            Text::new(
+                format!("an agent on a host of {party}"),
+                format!("在 {party} 的一台主机上安装代理"),
+            ),
+        ),
+    };
+    Answer::OutOfModel(Box::new(Doubt { statement, at: None, wanted, perhaps: None }))
 }
 
 /// The hosts that must be reached, and at which destinations.
