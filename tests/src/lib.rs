@@ -3,6 +3,7 @@
 //! Everything that is started here ends with the value that started it, also when a test panics.
 
 pub mod browser;
+pub mod demo;
 pub mod lab;
 pub mod peers;
 pub mod process;

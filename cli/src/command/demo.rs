@@ -411,7 +411,7 @@ impl Place {
         }
         let mut rows = Vec::new();
         for (breach, began) in undone {
-            if !no_wait {
+            if !no_wait && !self.is_raised_still(breach) {
                 self.awaited(breach, false)?;
             }
             rows.push((breach.name, began.elapsed()));
@@ -427,6 +427,13 @@ impl Place {
             }
             Format::Table => status::undone(&rows, no_wait, self.screen),
         }))
+    }
+
+    /// Whether another breach is open that leads to the same finding.
+    fn is_raised_still(&self, undone: &Breach) -> bool {
+        let mut open =
+            BREACHES.iter().filter(|breach| Scene::of(breach, &self.site, &self.folder).is_open());
+        open.any(|breach| breach.raises.is_shared_with(&undone.raises))
     }
 
     /// Waits until the finding of a breach is on the list, or off it. Gives the finding where it is.

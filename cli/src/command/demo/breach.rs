@@ -1,17 +1,23 @@
 //! The breaches that can be caused on the demo's site, and undone. One breach is one file; this file
 //! says what a breach is and lists them all.
 
+mod bridge;
 mod drift;
 mod dual_home;
 mod firewall_off;
+mod forgotten_accept;
 mod forwarding;
 mod hidden_sender;
 mod new_tunnel;
 mod open_firewall;
+mod open_ipv6;
 mod open_port;
 mod rogue_route;
+mod router;
+mod second_card;
 mod silent_host;
 mod stray_laptop;
+mod translation;
 
 use bailey_rules::text::Text;
 use serde_json::Value;
@@ -32,6 +38,12 @@ pub(super) const BREACHES: &[Breach] = &[
     open_firewall::BREACH,
     firewall_off::BREACH,
     silent_host::BREACH,
+    forgotten_accept::BREACH,
+    translation::BREACH,
+    open_ipv6::BREACH,
+    second_card::BREACH,
+    router::BREACH,
+    bridge::BREACH,
 ];
 
 /// Something that somebody does to the site and should not.
@@ -61,6 +73,11 @@ pub(super) struct Raises {
 }
 
 impl Raises {
+    /// Whether another breach leads to the same finding.
+    pub(super) fn is_shared_with(&self, other: &Self) -> bool {
+        (self.check, self.host, self.subject) == (other.check, other.host, other.subject)
+    }
+
     /// Whether an open finding of the collector's list is this one.
     pub(super) fn is(&self, finding: &Value) -> bool {
         let begins = |text: &Value| text.as_str().is_some_and(|s| s.starts_with(self.subject));
@@ -102,6 +119,32 @@ impl<'a> Scene<'a> {
         // Deleting wants something there.
         let script = format!("add table inet bailey\ndelete table inet bailey\n{kept}");
         self.site.netns(machine).nft(&script)
+    }
+
+    /// Puts a rule before all others of a machine's enforced chain for what it forwards. Nothing else in
+    /// the table may have the comment.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    fn insert_rule(&self, machine: &str, rule: &str, comment: &str) -> anyhow::Result<()> {
+        let line = format!("insert rule inet bailey forward {rule} comment \"{comment}\"\n");
+        self.site.netns(machine).nft(&line)
+    }
+
+    /// Takes that rule out again, if nobody else has.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    fn delete_rule(&self, machine: &str, comment: &str) -> anyhow::Result<()> {
+        let machine = self.site.netns(machine);
+        let listed = machine.sh("nft -a list chain inet bailey forward")?;
+        let comment = format!("comment \"{comment}\"");
+        for line in listed.lines().filter(|line| line.contains(&comment)) {
+            if let Some((_, handle)) = line.rsplit_once("# handle ") {
+                machine.nft(&format!("delete rule inet bailey forward handle {handle}\n"))?;
+            }
+        }
+        Ok(())
     }
 
     /// Whether the breach is open.

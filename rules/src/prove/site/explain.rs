@@ -7,7 +7,8 @@ use super::super::space::{Space, Values};
 use super::super::words::{Example, example};
 use super::search::{Ends, Found, Place, Reached, wished};
 use super::transfer::{Leaves, ON_THE_WIRE, Piece};
-use super::{Breach, Host, Prover};
+use super::wire::WireId;
+use super::{Breach, Host, Port, Prover};
 use crate::model::field::{Field, device, device_name, kind};
 use crate::model::network::{self, Asked};
 use crate::model::ruleset::{
@@ -165,8 +166,9 @@ pub(super) fn breach(prover: &mut Prover, found: &Found) -> Result<Breach, TooCo
             None => reached.piece.clone(),
         };
         let (name, input) = match &found.steps[*step].place {
-            Place::Wire(_) => {
+            Place::Wire(wire) => {
                 if steps.len() == 1 {
+                    cuts.extend(apart(prover, *wire));
                     path.push(Hop {
                         host: None,
                         input: None,
@@ -206,6 +208,49 @@ pub(super) fn breach(prover: &mut Prover, found: &Found) -> Result<Breach, TooCo
     }
     let first = packets.first().copied().unwrap_or_else(Values::plain);
     Ok(Breach { packet: example(&first), path, end: end(&reached.ends), cuts })
+}
+
+/// What would part a wire that zones share.
+fn apart(prover: &Prover, wire: WireId) -> Vec<Cut> {
+    let ports = &prover.wires.get(wire).ports;
+    let mut cuts = Vec::new();
+    for (name, host) in &prover.site.hosts {
+        let here = |interface: &str| {
+            ports.contains(&Port { host: name.clone(), interface: interface.to_owned() })
+        };
+        for bridge in &host.bridges {
+            let joined: Vec<&str> =
+                bridge.iter().map(String::as_str).filter(|one| here(one)).collect();
+            if joined.len() > 1 {
+                let joined = joined.join(", ");
+                cuts.push(Cut {
+                    host: name.clone(),
+                    what: Text::new(
+                        format!("take one of {joined} out of their bridge"),
+                        format!("将 {joined} 之一移出所在网桥"),
+                    ),
+                });
+            }
+        }
+        for interface in host.network.interfaces.iter().flatten().filter(|one| one.up) {
+            let device = device_name(interface.device);
+            let mut zones = interface
+                .addresses
+                .iter()
+                .filter_map(|one| Some((prover.site.policy.zone_of(one.address)?, one.address)));
+            let Some((zone, _)) = zones.next().filter(|_| here(&device)) else { continue };
+            if let Some((_, address)) = zones.find(|(other, _)| *other != zone) {
+                cuts.push(Cut {
+                    host: name.clone(),
+                    what: Text::new(
+                        format!("take {address} from {device}, or the others of another zone"),
+                        format!("从 {device} 移除地址 {address}，或移除其上属于另一区域的地址"),
+                    ),
+                });
+            }
+        }
+    }
+    cuts
 }
 
 fn end(ends: &Ends) -> Text {

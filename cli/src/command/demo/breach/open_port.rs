@@ -4,6 +4,8 @@ use bailey_rules::text::Text;
 
 use super::{Breach, Raises};
 
+const COMMENT: &str = "remote desktop";
+
 pub(super) const BREACH: Breach = Breach {
     name: "open-port",
     what: || {
@@ -18,9 +20,6 @@ pub(super) const BREACH: Breach = Breach {
         subject: "",
         alert: "BaileyFirewallDriftEnforced",
     },
-    cause: |scene| {
-        scene.keep_table("fw-in")?;
-        scene.site.netns("fw-in").nft("insert rule inet bailey forward tcp dport 3389 accept")
-    },
-    undo: |scene| scene.put_back_table("fw-in"),
+    cause: |scene| scene.insert_rule("fw-in", "tcp dport 3389 accept", COMMENT),
+    undo: |scene| scene.delete_rule("fw-in", COMMENT),
 };
