@@ -127,6 +127,10 @@ fn passes(demo: &Demo, breach: &Value, wires: [&str; 2]) -> anyhow::Result<bool>
         Some(host) => {
             let card = text(first, "iif")?;
             let machine = demo.netns(host);
+            if machine.ip(&format!("link show dev {card}")).is_err() {
+                // The fix has taken the card away, and with it the way.
+                return Ok(false);
+            }
             let router = address_of(&machine, card, src.is_ipv6())?;
             let switch = demo.netns(&switch(host, card)?);
             let sender = Stranger::take(switch, src, dst, Some(router))?;
