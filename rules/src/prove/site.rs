@@ -11,6 +11,7 @@
 mod explain;
 mod route;
 mod search;
+pub mod told;
 mod transfer;
 mod wire;
 
