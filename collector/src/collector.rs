@@ -25,6 +25,7 @@ use crate::enrolment::{self, Enrolment, enrolled, waited_for};
 use crate::intake::{self, Intake};
 use crate::journal::NewEvent;
 use crate::judging::{Judge, Saver, open_findings, write_down};
+use crate::listings;
 use crate::push::Pushes;
 use crate::settings::{Endpoint, Settings};
 use crate::site::{EventKind, Site};
@@ -375,6 +376,7 @@ fn restore(site: &Site) -> Result<(), StartError> {
             host.restore(upto, &body, everything)
                 .map_err(|why| StartError::Host { host: identity.host.to_string(), why })?;
         }
+        listings::restore(site, no, &host)?;
         hosts.insert(no, Arc::new(host));
     }
     let mut kept = Vec::new();

@@ -21,6 +21,7 @@ use crate::counters::Counters;
 use crate::enrolment::{Actor, Identity};
 use crate::host::{Dirty, Host};
 use crate::journal;
+use crate::listings;
 use crate::store::{Store, StoreError};
 
 /// The most events that one query gives.
@@ -217,6 +218,7 @@ struct Inner {
     revision: watch::Sender<u64>,
     dirty: Arc<Dirty>,
     push_wake: Arc<Notify>,
+    listing_limits: listings::Limits,
 }
 
 #[derive(Default)]
@@ -272,6 +274,7 @@ impl Site {
             revision: watch::Sender::new(0),
             dirty: Arc::default(),
             push_wake: Arc::default(),
+            listing_limits: listings::Limits::default(),
         }))
     }
 
@@ -373,6 +376,17 @@ impl Site {
         &self.0.push_wake
     }
 
+    /// Woken when something has changed that a proof rests on: a host's listing, interface, route,
+    /// rule, forwarding switch or ruleset, the hosts themselves, the policy.
+    pub(crate) fn proof_wake(&self) -> &Notify {
+        &self.0.dirty.proof
+    }
+
+    /// What all listings together may take.
+    pub(crate) fn listing_limits(&self) -> &listings::Limits {
+        &self.0.listing_limits
+    }
+
     pub(crate) fn config(&self) -> Arc<Config> {
         self.0.config.load_full()
     }
@@ -385,6 +399,7 @@ impl Site {
             host.touch();
         }
         self.0.dirty.wake.notify_one();
+        self.proof_wake().notify_one();
     }
 
     /// Sets or clears the problem of one part.
@@ -437,6 +452,7 @@ impl Site {
         hosts.by_name.insert(host.name.clone(), Arc::clone(&host));
         drop(hosts);
         host.touch();
+        self.proof_wake().notify_one();
     }
 
     /// Takes a revoked host away: its sessions end, its findings are resolved.
@@ -456,6 +472,7 @@ impl Site {
             .collect();
         self.note_resolved(resolved.iter().cloned());
         self.0.dirty.wake.notify_one();
+        self.proof_wake().notify_one();
         Some(Removed { no: host.no, resolved })
     }
 

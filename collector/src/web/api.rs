@@ -5,6 +5,7 @@ pub mod answer;
 mod enforcement;
 pub mod enroll;
 mod flows;
+mod listings;
 mod pushes;
 
 use axum::extract::rejection::{JsonRejection, QueryRejection};
@@ -40,6 +41,8 @@ pub(crate) fn routes(web: &Web) -> Router<Web> {
         .route("/api/v1/status", get(status))
         .route("/api/v1/hosts", get(hosts))
         .route("/api/v1/hosts/{name}", get(host))
+        .route("/api/v1/hosts/{name}/listings", get(listings::list))
+        .route("/api/v1/hosts/{name}/listings/{source}", get(listings::one))
         .route("/api/v1/findings", get(findings))
         .route("/api/v1/events", get(events))
         .route("/api/v1/pushes", get(pushes::list))

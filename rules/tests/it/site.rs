@@ -11,7 +11,7 @@ use bailey_rules::fact::firewall::{DefaultPolicy, Hook, Manager, Ruleset};
 use bailey_rules::fact::host::{
     Clock, Cpu, FileSystem, Load, Memory, Pressure, Reboot, Temperature, Units,
 };
-use bailey_rules::fact::links::{Forwarding, Interface, LinkKind, Neighbour, Route};
+use bailey_rules::fact::links::{Forwarding, Interface, LinkKind, Neighbour, Route, RouteKind};
 use bailey_rules::fact::{Fact, FactKey, FactKind, FactValue, ProbeName, Reading};
 use bailey_rules::host::{FactSet, HeldProbe, HostView, Pushed, Session};
 use bailey_rules::name::HostKey;
@@ -207,6 +207,11 @@ pub(crate) fn interface(kind: LinkKind, driver: &str, addresses: &[&str]) -> Int
         mtu: 1500,
         master: None,
         addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
+        secondary: Vec::new(),
+        link_only: Vec::new(),
+        group: Some(0),
+        hardware: Some(1),
+        reverse_path: None,
     }
 }
 
@@ -218,6 +223,8 @@ pub(crate) fn route(to: &str, gateway: Option<&str>, interface: &str) -> Route {
         metric: 100,
         table: 254,
         carries: true,
+        kind: RouteKind::Unicast,
+        source: None,
     }
 }
 
