@@ -6,6 +6,7 @@
 //! - [`store`]: the disk. Nothing is acknowledged before it is there.
 //! - [`listings`]: packet filters as they are listed, beside the facts, for the proof.
 //! - [`judging`]: from facts to findings; [`site`] is what is known now, [`journal`] what happened.
+//! - [`proving`]: from what kernels have to whether the invariants hold.
 //! - [`push`]: orders to hosts.
 //! - [`alerts`]: findings to Alertmanager; [`web`] and [`metrics`]: everything to people and
 //!   Prometheus.
@@ -28,6 +29,7 @@ mod listings;
 pub mod metrics;
 mod numbering;
 pub mod poll;
+pub mod proving;
 pub mod push;
 mod quota;
 pub mod settings;

@@ -33,6 +33,7 @@ use crate::counters::{Counters, ReportResult};
 use crate::host::Host;
 use crate::journal::NewEvent;
 use crate::listings;
+use crate::proving::record as proofs;
 use crate::push::record;
 use crate::site::ConfigProblem;
 
@@ -63,7 +64,7 @@ const BUSY: Duration = Duration::from_secs(5);
 const APPLICATION_ID: i32 = 0x4261_696c;
 
 /// The version of the tables that this program writes (`PRAGMA user_version`).
-const SCHEMA: i32 = 3;
+const SCHEMA: i32 = 4;
 
 /// Files up to this size are checked as a whole at start; larger ones as they are read.
 const CHECKED_AT_START: u64 = 64 * 1024 * 1024;
@@ -548,6 +549,7 @@ fn open(path: &Path) -> Result<Connection, OpenError> {
             transaction.execute_batch(TABLES)?;
             transaction.execute_batch(record::TABLES)?;
             transaction.execute_batch(listings::TABLES)?;
+            transaction.execute_batch(proofs::TABLES)?;
             transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
             transaction.pragma_update(None, "user_version", SCHEMA)?;
             transaction.commit()?;
@@ -559,7 +561,11 @@ fn open(path: &Path) -> Result<Connection, OpenError> {
                 transaction.execute_batch(record::TABLES)?;
             }
             // Version 2 had no listings.
-            transaction.execute_batch(listings::TABLES)?;
+            if version < 3 {
+                transaction.execute_batch(listings::TABLES)?;
+            }
+            // Version 3 had no proofs.
+            transaction.execute_batch(proofs::TABLES)?;
             transaction.pragma_update(None, "user_version", SCHEMA)?;
             transaction.commit()?;
         }

@@ -75,8 +75,13 @@ enum WrittenReversePath {
 }
 
 /// Proves what the model file says.
-pub(super) fn run(wanted: &Prove, format: Format, screen: Screen) -> Result<Done, Failure> {
-    let site = site(&wanted.model)?;
+pub(super) fn run(
+    wanted: &Prove,
+    model: &Path,
+    format: Format,
+    screen: Screen,
+) -> Result<Done, Failure> {
+    let site = site(model)?;
     let mut prover = Prover::new(site);
     let results = match &wanted.invariant {
         None => prover.prove(),

@@ -6,6 +6,7 @@ mod enforcement;
 pub mod enroll;
 mod flows;
 mod listings;
+mod proofs;
 mod pushes;
 
 use axum::extract::rejection::{JsonRejection, QueryRejection};
@@ -50,6 +51,8 @@ pub(crate) fn routes(web: &Web) -> Router<Web> {
         .route("/api/v1/pushes/{id}/policy", get(pushes::policy))
         .route("/api/v1/enforcement", get(enforcement::all))
         .route("/api/v1/flows", get(flows::list))
+        .route("/api/v1/proofs", get(proofs::list))
+        .route("/api/v1/proofs/{invariant}", get(proofs::one))
         .route(live::PATH, get(live::events))
         .route_layer(middleware::from_fn_with_state(web.clone(), access::reader));
     let make_push = post(pushes::make).layer(DefaultBodyLimit::max(pushes::MAX_WISH));

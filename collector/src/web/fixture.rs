@@ -306,7 +306,7 @@ impl Machine {
             pushed: None,
         };
         let wanted = RuleFiles::shipped().for_host(&view.name, &view.zone);
-        let judged = judge(&Given { host: &view, wanted: &wanted, policy, now: NOW });
+        let judged = judge(&Given { host: &view, wanted: &wanted, policy, proofs: &[], now: NOW });
         HostStatus { state: worst(&judged), view: Arc::new(view), judged, judged_at: NOW }
     }
 }
@@ -464,6 +464,7 @@ pub(crate) fn shown(machines: Vec<Machine>) -> Shown {
         problems: Vec::new(),
         policy: Arc::new(policy),
         pushes: Arc::default(),
+        proofs: Arc::default(),
         now: NOW,
         local: local(),
     }

@@ -136,7 +136,10 @@ pub fn event_title(kind: EventKind) -> Text {
         | EventKind::PushFailed
         | EventKind::PushCancelled
         | EventKind::OrderFollowed
-        | EventKind::OrderFailed => kind.title(),
+        | EventKind::OrderFailed
+        | EventKind::InvariantProved
+        | EventKind::InvariantBroken
+        | EventKind::InvariantDoubted => kind.title(),
     }
 }
 

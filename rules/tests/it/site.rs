@@ -16,6 +16,7 @@ use bailey_rules::fact::{Fact, FactKey, FactKind, FactValue, ProbeName, Reading}
 use bailey_rules::host::{FactSet, HeldProbe, HostView, Pushed, Session};
 use bailey_rules::name::HostKey;
 use bailey_rules::policy::Policy;
+use bailey_rules::prove::site::told::About;
 use bailey_rules::time::Timestamp;
 use bailey_rules::unit::{Bytes, Permille};
 
@@ -44,6 +45,7 @@ pub(crate) struct Site {
     pub(crate) probes: BTreeMap<ProbeName, HeldProbe>,
     pub(crate) pushed: Option<Pushed>,
     pub(crate) policy: String,
+    pub(crate) proofs: Vec<About>,
     pub(crate) rules: String,
     pub(crate) now: Timestamp,
 }
@@ -80,6 +82,7 @@ impl Site {
                 .collect(),
             pushed: None,
             policy: POLICY.to_owned(),
+            proofs: Vec::new(),
             rules: String::new(),
             now: NOW,
         };
@@ -135,7 +138,13 @@ impl Site {
         let files = [("site.yaml".to_owned(), self.rules.clone())];
         let rules = RuleFiles::parse(&files).unwrap_or_else(|e| panic!("{e}"));
         let wanted = rules.for_host(&view.name, &view.zone);
-        check::judge(&Given { host: &view, wanted: &wanted, policy: &policy, now: self.now })
+        check::judge(&Given {
+            host: &view,
+            wanted: &wanted,
+            policy: &policy,
+            proofs: &self.proofs,
+            now: self.now,
+        })
     }
 
     /// The verdicts of one check.

@@ -15,13 +15,15 @@ use ipnet::IpNet;
 use sha2::{Digest as _, Sha256};
 
 use super::told::{FactsOf, ListedAt, ReadAt};
-use super::{Host, Port};
-use crate::fact::links::{Forwarding, LinkKind, Mac, Neighbour};
+use super::{Host, Port, ReversePath};
+use crate::fact::links::{Forwarding, LinkKind, Mac, Neighbour, RouteKind, RuleAction};
 use crate::fact::{FactKind, Named, ProbeName, Reading, firewall, links};
 use crate::host::{FactSet, HostView};
 use crate::listing::{ListingSource, Listings};
 use crate::model::field::{device, kind};
-use crate::model::network::{Address, Hop, Interface, Network, Route, Table};
+use crate::model::network::{
+    Action, Address, Hop, Interface, Network, PolicyRule, Route, THROW, Table,
+};
 use crate::model::ruleset::{
     Base, Chain, ChainKind, Effects, Family, Hook, Maker, Origin, Place, Rule, Ruleset, Statement,
 };
@@ -34,129 +36,149 @@ use crate::time::{Timestamp, spoken};
 /// The probes that a proof rests on.
 pub const PROBES: [ProbeName; 2] = [ProbeName::Links, ProbeName::Firewall];
 
-/// The facts that a host is put together from. Neighbours are not among them: see [`wires`].
-const KINDS: [FactKind; 4] =
-    [FactKind::Interface, FactKind::Route, FactKind::Forwarding, FactKind::Ruleset];
+/// The facts that say where a host is and what it forwards. Neighbours are not among them: see
+/// [`wires`].
+const NETWORK: [FactKind; 4] =
+    [FactKind::Interface, FactKind::Route, FactKind::Rule, FactKind::Forwarding];
 
 /// A driver whose interfaces have routing tables of their own, which the model does not know.
 const VRF: &str = "vrf";
 
-/// What a host is for a proof.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Assembled {
-    /// The host.
-    pub host: Host,
-    /// How old what is known of it is, and what is not known.
-    pub facts: FactsOf,
+/// Everything that a host told.
+#[derive(Debug, Clone, Copy)]
+pub struct Told<'a> {
+    /// Its facts.
+    pub view: &'a HostView,
+    /// Its newest listings.
+    pub listings: &'a Listings,
+    /// Sources that cannot be listed though there is something to list, and why.
+    pub unlisted: &'a BTreeMap<ListingSource, String>,
 }
 
-/// SHA-256 of what [`assemble`] looks at: where it stays the same, so does the host.
+/// SHA-256 of what [`assemble`] looks at: where both stay the same, so does the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Inputs {
+    /// Of what says where it is and what it forwards. A change of it may move a wire.
+    pub network: [u8; 32],
+    /// Of its packet filters.
+    pub filters: [u8; 32],
+}
+
+/// Adds octets to a hash so that they cannot be taken for parts of what is beside them.
+fn add(hash: &mut Sha256, octets: &[u8]) {
+    hash.update(u64::try_from(octets.len()).unwrap_or(u64::MAX).to_be_bytes());
+    hash.update(octets);
+}
+
+/// What a host is put together from.
 #[must_use]
-pub fn inputs(view: &HostView, listings: &Listings, policy: &Policy) -> [u8; 32] {
-    let mut hash = Sha256::new();
-    let mut add = |octets: &[u8]| {
-        hash.update(u64::try_from(octets.len()).unwrap_or(u64::MAX).to_be_bytes());
-        hash.update(octets);
-    };
-    add(view.name.as_str().as_bytes());
-    add(zone(view, policy).as_str().as_bytes());
-    for (key, held) in KINDS.iter().flat_map(|kind| view.facts.of_kind(*kind)) {
+pub fn inputs(told: Told<'_>, policy: &Policy) -> Inputs {
+    let Told { view, listings, unlisted } = told;
+    let ran = |probe: ProbeName| [u8::from(view.facts.probe(probe).is_some())];
+    let mut network = Sha256::new();
+    add(&mut network, view.name.as_str().as_bytes());
+    add(&mut network, zone(view, policy).as_str().as_bytes());
+    add(&mut network, &ran(ProbeName::Links));
+    for (_, held) in NETWORK.iter().flat_map(|kind| view.facts.of_kind(*kind)) {
+        // The share has the fact's key in it.
+        add(&mut network, &held.share.to_bytes());
+    }
+    let mut filters = Sha256::new();
+    add(&mut filters, &ran(ProbeName::Firewall));
+    for (filter, held) in view.facts.of_kind(FactKind::Ruleset) {
+        add(&mut filters, filter.as_bytes());
         match held.reading.known().and_then(<firewall::Ruleset as Named>::of) {
             // Its counters move all the time.
             Some(ruleset) => {
-                add(key.as_bytes());
-                add(ruleset.digest.as_bytes());
-                add(&[u8::from(ruleset.tables.is_empty())]);
+                add(&mut filters, ruleset.digest.as_bytes());
+                add(&mut filters, &[u8::from(ruleset.tables.is_empty())]);
             }
-            None => add(&held.share.to_bytes()),
+            None => add(&mut filters, &held.share.to_bytes()),
         }
     }
     for (source, listing) in &listings.0 {
-        add(source.as_str().as_bytes());
-        add(&listing.digest.0);
-        add(listing.ruleset.as_bytes());
+        add(&mut filters, source.as_str().as_bytes());
+        add(&mut filters, &listing.digest.0);
+        add(&mut filters, listing.ruleset.as_bytes());
     }
-    for probe in PROBES {
-        add(&[u8::from(view.facts.probe(probe).is_some())]);
+    for (source, why) in unlisted {
+        add(&mut filters, source.as_str().as_bytes());
+        add(&mut filters, why.as_bytes());
     }
-    hash.finalize().into()
+    Inputs { network: network.finalize().into(), filters: filters.finalize().into() }
 }
 
 /// Whether the host's facts tell of a ruleset whose listing has not come: both are sent at once, and
 /// either may come first.
 #[must_use]
-pub fn awaits(view: &HostView, listings: &Listings) -> bool {
+pub fn awaits(told: Told<'_>) -> bool {
+    let Told { view, listings, unlisted } = told;
     let filters = view.facts.values::<firewall::Ruleset>();
     let mut listed = filters.filter(|(_, ruleset)| !ruleset.tables.is_empty());
     listed.any(|(filter, _)| {
-        let source = source(filter);
-        source.is_some_and(|source| listings.current(source, &view.facts).is_none())
+        source(filter).is_some_and(|source| {
+            !unlisted.contains_key(&source) && listings.current(source, &view.facts).is_none()
+        })
     })
 }
 
 /// What a host told, put together.
 #[must_use]
-pub fn assemble(view: &HostView, listings: &Listings, policy: &Policy) -> Assembled {
+pub fn assemble(told: Told<'_>, policy: &Policy) -> Host {
+    let view = told.view;
     let facts = &view.facts;
     let mut unread = Vec::new();
     let network = network(facts, &mut unread);
-    let ruleset = ruleset(facts, listings, &mut unread);
+    let ruleset = ruleset(told, &mut unread);
     let (forwards_v4, forwards_v6) = forwards(facts, &mut unread);
-    let host = Host {
+    if network.interfaces.is_none() {
+        // Where it is plugged in is all that the policy can say.
+        return unknown(&view.name, policy, unread);
+    }
+    Host {
         zone: Some(zone(view, policy).clone()),
         ruleset,
+        network,
         forwards_v4,
         forwards_v6,
+        reverse_path: reverse_path(facts),
         bridges: bridges(facts),
         unread,
-        ..Host { network, ..Host::default() }
+    }
+}
+
+/// How old what is known of a host is. `unread` is what is not known.
+#[must_use]
+pub fn facts_of(told: Told<'_>, unread: &[String]) -> FactsOf {
+    let Told { view, listings, .. } = told;
+    let facts = &view.facts;
+    let read_at = |probe: &ProbeName| {
+        let held = facts.probe(*probe)?;
+        Some(ReadAt { probe: *probe, read_at: held.read_at })
     };
-    let host = if host.network.interfaces.is_none() {
-        // Where it is plugged in is all that the policy can say.
-        unknown(&view.name, policy, host.unread)
-    } else {
-        host
-    };
-    let facts = FactsOf {
+    let current = ListingSource::ALL.into_iter().filter_map(|source| {
+        let listing = listings.current(source, facts)?;
+        Some(ListedAt {
+            source,
+            ruleset: listing.ruleset.clone(),
+            received_at: listing.received_at,
+        })
+    });
+    FactsOf {
         host: view.name.clone(),
-        probes: PROBES
-            .iter()
-            .filter_map(|probe| {
-                let held = facts.probe(*probe)?;
-                Some(ReadAt { probe: *probe, read_at: held.read_at })
-            })
-            .collect(),
-        listings: listings
-            .0
-            .iter()
-            .filter(|(source, _)| listings.current(**source, facts).is_some())
-            .map(|(source, listing)| ListedAt {
-                source: *source,
-                ruleset: listing.ruleset.clone(),
-                received_at: listing.received_at,
-            })
-            .collect(),
-        unread: host.unread.clone(),
-    };
-    Assembled { host, facts }
+        probes: PROBES.iter().filter_map(read_at).collect(),
+        listings: current.collect(),
+        unread: unread.to_vec(),
+    }
 }
 
 /// What is taken of a host from which no agent reports: nothing, unless the policy says that it
 /// forwards. Then it may pass anything between the networks that the policy gives it addresses in. Any
 /// other is on its wire like every machine that nobody knows.
 #[must_use]
-pub fn without_agent(name: &HostName, policy: &Policy) -> Option<Assembled> {
-    if !policy.forwards(name) {
-        return None;
-    }
-    let host = unknown(name, policy, vec!["no agent reports from it".to_owned()]);
-    let facts = FactsOf {
-        host: name.clone(),
-        probes: Vec::new(),
-        listings: Vec::new(),
-        unread: host.unread.clone(),
-    };
-    Some(Assembled { host, facts })
+pub fn without_agent(name: &HostName, policy: &Policy) -> Option<Host> {
+    let unread = || vec!["no agent reports from it".to_owned()];
+    policy.forwards(name).then(|| unknown(name, policy, unread()))
 }
 
 /// Why what is known of a host is too old to prove anything of what is there now; nothing where it is
@@ -252,7 +274,7 @@ fn unknown(name: &HostName, policy: &Policy, unread: Vec<String>) -> Host {
             group: None,
             hardware: None,
             mac: None,
-            addresses: vec![of_network(network, false)],
+            addresses: vec![of_network(network)],
         })
     });
     Host {
@@ -314,11 +336,11 @@ fn network(facts: &FactSet, unread: &mut Vec<String>) -> Network {
             unread.push(format!("the interface {name} has a longer name than Linux gives"));
             continue;
         };
-        let mut addresses: Vec<Address> = Vec::new();
-        for network in &one.addresses {
-            let second = addresses.iter().any(|had| had.network.trunc() == network.trunc());
-            addresses.push(of_network(*network, second && network.addr().is_ipv4()));
-        }
+        let addresses = one.addresses.iter().map(|network| Address {
+            link_only: one.link_only.contains(network),
+            secondary: one.secondary.contains(network),
+            ..of_network(*network)
+        });
         interfaces.push(Interface {
             device,
             number: Some(one.index),
@@ -328,10 +350,14 @@ fn network(facts: &FactSet, unread: &mut Vec<String>) -> Network {
             mac: one
                 .mac
                 .map(|mac| mac.0.iter().fold(0, |all, octet| all << 8 | u128::from(*octet))),
-            addresses,
+            addresses: addresses.collect(),
         });
     }
-    Network { interfaces: Some(interfaces), routes, rules: None }
+    let rules = rules(facts, unread);
+    if rules.is_none() {
+        routes = None;
+    }
+    Network { interfaces: Some(interfaces), routes, rules }
 }
 
 fn enslaved(facts: &FactSet, interface: &links::Interface) -> Option<LinkKind> {
@@ -339,29 +365,87 @@ fn enslaved(facts: &FactSet, interface: &links::Interface) -> Option<LinkKind> {
     Some(master.kind)
 }
 
-fn of_network(network: IpNet, secondary: bool) -> Address {
+fn of_network(network: IpNet) -> Address {
     let (broadcast, link_only) = match network {
         IpNet::V4(v4) => ((v4.prefix_len() < 31).then(|| v4.broadcast()), false),
         IpNet::V6(v6) => (None, v6.addr().is_unicast_link_local()),
     };
-    Address { address: network.addr(), network, broadcast, link_only, secondary }
+    Address { address: network.addr(), network, broadcast, link_only, secondary: false }
 }
 
 fn routes(facts: &FactSet, unread: &mut Vec<String>) -> Option<BTreeMap<u32, Table>> {
     let told = told::<links::Route>(facts, unread)?;
     // The next hops of one route come as one fact each.
-    let mut routes: BTreeMap<(u32, IpNet, u32, bool), Vec<Hop>> = BTreeMap::new();
+    let mut whole: BTreeMap<_, (Option<IpAddr>, Vec<Hop>)> = BTreeMap::new();
     for (_, route) in told {
         let hop = Hop { device: route.interface.as_deref().and_then(device), via: route.gateway };
-        let key = (route.table, route.destination, route.metric, route.carries);
-        routes.entry(key).or_default().push(hop);
+        let key = (route.table, route.destination, route.metric, route.kind);
+        let (source, hops) = whole.entry(key).or_default();
+        *source = route.source;
+        hops.push(hop);
     }
     let mut tables: BTreeMap<u32, Table> = BTreeMap::new();
-    for ((table, to, metric, carries), hops) in routes {
-        let kind = if carries { kind::UNICAST } else { kind::BLACKHOLE };
-        tables.entry(table).or_default().add(Route { to, kind, hops, metric, source: None });
+    for ((table, to, metric, kind), (source, hops)) in whole {
+        let kind = match kind {
+            RouteKind::Unicast => kind::UNICAST,
+            RouteKind::Blackhole => kind::BLACKHOLE,
+            RouteKind::Unreachable => kind::UNREACHABLE,
+            RouteKind::Prohibit => kind::PROHIBIT,
+            RouteKind::Throw => THROW,
+            RouteKind::Local => kind::LOCAL,
+        };
+        tables.entry(table).or_default().add(Route { to, kind, hops, metric, source });
     }
     Some(tables)
+}
+
+/// The policy rules in the order in which they are asked; nothing where they are not told. An agent
+/// that tells of rules tells of the three that a kernel begins with too.
+fn rules(facts: &FactSet, unread: &mut Vec<String>) -> Option<Vec<PolicyRule>> {
+    let told = told::<links::Rule>(facts, unread)?;
+    if told.is_empty() {
+        unread.push("it does not tell of its policy rules; its agent may be too old".to_owned());
+        return None;
+    }
+    let rule = |rule: &links::Rule| PolicyRule {
+        priority: rule.priority,
+        v6: Some(rule.ipv6),
+        not: rule.not,
+        from: rule.from,
+        to: rule.to,
+        iif: rule.iif.as_deref().map(own_or_device),
+        oif: rule.oif.as_deref().and_then(device),
+        mark: rule.mark.map(|mark| (mark.value, mark.mask)),
+        action: match rule.action {
+            RuleAction::Table(table) => Action::Look(table),
+            RuleAction::Blackhole => Action::End(kind::BLACKHOLE),
+            RuleAction::Unreachable => Action::End(kind::UNREACHABLE),
+            RuleAction::Prohibit => Action::End(kind::PROHIBIT),
+            RuleAction::Other => Action::Unknown,
+        },
+        unsure: rule.unsure,
+    };
+    let mut rules: Vec<PolicyRule> = told.iter().map(|(_, one)| rule(one)).collect();
+    rules.sort_by_key(|rule| rule.priority);
+    Some(rules)
+}
+
+/// The interface that a policy rule names; a host's own packets come by `lo`, and by none in the model.
+fn own_or_device(name: &str) -> u128 {
+    if name == "lo" { 0 } else { device(name).unwrap_or(u128::MAX) }
+}
+
+/// Of an agent that does not tell, sources are not taken to be looked up: less is dropped.
+fn reverse_path(facts: &FactSet) -> BTreeMap<String, ReversePath> {
+    let told = facts.values::<links::Interface>().filter_map(|(name, interface)| {
+        let way_back = match interface.reverse_path? {
+            links::ReversePath::Off => ReversePath::Off,
+            links::ReversePath::Strict => ReversePath::Strict,
+            links::ReversePath::Loose => ReversePath::Loose,
+        };
+        Some((name.to_owned(), way_back))
+    });
+    told.collect()
 }
 
 fn forwards(facts: &FactSet, unread: &mut Vec<String>) -> (bool, bool) {
@@ -397,7 +481,9 @@ fn source(filter: &str) -> Option<ListingSource> {
     ListingSource::ALL.into_iter().find(|source| source.filter() == filter)
 }
 
-fn ruleset(facts: &FactSet, listings: &Listings, unread: &mut Vec<String>) -> Ruleset {
+fn ruleset(told_of: Told<'_>, unread: &mut Vec<String>) -> Ruleset {
+    let Told { view, listings, unlisted } = told_of;
+    let facts = &view.facts;
     let mut all = Ruleset::default();
     let before = unread.len();
     let filters = told::<firewall::Ruleset>(facts, unread);
@@ -413,7 +499,10 @@ fn ruleset(facts: &FactSet, listings: &Listings, unread: &mut Vec<String>) -> Ru
             continue;
         };
         let Some(listing) = listings.current(whole, facts) else {
-            unread.push(format!("the listing of {filter} as it is now has not come"));
+            unread.push(match unlisted.get(&whole) {
+                Some(why) => format!("{filter} cannot be listed: {why}"),
+                None => format!("the listing of {filter} as it is now has not come"),
+            });
             continue;
         };
         match read(whole, &listing.text) {

@@ -4,6 +4,7 @@
 //! it is read as well as written.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -246,6 +247,21 @@ pub struct ListedAt {
     pub ruleset: String,
     /// When it came.
     pub received_at: Timestamp,
+}
+
+/// What a proof says that concerns one host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct About {
+    /// The invariant.
+    pub invariant: String,
+    /// What is known of it; nothing where it was never proved.
+    pub proof: Option<Arc<Proof>>,
+    /// Why that says nothing of what is there now; nothing while it does.
+    pub old: Option<Text>,
+    /// Whether its breach is told of this host, or was until it is proved that there is none.
+    pub breach_here: bool,
+    /// Whether what of it is not understood is told of this host, or was until it is.
+    pub doubt_here: bool,
 }
 
 impl Proof {
