@@ -9,9 +9,11 @@
 //! What this rests on is told by [`Assumption`] and in `docs/proof.md`.
 
 mod always;
+pub mod assemble;
 mod explain;
 mod route;
 mod search;
+pub mod told;
 mod transfer;
 mod wire;
 
