@@ -4,6 +4,7 @@ mod alerts;
 pub mod check;
 mod delivery;
 pub mod demo;
+mod device;
 mod enroll;
 mod hosts;
 mod policy;
@@ -64,6 +65,7 @@ pub fn run(arguments: Arguments, screen: Screen) -> Result<Done, Failure> {
             Some(model) => prove::run(&wanted, model, global.output, screen),
             None => proofs::run(&wanted, &Asking::new(&global, screen)?),
         },
+        Command::Device(device) => device::run(&device.command, &Asking::new(&global, screen)?),
         Command::Snmp(snmp) => snmp::run(&snmp.command, global.output, screen),
         Command::Signin => signin::run(&Asking::new(&global, screen)?),
     }
@@ -102,6 +104,11 @@ impl Asking {
             }
         }
         Ok(answer)
+    }
+
+    /// Whether a person may be asked anything.
+    fn may_ask(&self) -> bool {
+        self.may_ask
     }
 
     /// Says something to a person without it becoming part of the output.

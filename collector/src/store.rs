@@ -1,4 +1,5 @@
-//! What must survive: identities, tokens, the log of reports with snapshots, findings, the journal.
+//! What must survive: identities, tokens, the log of reports with snapshots, devices, findings, the
+//! journal.
 //!
 //! One `SQLite` file in WAL mode with full sync and one thread that writes. Whatever waits when it
 //! looks is committed together, so that the cost of reaching the disk is shared by many reports, and
@@ -30,6 +31,7 @@ use tracing::{error, info, warn};
 
 use crate::clock::SharedClock;
 use crate::counters::{Counters, ReportResult};
+use crate::device;
 use crate::host::Host;
 use crate::journal::NewEvent;
 use crate::listings;
@@ -64,7 +66,7 @@ const BUSY: Duration = Duration::from_secs(5);
 const APPLICATION_ID: i32 = 0x4261_696c;
 
 /// The version of the tables that this program writes (`PRAGMA user_version`).
-const SCHEMA: i32 = 4;
+const SCHEMA: i32 = 5;
 
 /// Files up to this size are checked as a whole at start; larger ones as they are read.
 const CHECKED_AT_START: u64 = 64 * 1024 * 1024;
@@ -550,6 +552,7 @@ fn open(path: &Path) -> Result<Connection, OpenError> {
             transaction.execute_batch(record::TABLES)?;
             transaction.execute_batch(listings::TABLES)?;
             transaction.execute_batch(proofs::TABLES)?;
+            transaction.execute_batch(device::record::TABLES)?;
             transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
             transaction.pragma_update(None, "user_version", SCHEMA)?;
             transaction.commit()?;
@@ -565,7 +568,11 @@ fn open(path: &Path) -> Result<Connection, OpenError> {
                 transaction.execute_batch(listings::TABLES)?;
             }
             // Version 3 had no proofs.
-            transaction.execute_batch(proofs::TABLES)?;
+            if version < 4 {
+                transaction.execute_batch(proofs::TABLES)?;
+            }
+            // Version 4 had no devices.
+            transaction.execute_batch(device::record::TABLES)?;
             transaction.pragma_update(None, "user_version", SCHEMA)?;
             transaction.commit()?;
         }

@@ -139,7 +139,10 @@ pub fn event_title(kind: EventKind) -> Text {
         | EventKind::OrderFailed
         | EventKind::InvariantProved
         | EventKind::InvariantBroken
-        | EventKind::InvariantDoubted => kind.title(),
+        | EventKind::InvariantDoubted
+        | EventKind::DeviceAdded
+        | EventKind::DeviceChanged
+        | EventKind::DeviceRemoved => kind.title(),
     }
 }
 
