@@ -12,9 +12,8 @@
 pub mod credentials;
 pub mod device;
 pub mod doctor;
-
-pub mod oid;
 pub mod profile;
 pub mod snmp;
 pub mod table;
-pub mod value;
+
+pub use bailey_rules::snmp::{oid, value};
