@@ -8,7 +8,8 @@
 //! - [`push`]: orders to hosts.
 //! - [`alerts`]: findings to Alertmanager; [`web`] and [`metrics`]: everything to people and
 //!   Prometheus.
-//! - [`poll`]: devices without an agent, asked by SNMP.
+//! - [`poll`]: devices without an agent, asked by SNMP; [`trap`] and [`syslog`]: what they send of
+//!   themselves.
 //! - [`watch`]: the policy and rule files, read again when they change.
 //!
 //! It never knows the agent: what they share is `wire`.
@@ -18,6 +19,7 @@ pub mod ca;
 pub mod clock;
 mod collector;
 pub mod counters;
+mod datagrams;
 pub mod enrolment;
 mod host;
 pub mod intake;
@@ -28,10 +30,13 @@ mod numbering;
 pub mod poll;
 pub mod push;
 mod quota;
+mod senders;
 pub mod settings;
 pub mod site;
 mod skew;
 pub mod store;
+pub mod syslog;
+pub mod trap;
 mod upkeep;
 pub mod watch;
 pub mod web;

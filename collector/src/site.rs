@@ -21,7 +21,9 @@ use crate::counters::Counters;
 use crate::enrolment::{Actor, Identity};
 use crate::host::{Dirty, Host};
 use crate::journal;
+use crate::senders::Senders;
 use crate::store::{Store, StoreError};
+use crate::trap::intake::Traps;
 
 /// The most events that one query gives.
 pub const MAX_EVENTS: usize = 200;
@@ -130,6 +132,14 @@ kinds! {
     OrderFollowed = "order_followed", "Order followed", "命令已执行";
     /// A host did not follow an order.
     OrderFailed = "order_failed", "Order not followed", "命令未执行";
+    /// A device sent a trap that is worth knowing of, with nothing wrong.
+    Trap = "trap", "Trap", "陷阱";
+    /// A device said something by syslog.
+    Syslog = "syslog", "Syslog", "系统日志";
+    /// A firewall appliance said what it refused.
+    Refusals = "refusals", "Connections refused", "连接被拒";
+    /// Traps were lost.
+    TrapsLost = "traps_lost", "Traps lost", "陷阱丢失";
     /// A new policy or rule file was refused; the one before stays.
     SettingsRefused = "settings_refused", "Files refused", "配置被拒绝";
 }
@@ -187,6 +197,8 @@ pub(crate) enum Part {
     RuleFiles,
     Watching,
     Certificates,
+    Traps,
+    Syslog,
     Alertmanager(usize),
 }
 
@@ -217,6 +229,8 @@ struct Inner {
     revision: watch::Sender<u64>,
     dirty: Arc<Dirty>,
     push_wake: Arc<Notify>,
+    traps: Traps,
+    senders: Senders,
 }
 
 #[derive(Default)]
@@ -254,7 +268,9 @@ impl Site {
         store: Store,
         config: Config,
         alertmanagers: usize,
+        senders: Senders,
     ) -> Self {
+        senders.set(&config.policy);
         Self(Arc::new(Inner {
             started_at: clock.now(),
             clock,
@@ -272,6 +288,8 @@ impl Site {
             revision: watch::Sender::new(0),
             dirty: Arc::default(),
             push_wake: Arc::default(),
+            traps: Traps::default(),
+            senders,
         }))
     }
 
@@ -373,6 +391,23 @@ impl Site {
         &self.0.push_wake
     }
 
+    /// What traps tell.
+    pub(crate) fn traps(&self) -> &Traps {
+        &self.0.traps
+    }
+
+    /// Who stands behind an address.
+    pub(crate) fn senders(&self) -> &Senders {
+        &self.0.senders
+    }
+
+    /// Has an asset judged soon.
+    pub(crate) fn touch_asset(&self, name: &HostName) {
+        if let Some(host) = self.by_name(name) {
+            host.touch();
+        }
+    }
+
     pub(crate) fn config(&self) -> Arc<Config> {
         self.0.config.load_full()
     }
@@ -380,6 +415,7 @@ impl Site {
     /// Puts another policy or other rule files in force.
     pub(crate) fn set_config(&self, policy: Arc<Policy>, rule_files: Arc<RuleFiles>) {
         let generation = self.config().generation + 1;
+        self.0.senders.set(&policy);
         self.0.config.store(Arc::new(Config { policy, rule_files, generation }));
         for host in self.held() {
             host.touch();

@@ -34,6 +34,7 @@ use crate::host::Host;
 use crate::journal::NewEvent;
 use crate::push::record;
 use crate::site::ConfigProblem;
+use crate::trap::kept;
 
 /// The most writes of one commit.
 const MAX_BATCH: usize = 1_000;
@@ -62,7 +63,7 @@ const BUSY: Duration = Duration::from_secs(5);
 const APPLICATION_ID: i32 = 0x4261_696c;
 
 /// The version of the tables that this program writes (`PRAGMA user_version`).
-const SCHEMA: i32 = 2;
+const SCHEMA: i32 = 3;
 
 /// Files up to this size are checked as a whole at start; larger ones as they are read.
 const CHECKED_AT_START: u64 = 64 * 1024 * 1024;
@@ -546,14 +547,18 @@ fn open(path: &Path) -> Result<Connection, OpenError> {
                 connection.transaction_with_behavior(TransactionBehavior::Exclusive)?;
             transaction.execute_batch(TABLES)?;
             transaction.execute_batch(record::TABLES)?;
+            transaction.execute_batch(kept::TABLES)?;
             transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
             transaction.pragma_update(None, "user_version", SCHEMA)?;
             transaction.commit()?;
         } else if version < SCHEMA {
             let transaction =
                 connection.transaction_with_behavior(TransactionBehavior::Exclusive)?;
-            // Version 1 had no pushes.
-            transaction.execute_batch(record::TABLES)?;
+            // Version 1 had no pushes, version 2 no traps.
+            if version < 2 {
+                transaction.execute_batch(record::TABLES)?;
+            }
+            transaction.execute_batch(kept::TABLES)?;
             transaction.pragma_update(None, "user_version", SCHEMA)?;
             transaction.commit()?;
         }

@@ -9,7 +9,7 @@
 //! [`policy`] and [`expectation`] are what people write; [`plan`] tells what a new policy changes.
 //! [`listing`] is what a host sends of its packet filters beside facts, [`model`] what that means for a
 //! packet, and [`prove`] what follows for the site.
-//! [`snmp`] has the words of devices without an agent, [`trap`] what they send of themselves.
+//! [`snmp`] has the words of devices without an agent, [`trap`] and [`syslog`] what they send of themselves.
 
 pub mod check;
 pub mod compile;
@@ -26,6 +26,7 @@ pub mod policy;
 pub mod prove;
 pub mod report;
 pub mod snmp;
+pub mod syslog;
 pub mod text;
 pub mod time;
 pub mod trap;

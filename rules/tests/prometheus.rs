@@ -39,7 +39,8 @@ fn alerts() -> BTreeMap<String, Value> {
 #[test]
 fn what_a_check_alerts_of_prometheus_alerts_of_too() {
     let alerts = alerts();
-    for check in CHECKS {
+    let of_traps = bailey_rules::trap::checks::CHECKS.iter().map(|(_, check)| check);
+    for check in CHECKS.iter().chain(of_traps) {
         for (severity, name) in
             [("critical", check.alert.critical), ("warning", check.alert.warning)]
         {

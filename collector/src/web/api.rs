@@ -6,6 +6,7 @@ mod enforcement;
 pub mod enroll;
 mod flows;
 mod pushes;
+pub(super) mod traps;
 
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{
@@ -47,6 +48,7 @@ pub(crate) fn routes(web: &Web) -> Router<Web> {
         .route("/api/v1/pushes/{id}/policy", get(pushes::policy))
         .route("/api/v1/enforcement", get(enforcement::all))
         .route("/api/v1/flows", get(flows::list))
+        .route("/api/v1/traps", get(traps::list))
         .route(live::PATH, get(live::events))
         .route_layer(middleware::from_fn_with_state(web.clone(), access::reader));
     let make_push = post(pushes::make).layer(DefaultBodyLimit::max(pushes::MAX_WISH));

@@ -134,7 +134,11 @@ pub fn event_title(kind: EventKind) -> Text {
         | EventKind::PushFailed
         | EventKind::PushCancelled
         | EventKind::OrderFollowed
-        | EventKind::OrderFailed => kind.title(),
+        | EventKind::OrderFailed
+        | EventKind::Trap
+        | EventKind::TrapsLost
+        | EventKind::Syslog
+        | EventKind::Refusals => kind.title(),
     }
 }
 

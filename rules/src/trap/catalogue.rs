@@ -213,6 +213,12 @@ impl Catalogue {
         self.entries(trap).is_some()
     }
 
+    /// What a trap is called in its MIB, if it is listed.
+    #[must_use]
+    pub fn name(&self, trap: &Oid) -> Option<&str> {
+        Some(&self.entries(trap)?.first()?.trap)
+    }
+
     /// The entries of a trap. From an `SNMPv1` trap of an enterprise, a zero gets into the name that the
     /// MIB may not have (RFC 3584 3.1 (3)).
     fn entries(&self, trap: &Oid) -> Option<&Vec<Entry>> {
@@ -243,11 +249,6 @@ impl Catalogue {
             about: entry.about,
             act: entry.act,
         }
-    }
-
-    /// Every trap that is listed, with its name.
-    pub fn traps(&self) -> impl Iterator<Item = (&Oid, &str)> {
-        self.by_trap.iter().filter_map(|(oid, entries)| Some((oid, &*entries.first()?.trap)))
     }
 }
 

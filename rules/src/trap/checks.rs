@@ -10,11 +10,11 @@ use crate::check::{Absence, Alerts, Check, Judged};
 use crate::text::Text;
 use crate::time::Timestamp;
 
-const fn check(name: &'static str, title: fn() -> Text, component: &'static str) -> Check {
+const fn check(name: &'static str, title: fn() -> Text) -> Check {
     Check {
         name,
         title,
-        component,
+        component: "network",
         alert: Alerts { critical: "BaileyDeviceTrap", warning: "BaileyDeviceTrap" },
         probes: &[],
         absence: Absence::Resolves,
@@ -25,13 +25,10 @@ const fn check(name: &'static str, title: fn() -> Text, component: &'static str)
 
 /// Every check of traps, each with what it is about.
 pub static CHECKS: [(About, Check); 4] = [
-    (About::Device, check("trap_device", || Text::new("Traps: device", "陷阱：设备"), "network")),
-    (About::Link, check("trap_link", || Text::new("Traps: links", "陷阱：链路"), "network")),
-    (About::Power, check("trap_power", || Text::new("Traps: power", "陷阱：电源"), "power")),
-    (
-        About::Security,
-        check("trap_security", || Text::new("Traps: security", "陷阱：安全"), "network"),
-    ),
+    (About::Device, check("trap_device", || Text::new("Traps: device", "陷阱：设备"))),
+    (About::Link, check("trap_link", || Text::new("Traps: links", "陷阱：链路"))),
+    (About::Power, check("trap_power", || Text::new("Traps: power", "陷阱：电源"))),
+    (About::Security, check("trap_security", || Text::new("Traps: security", "陷阱：安全"))),
 ];
 
 /// What the traps of one sender come to at `now`.

@@ -12,6 +12,7 @@ use bailey_rules::check::{CHECKS, Evidence};
 use bailey_rules::finding::{Finding, Severity};
 use bailey_rules::text::Lang;
 use bailey_rules::time::Timestamp;
+use bailey_rules::trap;
 
 use super::{MAX_ROWS, Page};
 use crate::web::Web;
@@ -153,8 +154,10 @@ impl ShownFinding {
 /// What a check is called; a check that a newer version had keeps its own name.
 #[must_use]
 pub fn check_title(name: &str, lang: Lang) -> String {
+    let of_traps = trap::checks::CHECKS.iter().map(|(_, check)| check);
     CHECKS
         .iter()
+        .chain(of_traps)
         .find(|check| check.name == name)
         .map_or_else(|| name.to_owned(), |check| (check.title)().in_lang(lang).to_owned())
 }
