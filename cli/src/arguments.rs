@@ -134,6 +134,8 @@ pub enum Command {
     Hosts(Hosts),
     /// List what is wrong, worst first
     Alerts(Alerts),
+    /// List what devices sent of themselves by SNMP, newest first
+    Traps(Traps),
     /// Report one host to a monitoring system, as its plugins do
     Check(OneHost),
     /// Let hosts in, and throw them out
@@ -274,6 +276,26 @@ pub struct OneHost {
     /// The host's name
     #[arg(value_name = "HOST")]
     pub host: HostName,
+}
+
+/// Arguments of `traps`.
+#[derive(Debug, Clone, Args)]
+pub struct Traps {
+    /// Only those of this host or device
+    #[arg(long, value_name = "NAME")]
+    pub host: Option<HostName>,
+    /// Only those of addresses that belong to nobody the site knows
+    #[arg(long, conflicts_with = "host")]
+    pub strangers: bool,
+    /// How many: 1 to 200 [default: 50]
+    #[arg(
+        long,
+        value_name = "COUNT",
+        default_value_t = 50,
+        hide_default_value = true,
+        value_parser = clap::value_parser!(u8).range(1..=200)
+    )]
+    pub limit: u8,
 }
 
 /// Arguments of `alerts`.

@@ -15,6 +15,7 @@ mod ruleset;
 mod signin;
 mod snmp;
 mod status;
+mod traps;
 mod up;
 
 use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
@@ -53,6 +54,7 @@ pub fn run(arguments: Arguments, screen: Screen) -> Result<Done, Failure> {
                 hosts::show::run(&one.host, &Asking::new(&global, screen)?)
             }
         },
+        Command::Traps(wanted) => traps::run(&wanted, &Asking::new(&global, screen)?),
         Command::Alerts(alerts) => alerts::run(&alerts, &Asking::new(&global, screen)?),
         Command::Check(one) => Ok(check::run(&one.host, Asking::new(&global, screen), screen)),
         Command::Enroll(enroll) => enroll::run(&enroll.command, &Asking::new(&global, screen)?),

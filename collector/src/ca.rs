@@ -172,7 +172,7 @@ pub(crate) fn read_open(path: &Path) -> Result<Option<String>, CaError> {
 
 /// Puts a new file in place, whole or not at all, and on disk when this returns. With `replace`
 /// unset, a file that is there already is an error: a key is never written over.
-fn write_file(path: &Path, text: &str, mode: u32, replace: bool) -> Result<(), CaError> {
+pub(crate) fn write_file(path: &Path, text: &str, mode: u32, replace: bool) -> Result<(), CaError> {
     let fail = |what| move |source| CaError::File { what, path: path.to_owned(), source };
     let folder = path.parent().unwrap_or(Path::new("."));
     let mut fresh = path.as_os_str().to_owned();

@@ -33,9 +33,12 @@ use crate::poll::snmp::SnmpError;
 use crate::poll::snmp::udp::Sockets;
 use crate::proving::{self, Proving};
 use crate::push::Pushes;
+use crate::senders::Senders;
 use crate::settings::{Endpoint, Settings};
 use crate::site::{EventKind, Site};
 use crate::store::{self, Kept, OpenError, Store, StoreError};
+use crate::syslog::{self, SyslogAddresses, SyslogError};
+use crate::trap::{self, TrapsError};
 use crate::upkeep::{self, Certificates, CertificatesError};
 use crate::watch::{Files, FilesError, Watch};
 use crate::web::{self, WebError, WebHandle, WebParts};
@@ -116,6 +119,12 @@ pub enum StartError {
     /// Sockets to ask devices.
     #[error("cannot open a socket to ask devices: {0}")]
     Poll(#[from] SnmpError),
+    /// Traps.
+    #[error(transparent)]
+    Traps(#[from] TrapsError),
+    /// Syslog.
+    #[error(transparent)]
+    Syslog(#[from] SyslogError),
 }
 
 /// Where a collector listens.
@@ -127,6 +136,10 @@ pub struct Addresses {
     pub socket: PathBuf,
     /// Agents.
     pub agents: SocketAddr,
+    /// Traps, where they are received.
+    pub traps: Option<SocketAddr>,
+    /// Messages of syslog, where they are received.
+    pub syslog: SyslogAddresses,
 }
 
 /// Starts collectors.
@@ -182,7 +195,9 @@ impl Collector {
         state_folder(&folder)?;
         let store =
             Store::open(&folder.join("collector.db"), Arc::clone(&clock), Arc::clone(&counters))?;
-        let site = Site::new(clock, counters, store, config, settings.alertmanagers.len());
+        let senders = Senders::new(settings.senders.clone());
+        let told = settings.alertmanagers.len();
+        let site = Site::new(clock, counters, store, config, told, senders);
         clear_leftovers(&site).await;
         let sockets = Sockets::open().await?;
         let devices = Devices::new(site.clone(), vault, sockets.clone());
@@ -191,6 +206,9 @@ impl Collector {
         let pushes = Pushes::open(site.clone(), security_key)?;
         let saver = Saver::new();
         proving::restore(&site, site.store().read_at_start(proving::record::read_newest)?);
+        if settings.traps.is_some() {
+            site.traps().restore(&site)?;
+        }
         let mut judge = Judge::new(site.clone(), saver.clone());
         judge.judge_all();
 
@@ -228,12 +246,23 @@ impl Collector {
             shutdown: stop.clone(),
         };
         let web = web::start(parts).await?;
-        let addresses = Addresses { web: web.address, socket, agents };
+        let tasks = TaskTracker::new();
+        let traps = match &settings.traps {
+            None => None,
+            Some(set) => Some(trap::intake::start(&site, &settings.state, set, &tasks, &stop)?),
+        };
+        let syslog = match &settings.syslog {
+            None => SyslogAddresses::default(),
+            Some(set) => {
+                let tls = Arc::clone(&certificates.web);
+                syslog::start(&site, set, tls, &tasks, &stop).await?
+            }
+        };
+        let addresses = Addresses { web: web.address, socket, agents, traps, syslog };
 
         note_start(&site).await;
         let links =
             Arc::new(Links { page: web.web.page_url(), runbook: settings.runbook_url.clone() });
-        let tasks = TaskTracker::new();
         tasks.spawn(judge.run(stop.clone()));
         tasks.spawn(saver.clone().run(site.clone(), stop.clone()));
         for (number, at) in settings.alertmanagers.iter().enumerate() {

@@ -167,8 +167,128 @@ words! {
     }
 }
 
+words! {
+    /// What became of a datagram that came for the receiver of traps. Each is counted once.
+    TrapResult {
+        /// A trap that means something here: kept, and noted for its sender.
+        Accepted = "accepted",
+        /// A trap that is in no catalogue: kept as it came.
+        Unknown = "unknown",
+        /// It came before, or is a copy that somebody sent again.
+        Duplicate = "duplicate",
+        /// No SNMP, or none that keeps to its rules.
+        Malformed = "malformed",
+        /// SNMP, but a question or an answer.
+        NotATrap = "not_a_trap",
+        /// None of the communities that are taken.
+        WrongCommunity = "wrong_community",
+        /// No such user of `SNMPv3`.
+        UnknownUser = "unknown_user",
+        /// The digest is of another key.
+        WrongKey = "wrong_key",
+        /// The digest is right, and the octets under it are encrypted with another key.
+        Decryption = "decryption",
+        /// A user who must use his keys did not, or has none of the kind.
+        SecurityLevel = "security_level",
+        /// Too old, or of a life of the sender before this one.
+        NotInTime = "not_in_time",
+        /// A sender of informs asked for the name and time of this receiver.
+        Discovery = "discovery",
+        /// Dropped: the sender sent more than his share.
+        RateSender = "rate_sender",
+        /// Dropped: unknown senders together sent more than their share.
+        RateStrangers = "rate_strangers",
+        /// Dropped: all senders together sent more than is taken.
+        RateAll = "rate_all",
+        /// Dropped: what came before was not written yet.
+        QueueFull = "queue_full",
+        /// Dropped by the kernel: the receiver did not read in time.
+        SocketFull = "socket_full",
+        /// Could not be stored: not acknowledged.
+        NotStored = "not_stored",
+    }
+}
+
+impl TrapResult {
+    /// Whether a trap may have been lost by it.
+    #[must_use]
+    pub const fn is_loss(self) -> bool {
+        match self {
+            Self::RateSender
+            | Self::RateStrangers
+            | Self::RateAll
+            | Self::QueueFull
+            | Self::SocketFull
+            | Self::NotStored => true,
+            Self::Accepted
+            | Self::Unknown
+            | Self::Duplicate
+            | Self::Malformed
+            | Self::NotATrap
+            | Self::WrongCommunity
+            | Self::UnknownUser
+            | Self::WrongKey
+            | Self::Decryption
+            | Self::SecurityLevel
+            | Self::NotInTime
+            | Self::Discovery => false,
+        }
+    }
+}
+
+words! {
+    /// What became of a message of syslog. Each is counted once.
+    SyslogResult {
+        /// An event of the journal.
+        Event = "event",
+        /// It said again what an event says already.
+        Repeated = "repeated",
+        /// A connection that a firewall refused: counted in an event.
+        Refusal = "refusal",
+        /// Less bad than the settings ask for, or of another facility.
+        Filtered = "filtered",
+        /// No message of syslog.
+        Malformed = "malformed",
+        /// Left out: the sender has had its share of events.
+        LeftOut = "left_out",
+        /// Dropped: the sender sent more than his share.
+        RateSender = "rate_sender",
+        /// Dropped: unknown senders together sent more than their share.
+        RateStrangers = "rate_strangers",
+        /// Dropped: all senders together sent more than is taken.
+        RateAll = "rate_all",
+        /// Dropped: what came before was not read yet.
+        QueueFull = "queue_full",
+        /// Dropped by the kernel: the receiver did not read in time.
+        SocketFull = "socket_full",
+        /// Could not be stored.
+        NotStored = "not_stored",
+    }
+}
+
+impl SyslogResult {
+    /// Whether a message may have been lost by it.
+    #[must_use]
+    pub const fn is_loss(self) -> bool {
+        match self {
+            Self::RateSender
+            | Self::RateStrangers
+            | Self::RateAll
+            | Self::QueueFull
+            | Self::SocketFull
+            | Self::NotStored => true,
+            Self::Event
+            | Self::Repeated
+            | Self::Refusal
+            | Self::Filtered
+            | Self::Malformed
+            | Self::LeftOut => false,
+        }
+    }
+}
+
 /// The most words of one list.
-const MAX_WORDS: usize = 16;
+const MAX_WORDS: usize = 24;
 
 /// One number for each word of a list.
 #[derive(Debug)]
@@ -332,6 +452,14 @@ pub struct Counters {
     pub notifications_dropped: Counter,
     /// Pushes that ended, by how.
     pub pushes: By<PushResult>,
+    /// Datagrams for the receiver of traps, by what became of them.
+    pub traps: By<TrapResult>,
+    /// Messages of syslog, by what became of them.
+    pub syslog: By<SyslogResult>,
+    /// Open connections of senders of syslog. A level.
+    pub syslog_connections: Counter,
+    /// Connections of senders of syslog that were refused or given up.
+    pub syslog_refused: Counter,
     /// Reloads of the policy and rule files that took effect.
     pub reloads: Counter,
     /// Reloads that were refused.

@@ -208,6 +208,7 @@ impl Judge {
         let policy = &config.policy;
         let given = Given { host: &view, wanted: &wanted, policy, proofs: &proofs, now };
         let mut judged = judge(&given);
+        judged.extend(self.site.traps().judged(&host.name, now));
         let mut open = self.site.findings_of(&host.key);
         if !host.heard_since_start() {
             quiet_after_restart(&mut judged, &open, &view, self.site.started_at(), now);

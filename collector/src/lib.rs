@@ -11,7 +11,7 @@
 //! - [`alerts`]: findings to Alertmanager; [`web`] and [`metrics`]: everything to people and
 //!   Prometheus.
 //! - [`device`]: devices without an agent, who they are and what is held of them; [`poll`] asks them by
-//!   SNMP.
+//!   SNMP; [`trap`] and [`syslog`]: what they send of themselves.
 //! - [`watch`]: the policy and rule files, read again when they change.
 //!
 //! It never knows the agent: what they share is `wire`.
@@ -21,6 +21,7 @@ pub mod ca;
 pub mod clock;
 mod collector;
 pub mod counters;
+mod datagrams;
 pub mod device;
 pub mod enrolment;
 mod host;
@@ -34,10 +35,13 @@ pub mod poll;
 pub mod proving;
 pub mod push;
 mod quota;
+mod senders;
 pub mod settings;
 pub mod site;
 mod skew;
 pub mod store;
+pub mod syslog;
+pub mod trap;
 mod upkeep;
 pub mod watch;
 pub mod web;

@@ -13,12 +13,11 @@
 pub mod credentials;
 pub mod device;
 pub mod doctor;
-
-pub mod oid;
 pub mod paced;
 pub(crate) mod poller;
 pub mod profile;
 pub mod round;
 pub mod snmp;
 pub mod table;
-pub mod value;
+
+pub use bailey_rules::snmp::{oid, value};

@@ -53,7 +53,7 @@ impl Bucket {
         Duration::try_from_secs_f64(-self.level / self.rate.a_second).unwrap_or(Duration::MAX)
     }
 
-    fn is_full(&mut self, now: Instant) -> bool {
+    pub(crate) fn is_full(&mut self, now: Instant) -> bool {
         self.refill(now);
         self.level >= self.rate.burst
     }

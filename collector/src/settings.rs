@@ -1,9 +1,12 @@
 //! What can be set: in `collector.yaml`, by arguments over it, and by default.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use bailey_rules::name::HostName;
+use bailey_rules::syslog::{Facility, Severity};
 use bailey_rules::yaml::{self, Problems};
 use bailey_wire::tls::KeyPin;
 use bailey_wire::token::Token;
@@ -11,15 +14,19 @@ use serde::{Deserialize, Deserializer, de};
 use time::UtcOffset;
 
 /// Where the page is served when nobody says otherwise.
-pub const DEFAULT_WEB: SocketAddr =
-    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 7711);
+pub const DEFAULT_WEB: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7711);
 
 /// Where agents are awaited when nobody says otherwise.
-pub const DEFAULT_AGENTS: SocketAddr =
-    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 7710);
+pub const DEFAULT_AGENTS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7710);
 
 /// The most Alertmanagers.
 pub const MAX_ALERTMANAGERS: usize = 16;
+
+/// The most files of credentials for traps.
+pub const MAX_TRAP_CREDENTIALS: usize = 256;
+
+/// The most addresses of senders besides those that the policy names.
+pub const MAX_SENDERS: usize = 4_096;
 
 /// The most further names of the page.
 pub const MAX_NAMES: usize = 64;
@@ -73,6 +80,43 @@ pub struct Settings {
     pub runbook_url: Option<String>,
     /// Offset of the site's local time from UTC.
     pub utc_offset: UtcOffset,
+    /// How traps are received; they are not when absent.
+    pub traps: Option<TrapSettings>,
+    /// How messages of syslog are received; they are not when absent.
+    pub syslog: Option<SyslogSettings>,
+    /// Addresses from which assets send traps and syslog, besides those that the policy names.
+    pub senders: BTreeMap<IpAddr, HostName>,
+}
+
+/// How traps are received.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrapSettings {
+    /// Where they are awaited; agents send to port 162 (RFC 3417 3.1).
+    pub listen: SocketAddr,
+    /// Files of credentials (`docs/snmp.md`): the communities and users whose traps are taken.
+    pub credentials: Vec<PathBuf>,
+}
+
+/// How messages of syslog are received.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SyslogSettings {
+    /// Where they are awaited over UDP (RFC 5426, port 514).
+    pub udp: Option<SocketAddr>,
+    /// Where they are awaited over TCP (RFC 6587, often port 601 or 514).
+    pub tcp: Option<SocketAddr>,
+    /// Where they are awaited over TLS (RFC 5425, port 6514), with the certificate of the page.
+    pub tls: Option<SocketAddr>,
+    /// What is at least as bad as this becomes an event.
+    #[serde(default = "warning")]
+    pub severity: Severity,
+    /// Only of these facilities; of all when absent.
+    pub facilities: Option<Vec<Facility>>,
+}
+
+const fn warning() -> Severity {
+    Severity::Warning
 }
 
 /// A certificate for the page from elsewhere, in PEM.
@@ -221,6 +265,12 @@ pub struct Given {
     /// See [`Settings::utc_offset`].
     #[serde(deserialize_with = "offset")]
     pub utc_offset: Option<UtcOffset>,
+    /// See [`Settings::traps`].
+    pub traps: Option<TrapSettings>,
+    /// See [`Settings::syslog`].
+    pub syslog: Option<SyslogSettings>,
+    /// See [`Settings::senders`].
+    pub senders: Option<BTreeMap<IpAddr, HostName>>,
 }
 
 /// Why nothing can be started with what was set.
@@ -294,6 +344,9 @@ impl Given {
             page_url: self.page_url.or(below.page_url),
             runbook_url: self.runbook_url.or(below.runbook_url),
             utc_offset: self.utc_offset.or(below.utc_offset),
+            traps: self.traps.or(below.traps),
+            syslog: self.syslog.or(below.syslog),
+            senders: self.senders.or(below.senders),
         }
     }
 
@@ -312,9 +365,16 @@ impl Given {
         if names.len() > MAX_NAMES {
             return Err(SettingsError::TooMany("names", MAX_NAMES));
         }
-        let is_name = |name: &&String| name.parse::<bailey_rules::name::HostName>().is_err();
+        let is_name = |name: &&String| name.parse::<HostName>().is_err();
         if let Some(name) = names.iter().find(is_name) {
             return Err(SettingsError::Name(name.chars().take(64).collect()));
+        }
+        if self.traps.as_ref().is_some_and(|set| set.credentials.len() > MAX_TRAP_CREDENTIALS) {
+            return Err(SettingsError::TooMany("traps.credentials", MAX_TRAP_CREDENTIALS));
+        }
+        let senders = self.senders.unwrap_or_default();
+        if senders.len() > MAX_SENDERS {
+            return Err(SettingsError::TooMany("senders", MAX_SENDERS));
         }
         Ok(Settings {
             web: self.web.unwrap_or(DEFAULT_WEB),
@@ -330,6 +390,9 @@ impl Given {
             page_url: self.page_url,
             runbook_url: self.runbook_url,
             utc_offset: self.utc_offset.or(local).unwrap_or(UtcOffset::UTC),
+            traps: self.traps,
+            syslog: self.syslog,
+            senders,
             state,
         })
     }
@@ -357,6 +420,9 @@ web_certificate: {chain: /etc/bailey/web.pem, key: /etc/bailey/web.key}
 page_url: https://bailey.example
 runbook_url: https://wiki.example/{alert}
 utc_offset: '+08:00'
+traps: {listen: '0.0.0.0:162', credentials: [/etc/bailey/traps.yaml]}
+syslog: {udp: '0.0.0.0:514', tcp: '0.0.0.0:601', tls: '0.0.0.0:6514', severity: notice, facilities: [local7, auth]}
+senders: {10.1.255.2: core-1}
 ";
 
     #[test]
@@ -368,6 +434,9 @@ utc_offset: '+08:00'
         assert!(settings.alertmanagers[1].is_https());
         assert_eq!(settings.utc_offset, UtcOffset::from_hms(8, 0, 0).unwrap());
         assert_eq!(settings.public_address.as_deref(), Some("10.1.0.1:7710"));
+        let syslog = settings.syslog.unwrap();
+        assert_eq!((syslog.severity, syslog.udp.unwrap().port()), (Severity::Notice, 514));
+        assert_eq!(settings.senders.len(), 1);
     }
 
     #[test]

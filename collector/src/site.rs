@@ -26,7 +26,9 @@ use crate::journal;
 use crate::judging::judged;
 use crate::listings;
 use crate::proving::{Known, Proofs};
+use crate::senders::Senders;
 use crate::store::{Store, StoreError};
+use crate::trap::intake::Traps;
 
 /// The most events that one query gives.
 pub const MAX_EVENTS: usize = 200;
@@ -147,6 +149,14 @@ kinds! {
     DeviceChanged = "device_changed", "Device changed", "变更设备";
     /// A device is polled no more.
     DeviceRemoved = "device_removed", "Device removed", "移除设备";
+    /// A device sent a trap that is worth knowing of, with nothing wrong.
+    Trap = "trap", "Trap", "陷阱";
+    /// A device said something by syslog.
+    Syslog = "syslog", "Syslog", "系统日志";
+    /// A firewall appliance said what it refused.
+    Refusals = "refusals", "Connections refused", "连接被拒";
+    /// Traps were lost.
+    TrapsLost = "traps_lost", "Traps lost", "陷阱丢失";
     /// A new policy or rule file was refused; the one before stays.
     SettingsRefused = "settings_refused", "Files refused", "配置被拒绝";
 }
@@ -204,6 +214,8 @@ pub(crate) enum Part {
     RuleFiles,
     Watching,
     Certificates,
+    Traps,
+    Syslog,
     Alertmanager(usize),
     Device(HostName),
 }
@@ -239,6 +251,8 @@ struct Inner {
     push_wake: Arc<Notify>,
     proofs: Proofs,
     listing_limits: listings::Limits,
+    traps: Traps,
+    senders: Senders,
 }
 
 #[derive(Default)]
@@ -276,7 +290,9 @@ impl Site {
         store: Store,
         config: Config,
         alertmanagers: usize,
+        senders: Senders,
     ) -> Self {
+        senders.set(&config.policy);
         Self(Arc::new(Inner {
             started_at: clock.now(),
             clock,
@@ -298,6 +314,8 @@ impl Site {
             push_wake: Arc::default(),
             proofs: Proofs::default(),
             listing_limits: listings::Limits::default(),
+            traps: Traps::default(),
+            senders,
         }))
     }
 
@@ -436,6 +454,23 @@ impl Site {
         self.proofs().about(host, now, |name| self.by_name(name).map(|host| host.view()))
     }
 
+    /// What traps tell.
+    pub(crate) fn traps(&self) -> &Traps {
+        &self.0.traps
+    }
+
+    /// Who stands behind an address.
+    pub(crate) fn senders(&self) -> &Senders {
+        &self.0.senders
+    }
+
+    /// Has an asset judged soon.
+    pub(crate) fn touch_asset(&self, name: &HostName) {
+        if let Some(host) = self.by_name(name) {
+            host.touch();
+        }
+    }
+
     pub(crate) fn config(&self) -> Arc<Config> {
         self.0.config.load_full()
     }
@@ -443,6 +478,7 @@ impl Site {
     /// Puts another policy or other rule files in force.
     pub(crate) fn set_config(&self, policy: Arc<Policy>, rule_files: Arc<RuleFiles>) {
         let generation = self.config().generation + 1;
+        self.0.senders.set(&policy);
         self.0.config.store(Arc::new(Config { policy, rule_files, generation }));
         for host in self.held() {
             host.touch();

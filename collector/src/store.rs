@@ -38,6 +38,7 @@ use crate::listings;
 use crate::proving::record as proofs;
 use crate::push::record;
 use crate::site::ConfigProblem;
+use crate::trap::kept;
 
 /// The most writes of one commit.
 const MAX_BATCH: usize = 1_000;
@@ -66,7 +67,7 @@ const BUSY: Duration = Duration::from_secs(5);
 const APPLICATION_ID: i32 = 0x4261_696c;
 
 /// The version of the tables that this program writes (`PRAGMA user_version`).
-const SCHEMA: i32 = 5;
+const SCHEMA: i32 = 6;
 
 /// Files up to this size are checked as a whole at start; larger ones as they are read.
 const CHECKED_AT_START: u64 = 64 * 1024 * 1024;
@@ -553,6 +554,7 @@ fn open(path: &Path) -> Result<Connection, OpenError> {
             transaction.execute_batch(listings::TABLES)?;
             transaction.execute_batch(proofs::TABLES)?;
             transaction.execute_batch(device::record::TABLES)?;
+            transaction.execute_batch(kept::TABLES)?;
             transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
             transaction.pragma_update(None, "user_version", SCHEMA)?;
             transaction.commit()?;
@@ -572,7 +574,11 @@ fn open(path: &Path) -> Result<Connection, OpenError> {
                 transaction.execute_batch(proofs::TABLES)?;
             }
             // Version 4 had no devices.
-            transaction.execute_batch(device::record::TABLES)?;
+            if version < 5 {
+                transaction.execute_batch(device::record::TABLES)?;
+            }
+            // Version 5 had no traps.
+            transaction.execute_batch(kept::TABLES)?;
             transaction.pragma_update(None, "user_version", SCHEMA)?;
             transaction.commit()?;
         }

@@ -23,6 +23,7 @@ use crate::proving::record;
 use crate::settings::WebCertificate;
 use crate::site::{Part, Site};
 use crate::store::StoreError;
+use crate::trap::kept;
 
 /// How often the store is measured, and tried again while it cannot be written.
 const MEASURED: Duration = Duration::from_secs(5);
@@ -204,7 +205,11 @@ pub(crate) async fn tidy(site: Site, stop: CancellationToken) {
         let job = move |store: &Transaction<'_>| {
             let gone = retain(store, now)
                 .and_then(|gone| enrolment::retain(store, now).map(|more| gone.max(more)))
-                .and_then(|gone| record::retain(store, now).map(|more| gone.max(more)));
+                .and_then(|gone| record::retain(store, now).map(|more| gone.max(more)))
+                .and_then(|gone| {
+                    let more = kept::retain(store, now, RETENTION_STEP)?;
+                    Ok(gone.max(more))
+                });
             gone.map_err(StoreError::failed("take old rows away"))
         };
         let gone = site.store().write("take old rows away", job).await;

@@ -10,6 +10,7 @@
 //! [`device`] is what is held of a device that has no agent.
 //! [`listing`] is what a host sends of its packet filters beside facts, [`model`] what that means for a
 //! packet, and [`prove`] what follows for the site.
+//! [`snmp`] has the words of devices without an agent, [`trap`] and [`syslog`] what they send of themselves.
 
 pub mod check;
 pub mod compile;
@@ -26,7 +27,10 @@ pub mod plan;
 pub mod policy;
 pub mod prove;
 pub mod report;
+pub mod snmp;
+pub mod syslog;
 pub mod text;
 pub mod time;
+pub mod trap;
 pub mod unit;
 pub mod yaml;

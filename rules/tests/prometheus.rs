@@ -40,7 +40,8 @@ fn alerts() -> BTreeMap<String, Value> {
 fn what_a_check_alerts_of_prometheus_alerts_of_too() {
     let alerts = alerts();
     let of_devices = device::CHECKS.iter().map(|of_device| &of_device.check);
-    for check in CHECKS.iter().chain(of_devices) {
+    let of_traps = bailey_rules::trap::checks::CHECKS.iter().map(|(_, check)| check);
+    for check in CHECKS.iter().chain(of_devices).chain(of_traps) {
         for (severity, name) in
             [("critical", check.alert.critical), ("warning", check.alert.warning)]
         {

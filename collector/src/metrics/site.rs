@@ -45,6 +45,23 @@ const PUSH_DEADLINE: Declared = gauge(
     "When the first host that waits for a person to confirm returns to its ruleset before.",
     &[],
 );
+const TRAPS: Declared = counter(
+    "bailey_traps_total",
+    "Datagrams for the receiver of traps, by what became of them.",
+    &["result"],
+);
+const SYSLOG: Declared = counter(
+    "bailey_syslog_messages_total",
+    "Messages of syslog, by what became of them.",
+    &["result"],
+);
+const SYSLOG_CONNECTIONS: Declared =
+    gauge("bailey_syslog_connections", "Open connections of senders of syslog.", &[]);
+const SYSLOG_REFUSED: Declared = counter(
+    "bailey_syslog_connections_refused_total",
+    "Connections of senders of syslog that were refused or given up.",
+    &[],
+);
 const HOSTS: Declared = gauge("bailey_hosts", "Hosts by zone and state.", &["zone", "state"]);
 const FINDINGS: Declared =
     gauge("bailey_findings", "Open findings.", &["zone", "component", "severity"]);
@@ -106,6 +123,14 @@ pub(crate) fn families(
     if let Some(deadline) = shown.pushes.deadline() {
         out.add(&PUSH_DEADLINE, &[], deadline.as_seconds_f64());
     }
+    for (result, count) in counters.traps.each() {
+        out.add(&TRAPS, &[result.as_str()], count as f64);
+    }
+    for (result, count) in counters.syslog.each() {
+        out.add(&SYSLOG, &[result.as_str()], count as f64);
+    }
+    out.add(&SYSLOG_CONNECTIONS, &[], counters.syslog_connections.get() as f64);
+    out.add(&SYSLOG_REFUSED, &[], counters.syslog_refused.get() as f64);
     zones(&mut out, shown);
     for check in CHECKS.iter().filter(|check| check.component == "isolation") {
         let count = counters.isolation_violations.of(check.name);

@@ -44,6 +44,7 @@ use crate::push::Overview;
 use crate::push::machine::{
     ConfirmBy, HostState, Push, PushId, PushKind, PushState, Staging, Target,
 };
+use crate::senders::Senders;
 use crate::site::{Config, ConfigProblem, HostStatus, Site};
 use crate::store::Store;
 
@@ -936,7 +937,7 @@ pub(crate) fn site(machines: Vec<Machine>, folder: &Path) -> (Site, Enrolment) {
     let store = Store::open(&store, Arc::clone(&clock), Arc::clone(&counters)).unwrap();
     let rule_files = Arc::new(RuleFiles::shipped());
     let config = Config { policy: shown.policy, rule_files, generation: 0 };
-    let site = Site::new(clock, counters, store, config, 0);
+    let site = Site::new(clock, counters, store, config, 0, Senders::new(BTreeMap::new()));
     for (no, status) in (1..).zip(shown.hosts) {
         let view = &status.view;
         let identity = Identity {

@@ -142,7 +142,11 @@ pub fn event_title(kind: EventKind) -> Text {
         | EventKind::InvariantDoubted
         | EventKind::DeviceAdded
         | EventKind::DeviceChanged
-        | EventKind::DeviceRemoved => kind.title(),
+        | EventKind::DeviceRemoved
+        | EventKind::Trap
+        | EventKind::TrapsLost
+        | EventKind::Syslog
+        | EventKind::Refusals => kind.title(),
     }
 }
 

@@ -11,14 +11,16 @@ use async_snmp::message::V3Message;
 use async_snmp::v3::{ReportStatus, UsmSecurityParams};
 use async_snmp::{
     Auth, ClientBuilder, CommunityResponsePolicy, DecodeConfig, DesSaltState, EngineCache, Error,
-    ErrorStatus, PersistedDesSaltState, ResponseShapePolicy, Retry, UdpHandle, UdpTransport,
-    UsmConfig,
+    ErrorStatus, MasterKeys, PersistedDesSaltState, ResponseShapePolicy, Retry, UdpHandle,
+    UdpTransport, UsmConfig,
 };
 use bytes::Bytes;
 use rand::Rng as _;
 use tokio::net::UdpSocket;
 
-use crate::poll::credentials::{AuthProtocol, Credentials, Level, PrivProtocol, User, Version};
+use crate::poll::credentials::{
+    AuthProtocol, Credentials, Key, Level, PrivProtocol, User, Version,
+};
 use crate::poll::oid::Oid;
 use crate::poll::snmp::{
     Dial, Engine, MAX_NAMES, MAX_REPETITIONS, Refusal, Snmp, SnmpError, Status,
@@ -274,7 +276,7 @@ const fn uses_des(credentials: &Credentials) -> bool {
 
 /// The salts of DES begin at a random place each time, so that none is used twice under one key
 /// although nothing is kept on disk (RFC 3414 8.1.1.1).
-fn des_salts() -> Result<DesSaltState, SnmpError> {
+pub(crate) fn des_salts() -> Result<DesSaltState, SnmpError> {
     let unaskable = |why: String| SnmpError::Unaskable { why };
     let begin = rand::rng().random_range(1..i32::MAX.unsigned_abs());
     let before = PersistedDesSaltState::new(begin).map_err(|e| unaskable(e.to_string()))?;
@@ -288,27 +290,29 @@ async fn usm(user: &User) -> Result<UsmConfig, SnmpError> {
     let user = user.clone();
     let unaskable = |why: String| SnmpError::Unaskable { why };
     let made = tokio::task::spawn_blocking(move || {
+        let keys = keys(&user.level)?;
         let config = UsmConfig::new(user.name.into_bytes()).context_name(user.context.into_bytes());
-        match &user.level {
-            Level::NoAuthNoPriv => Ok(config),
-            Level::AuthNoPriv(auth) => {
-                let keys = async_snmp::MasterKeys::new(
-                    auth_protocol(auth.protocol),
-                    auth.passphrase.octets(),
-                )?;
-                config.with_master_keys(keys)
-            }
-            Level::AuthPriv(auth, privacy) => {
-                let keys = async_snmp::MasterKeys::new(
-                    auth_protocol(auth.protocol),
-                    auth.passphrase.octets(),
-                )?
-                .with_privacy(priv_protocol(privacy.protocol), privacy.passphrase.octets())?;
-                config.with_master_keys(keys)
-            }
+        match keys {
+            None => Ok(config),
+            Some(keys) => config.with_master_keys(keys),
         }
     });
     made.await.map_err(|e| unaskable(e.to_string()))?.map_err(|e| unaskable(e.to_string()))
+}
+
+/// The keys of a level before they are bound to one engine; none where there is no authentication.
+pub(crate) fn keys(level: &Level) -> async_snmp::CryptoResult<Option<MasterKeys>> {
+    let auth = |key: &Key<AuthProtocol>| {
+        MasterKeys::new(auth_protocol(key.protocol), key.passphrase.octets())
+    };
+    Ok(match level {
+        Level::NoAuthNoPriv => None,
+        Level::AuthNoPriv(key) => Some(auth(key)?),
+        Level::AuthPriv(key, privacy) => {
+            let protocol = priv_protocol(privacy.protocol);
+            Some(auth(key)?.with_privacy(protocol, privacy.passphrase.octets())?)
+        }
+    })
 }
 
 const fn auth_protocol(protocol: AuthProtocol) -> async_snmp::AuthProtocol {
@@ -390,11 +394,11 @@ fn theirs(name: &Oid) -> async_snmp::Oid {
     async_snmp::Oid::from_slice(name.arcs())
 }
 
-fn ours(name: &async_snmp::Oid) -> Result<Oid, SnmpError> {
+pub(crate) fn ours(name: &async_snmp::Oid) -> Result<Oid, SnmpError> {
     Oid::new(name.arcs().to_vec()).map_err(|e| SnmpError::Malformed { why: e.to_string() })
 }
 
-fn taken(varbind: async_snmp::VarBind) -> Result<VarBind, SnmpError> {
+pub(crate) fn taken(varbind: async_snmp::VarBind) -> Result<VarBind, SnmpError> {
     use async_snmp::Value as Theirs;
     let value = match varbind.value {
         Theirs::Integer(value) => Value::Integer(value),

@@ -12,6 +12,7 @@ use bailey_rules::check::{self, CHECKS, Evidence};
 use bailey_rules::finding::{Finding, Severity};
 use bailey_rules::text::Lang;
 use bailey_rules::time::Timestamp;
+use bailey_rules::trap;
 
 use super::{MAX_ROWS, Page};
 use crate::web::Web;
@@ -156,9 +157,11 @@ impl ShownFinding {
 #[must_use]
 pub fn check_title(name: &str, lang: Lang) -> String {
     let of_devices = check::device::CHECKS.iter().map(|of_device| &of_device.check);
+    let of_traps = trap::checks::CHECKS.iter().map(|(_, check)| check);
     CHECKS
         .iter()
         .chain(of_devices)
+        .chain(of_traps)
         .find(|check| check.name == name)
         .map_or_else(|| name.to_owned(), |check| (check.title)().in_lang(lang).to_owned())
 }

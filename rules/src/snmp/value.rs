@@ -2,17 +2,20 @@
 
 use std::net::Ipv4Addr;
 
-use bailey_rules::fact;
+use serde::{Deserialize, Serialize};
 
-use crate::poll::oid::Oid;
+use crate::fact;
+
+use crate::snmp::oid::Oid;
 
 /// A value of SMIv2 (RFC 2578 7.1), or the reason why there is none (RFC 3416 4.2.1).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Value {
     /// `INTEGER`.
     Integer(i32),
     /// `OCTET STRING`: text or any octets.
-    Octets(Vec<u8>),
+    Octets(#[serde(with = "digits")] Vec<u8>),
     /// `NULL`.
     Null,
     /// `OBJECT IDENTIFIER`.
@@ -26,7 +29,7 @@ pub enum Value {
     /// `TimeTicks`: hundredths of a second.
     Ticks(u32),
     /// `Opaque`: octets that SMIv2 does not explain.
-    Opaque(Vec<u8>),
+    Opaque(#[serde(with = "digits")] Vec<u8>),
     /// `Counter64`: it wraps at 2⁶⁴.
     Counter64(u64),
     /// The agent knows no such object, or does not show it.
@@ -100,8 +103,31 @@ impl Value {
     }
 }
 
+/// Octets as two hexadecimal digits each, as files keep them.
+mod digits {
+    use std::fmt::Write as _;
+
+    use serde::{Deserialize as _, Deserializer, Serializer, de};
+
+    pub(super) fn serialize<S: Serializer>(octets: &[u8], out: S) -> Result<S::Ok, S::Error> {
+        let mut text = String::with_capacity(octets.len() * 2);
+        for octet in octets {
+            // Writing to a string does not fail.
+            let _ = write!(text, "{octet:02x}");
+        }
+        out.serialize_str(&text)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<Vec<u8>, D::Error> {
+        let text = String::deserialize(input)?;
+        let digits = |at: usize| text.get(at..at + 2).and_then(|d| u8::from_str_radix(d, 16).ok());
+        let octets: Option<Vec<u8>> = (0..text.len()).step_by(2).map(digits).collect();
+        octets.ok_or_else(|| de::Error::custom("not hexadecimal digits, two for each octet"))
+    }
+}
+
 /// A value and its name.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct VarBind {
     /// The name.
     pub oid: Oid,
@@ -135,6 +161,25 @@ mod tests {
         }
         assert_eq!(Value::Integer(-5).integer(), Some(-5));
         assert_eq!(Value::Counter64(u64::MAX).integer(), None);
+    }
+
+    #[test]
+    fn a_value_that_was_kept_is_the_same_again() {
+        for value in [
+            Value::Integer(-7),
+            Value::Octets(b"core-1\0\xff".to_vec()),
+            Value::Opaque(Vec::new()),
+            Value::Oid(crate::snmp::oid::known(&[1, 3, 6])),
+            Value::Address([10, 1, 0, 2].into()),
+            Value::Counter64(u64::MAX),
+            Value::NoSuchInstance,
+        ] {
+            let kept = serde_json::to_string(&value).unwrap();
+            assert_eq!(serde_json::from_str::<Value>(&kept).unwrap(), value, "{kept}");
+        }
+        for wrong in ["{\"octets\":\"0\"}", "{\"octets\":\"zz\"}", "{\"octets\":\"端口\"}"] {
+            assert!(serde_json::from_str::<Value>(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

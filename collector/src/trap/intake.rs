@@ -1,0 +1,598 @@
+//! From the queue to the store, to the ledgers, and back to the senders of informs.
+//!
+//! An inform is answered when it is on disk and not before: acknowledged means durable. When the
+//! store cannot be written, its sender asks again.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::hash::{BuildHasher as _, Hash as _, Hasher as _, RandomState};
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bailey_rules::check::Judged;
+use bailey_rules::name::HostName;
+use bailey_rules::text::Text;
+use bailey_rules::time::Timestamp;
+use bailey_rules::trap::catalogue::{Act, Catalogue, Meaning};
+use bailey_rules::trap::checks;
+use bailey_rules::trap::ledger::Ledger;
+use rusqlite::Transaction;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{debug, info, warn};
+
+use super::decode::Receiver;
+use super::engine::{Engine, EngineError};
+use super::kept::{self, Body, Kept, MERGED, TrapQuery};
+use super::listener::{Listener, Received};
+use crate::counters::TrapResult;
+use crate::datagrams::{Dropped, bind, dropped_by_kernel};
+use crate::journal::{EVENT_BURST, EVENT_REFILL, NewEvent};
+use crate::poll::credentials::{self, CredentialsError};
+use crate::poll::snmp::SnmpError;
+use crate::quota::{Bucket, Rate};
+use crate::senders::Senders;
+use crate::settings::TrapSettings;
+use crate::site::{EventKind, Part, Site};
+use crate::store::{OpenError, StoreError};
+
+/// Traps that wait to be stored. A thread fills it, so that it is the only bound that is met when the
+/// disk is slow.
+const QUEUE: usize = 8_192;
+
+/// The most traps of one write.
+const MAX_BATCH: usize = 500;
+
+/// How often it is looked at what was dropped.
+const LOOKED_AT: Duration = Duration::from_secs(1);
+
+/// For how long a loss is told after it was seen last.
+const LOSS_TOLD: Duration = Duration::from_mins(10);
+
+/// How long a trap is remembered by what it says, so that one that comes again is merged, and one
+/// that somebody sends again is seen through: longer than a message of SNMPv3 stays in time
+/// (RFC 3414 2.2.3).
+const REMEMBERED: Duration = Duration::from_mins(6);
+
+/// The most traps that are remembered.
+const MAX_REMEMBERED: usize = 16_384;
+
+/// Why traps cannot be received.
+#[derive(Debug, thiserror::Error)]
+pub enum TrapsError {
+    /// The address.
+    #[error(
+        "cannot listen on {address} for traps: {source}; choose another address under traps.listen"
+    )]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file of credentials.
+    #[error("traps.credentials: {0}")]
+    Credentials(#[from] CredentialsError),
+    /// The credentials cannot be used together.
+    #[error("traps.credentials: {}: {why}", path.display())]
+    Twice {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The credentials cannot be used.
+    #[error("traps.credentials: {0}")]
+    Keys(#[from] SnmpError),
+    /// The engine of the receiver.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// No thread.
+    #[error("no thread to receive traps: {0}")]
+    Thread(io::Error),
+}
+
+/// What traps tell of every asset. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Traps(Arc<Held>);
+
+struct Held {
+    catalogue: Catalogue,
+    ledgers: Mutex<HashMap<HostName, Ledger>>,
+    received: AtomicBool,
+}
+
+impl Default for Traps {
+    fn default() -> Self {
+        Self(Arc::new(Held {
+            catalogue: Catalogue::shipped(),
+            ledgers: Mutex::default(),
+            received: AtomicBool::new(false),
+        }))
+    }
+}
+
+impl Traps {
+    fn ledgers(&self) -> MutexGuard<'_, HashMap<HostName, Ledger>> {
+        self.0.ledgers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether traps are received at all.
+    pub(crate) fn are_received(&self) -> bool {
+        self.0.received.load(Ordering::Relaxed)
+    }
+
+    /// What traps mean.
+    pub(crate) fn catalogue(&self) -> &Catalogue {
+        &self.0.catalogue
+    }
+
+    /// What the traps of one asset come to at `now`; nothing while nothing is wrong.
+    pub(crate) fn judged(&self, asset: &HostName, now: Timestamp) -> Vec<Judged> {
+        let mut ledgers = self.ledgers();
+        let Some(ledger) = ledgers.get_mut(asset) else { return Vec::new() };
+        ledger.forget(now);
+        if ledger.is_empty() {
+            ledgers.remove(asset);
+            return Vec::new();
+        }
+        checks::judge(ledger, now)
+    }
+
+    /// Notes one trap of an asset; gives what is worth an event.
+    fn note(&self, asset: &HostName, trap: &bailey_rules::trap::Trap, at: Timestamp) -> Vec<Text> {
+        let meanings = self.0.catalogue.meanings(trap);
+        let mut ledgers = self.ledgers();
+        let mut notable = Vec::new();
+        for meaning in &meanings {
+            if matches!(meaning.act, Act::Note) {
+                notable.push(told(meaning));
+                continue;
+            }
+            let ledger = ledgers.entry(asset.clone()).or_default();
+            let noted = ledger.note(meaning, trap.proof, at);
+            debug!(%asset, trap = meaning.trap, cause = meaning.cause, ?noted, "trap noted");
+        }
+        notable
+    }
+
+    fn leave_out(&self, asset: &HostName, count: u64, now: Timestamp) {
+        self.ledgers().entry(asset.clone()).or_default().leave_out(count, now);
+    }
+
+    /// Builds the ledgers again from what is stored.
+    pub(crate) fn restore(&self, site: &Site) -> Result<(), OpenError> {
+        let mut came: Vec<(Timestamp, Kept)> = Vec::new();
+        site.store().read_at_start(|store| {
+            kept::all(store, |kept| {
+                if kept.last_at > kept.first_at {
+                    came.push((kept.last_at, kept.clone()));
+                }
+                came.push((kept.first_at, kept));
+            })
+        })?;
+        came.sort_by_key(|(at, kept)| (*at, kept.id));
+        for (at, kept) in &came {
+            if let Some(asset) = &kept.asset {
+                self.note(asset, &kept.body.trap(), *at);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn told(meaning: &Meaning<'_>) -> Text {
+    Text::new(
+        format!("{}: {}", meaning.trap, meaning.text.en),
+        format!("{}：{}", meaning.trap, meaning.text.zh),
+    )
+}
+
+/// Begins to receive. Gives the address.
+pub(crate) fn start(
+    site: &Site,
+    state: &std::path::Path,
+    settings: &TrapSettings,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) -> Result<SocketAddr, TrapsError> {
+    let taken = read_credentials(&settings.credentials)?;
+    let receiver = Receiver::new(Engine::start(state)?, &taken)?;
+    let listen = |source| TrapsError::Listen { address: settings.listen, source };
+    let socket = bind(settings.listen).map_err(listen)?;
+    let address = socket.local_addr().map_err(listen)?;
+    let answers = socket.try_clone().map_err(listen)?;
+    let senders = site.senders().clone();
+    let (queue, waiting) = mpsc::channel(QUEUE);
+    let dropped = Dropped::default();
+    let listener = Listener {
+        socket,
+        receiver,
+        senders: senders.clone(),
+        counters: Arc::clone(site.shared_counters()),
+        clock: Arc::clone(site.clock()),
+        queue,
+        dropped: dropped.clone(),
+    };
+    let ends = stop.clone();
+    std::thread::Builder::new()
+        .name("traps".into())
+        .spawn(move || listener.run(&ends))
+        .map_err(TrapsError::Thread)?;
+    let intake = Intake {
+        site: site.clone(),
+        senders,
+        answers,
+        dropped,
+        memory: Memory::default(),
+        events: HashMap::new(),
+        loss: Loss::default(),
+        by_kernel: 0,
+    };
+    tasks.spawn(intake.run(waiting));
+    site.traps().0.received.store(true, Ordering::Relaxed);
+    info!(%address, credentials = settings.credentials.len(), "traps are received");
+    Ok(address)
+}
+
+fn read_credentials(files: &[PathBuf]) -> Result<Vec<credentials::Credentials>, TrapsError> {
+    let mut users = HashSet::new();
+    let mut all = Vec::new();
+    for path in files {
+        let read = credentials::read(path)?;
+        if let Some(warning) = read.warning {
+            warn!("{}", warning.en);
+        }
+        if let credentials::Credentials::User(user) = &read.credentials
+            && !users.insert(user.name.clone())
+        {
+            let why = format!("the user {} stands in another file too", user.name);
+            return Err(TrapsError::Twice { path: path.clone(), why });
+        }
+        all.push(read.credentials);
+    }
+    Ok(all)
+}
+
+/// A trap that is remembered.
+#[derive(Debug, Clone, Copy)]
+struct Remembered {
+    /// Its number in the store.
+    id: i64,
+    first: Timestamp,
+    at: Instant,
+}
+
+/// What came lately, by a hash of what it says.
+#[derive(Default)]
+struct Memory {
+    hasher: RandomState,
+    /// By the message itself: one that has the same number and time is the same one.
+    messages: HashMap<u64, Instant>,
+    /// By what they say, whenever it was sent.
+    said: HashMap<u64, Remembered>,
+    order: VecDeque<(Instant, Key)>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Key {
+    Message(u64),
+    Said(u64),
+}
+
+impl Memory {
+    /// What makes a message the same message. One that proves its sender is known by its engine, so
+    /// that a copy from another address is seen through too.
+    fn message(&self, received: &Received) -> u64 {
+        let mut hash = self.hasher.build_hasher();
+        let notification = &received.notification;
+        match &notification.engine {
+            Some(engine) => engine.hash(&mut hash),
+            None => received.source.ip().hash(&mut hash),
+        }
+        (notification.number, notification.uptime).hash(&mut hash);
+        (&notification.trap.oid, &notification.trap.values).hash(&mut hash);
+        hash.finish()
+    }
+
+    /// What makes a trap say the same.
+    fn said(&self, asset: Option<&HostName>, body: &Body) -> u64 {
+        let mut hash = self.hasher.build_hasher();
+        (asset.map(HostName::as_str), body.sender, body.proof, &body.oid).hash(&mut hash);
+        body.values.hash(&mut hash);
+        hash.finish()
+    }
+
+    fn forget(&mut self, now: Instant) {
+        while let Some((at, key)) = self.order.front().copied() {
+            let old = now.saturating_duration_since(at) >= REMEMBERED;
+            if !old && self.order.len() <= MAX_REMEMBERED {
+                break;
+            }
+            self.order.pop_front();
+            match key {
+                Key::Message(hash) => {
+                    self.messages.remove(&hash);
+                }
+                Key::Said(hash) => {
+                    // Another of the same may have taken its place since.
+                    if self.said.get(&hash).is_some_and(|known| known.at == at) {
+                        self.said.remove(&hash);
+                    }
+                }
+            }
+        }
+    }
+
+    fn knows_message(&self, hash: u64) -> bool {
+        self.messages.contains_key(&hash)
+    }
+
+    fn remember_message(&mut self, hash: u64, now: Instant) {
+        if self.messages.insert(hash, now).is_none() {
+            self.order.push_back((now, Key::Message(hash)));
+        }
+    }
+
+    fn remember(&mut self, hash: u64, id: i64, first: Timestamp, now: Instant) {
+        self.said.insert(hash, Remembered { id, first, at: now });
+        self.order.push_back((now, Key::Said(hash)));
+    }
+}
+
+/// A trap of a batch, ready to be written.
+struct Row {
+    asset: Option<HostName>,
+    body: Body,
+    said: u64,
+    /// Its number, where it is stored already.
+    id: Option<i64>,
+    first: Timestamp,
+    last: Timestamp,
+    times: u64,
+}
+
+/// What was lost, and since when it is told.
+#[derive(Default)]
+struct Loss {
+    /// What the counters showed when it was last looked.
+    counted: u64,
+    /// Lost since it is told.
+    lost: u64,
+    seen_at: Option<Instant>,
+}
+
+struct Intake {
+    site: Site,
+    senders: Senders,
+    answers: UdpSocket,
+    dropped: Dropped,
+    memory: Memory,
+    events: HashMap<HostName, Bucket>,
+    loss: Loss,
+    by_kernel: u64,
+}
+
+impl Intake {
+    /// Takes traps until the thread that reads them has ended and none is left.
+    async fn run(mut self, mut waiting: mpsc::Receiver<Received>) {
+        let mut batch = Vec::with_capacity(MAX_BATCH);
+        let mut tick = tokio::time::interval(LOOKED_AT);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                _ = tick.tick() => self.look().await,
+                count = waiting.recv_many(&mut batch, MAX_BATCH) => {
+                    if count == 0 {
+                        return;
+                    }
+                    self.take(std::mem::take(&mut batch)).await;
+                }
+            }
+        }
+    }
+
+    async fn take(&mut self, batch: Vec<Received>) {
+        let now = Instant::now();
+        self.memory.forget(now);
+        let counters = Arc::clone(self.site.shared_counters());
+        let mut rows: Vec<Row> = Vec::new();
+        let mut by_said: HashMap<u64, usize> = HashMap::new();
+        let mut fresh: HashMap<u64, ()> = HashMap::new();
+        let mut answers = Vec::new();
+        let mut accepted = Vec::new();
+        for received in batch {
+            let message = self.memory.message(&received);
+            let known = self.memory.knows_message(message) || fresh.contains_key(&message);
+            let Received { at, source, notification } = received;
+            if let Some(answer) = &notification.answer {
+                answers.push((answer.clone(), source));
+            }
+            if known {
+                counters.traps.of(TrapResult::Duplicate).one();
+                continue;
+            }
+            fresh.insert(message, ());
+            let address = source.ip().to_canonical();
+            let asset = self.senders.of(address);
+            let body = Body::of(&notification, address);
+            let said = self.memory.said(asset.as_ref(), &body);
+            accepted.push((asset.clone(), notification.trap, at));
+            if let Some(nth) = by_said.get(&said) {
+                let row = &mut rows[*nth];
+                row.last = row.last.max(at);
+                row.times += 1;
+                continue;
+            }
+            by_said.insert(said, rows.len());
+            let stored = self.memory.said.get(&said);
+            let stored = stored.filter(|stored| stored.first.age(at) < MERGED);
+            let (id, first) = stored.map_or((None, at), |stored| (Some(stored.id), stored.first));
+            rows.push(Row { asset, body, said, id, first, last: at, times: 1 });
+        }
+        match self.write(rows).await {
+            Ok(numbered) => {
+                for (said, id, first) in numbered {
+                    self.memory.remember(said, id, first, now);
+                }
+                for message in fresh.into_keys() {
+                    self.memory.remember_message(message, now);
+                }
+                for (answer, source) in answers {
+                    // A sender that is gone needs no answer; another will ask again.
+                    let _ = self.answers.send_to(&answer, source);
+                }
+                self.note(accepted).await;
+            }
+            Err(error) => {
+                warn!(%error, traps = accepted.len(), "traps are not stored");
+                let lost = u64::try_from(accepted.len()).unwrap_or(u64::MAX);
+                counters.traps.of(TrapResult::NotStored).many(lost);
+            }
+        }
+    }
+
+    /// Stores the rows; gives the numbers of those that are new.
+    async fn write(&self, rows: Vec<Row>) -> Result<Vec<(u64, i64, Timestamp)>, StoreError> {
+        if rows.is_empty() {
+            return Ok(Vec::new());
+        }
+        let job = move |store: &Transaction<'_>| {
+            let mut numbered = Vec::new();
+            let mut grown: HashSet<Option<HostName>> = HashSet::new();
+            let write = || -> rusqlite::Result<()> {
+                for row in rows {
+                    match row.id {
+                        Some(id) => kept::again(store, id, row.last, row.times)?,
+                        None => {
+                            let span = (row.first, row.last);
+                            let asset = row.asset.as_ref();
+                            let id = kept::insert(store, asset, &row.body, span, row.times)?;
+                            numbered.push((row.said, id, row.first));
+                            grown.insert(row.asset);
+                        }
+                    }
+                }
+                grown.iter().try_for_each(|asset| kept::cut(store, asset.as_ref()))
+            };
+            write().map_err(StoreError::failed("keep traps"))?;
+            Ok(numbered)
+        };
+        self.site.store().write("keep traps", job).await
+    }
+
+    async fn note(
+        &mut self,
+        accepted: Vec<(Option<HostName>, bailey_rules::trap::Trap, Timestamp)>,
+    ) {
+        let counters = Arc::clone(self.site.shared_counters());
+        let traps = self.site.traps().clone();
+        let mut moved = HashSet::new();
+        let mut events = Vec::new();
+        for (asset, trap, at) in accepted {
+            let known = traps.catalogue().knows(&trap.oid);
+            let result = if known { TrapResult::Accepted } else { TrapResult::Unknown };
+            counters.traps.of(result).one();
+            let Some(asset) = asset else { continue };
+            if !known {
+                continue;
+            }
+            for text in traps.note(&asset, &trap, at) {
+                let host = Some(asset.clone());
+                if self.may_tell(&asset) {
+                    events.push(NewEvent { at, host, kind: EventKind::Trap, text, actor: None });
+                } else {
+                    counters.events_left_out.one();
+                }
+            }
+            moved.insert(asset);
+        }
+        for asset in &moved {
+            self.site.touch_asset(asset);
+        }
+        self.tell(events).await;
+    }
+
+    fn may_tell(&mut self, asset: &HostName) -> bool {
+        let rate =
+            Rate { a_second: 1.0 / EVENT_REFILL.as_secs_f64(), burst: f64::from(EVENT_BURST) };
+        let now = Instant::now();
+        let full = || Bucket::full(rate, now);
+        self.events.entry(asset.clone()).or_insert_with(full).take(now)
+    }
+
+    async fn tell(&self, events: Vec<NewEvent>) {
+        if events.is_empty() {
+            return;
+        }
+        let job = move |store: &Transaction<'_>| {
+            let mut events = events.iter();
+            events
+                .try_for_each(|event| event.insert(store))
+                .map_err(StoreError::failed("write events of traps"))
+        };
+        if let Err(error) = self.site.store().write("write events of traps", job).await {
+            warn!(%error, "an event of a trap is not in the journal");
+        }
+    }
+
+    /// Looks at what was dropped since.
+    async fn look(&mut self) {
+        let counters = Arc::clone(self.site.shared_counters());
+        if let Some(dropped) = dropped_by_kernel(&self.answers) {
+            counters.traps.of(TrapResult::SocketFull).many(dropped.saturating_sub(self.by_kernel));
+            self.by_kernel = dropped;
+        }
+        let now = self.site.now();
+        for (address, count) in self.dropped.take() {
+            if let Some(asset) = self.senders.of(address) {
+                self.site.traps().leave_out(&asset, count, now);
+                self.site.touch_asset(&asset);
+            }
+        }
+        let lost = counters.traps.each().filter(|(result, _)| result.is_loss());
+        let counted: u64 = lost.map(|(_, count)| count).sum();
+        self.look_at_loss(counted).await;
+    }
+
+    async fn look_at_loss(&mut self, counted: u64) {
+        let now = Instant::now();
+        let more = counted - std::mem::replace(&mut self.loss.counted, counted);
+        if more > 0 {
+            let began = self.loss.seen_at.is_none();
+            self.loss.lost += more;
+            self.loss.seen_at = Some(now);
+            let lost = self.loss.lost;
+            if began {
+                let text = Text::new("traps are lost", "有陷阱丢失");
+                let (at, kind) = (self.site.now(), EventKind::TrapsLost);
+                self.tell(vec![NewEvent { at, host: None, kind, text, actor: None }]).await;
+            }
+            let message = format!(
+                "{lost} traps were lost: more came than is taken, or the disk was slow. See \
+                 bailey_traps_total by result, and what the loudest sender is: bailey traps"
+            );
+            self.site.set_problem(Part::Traps, Some(message));
+        } else if self.loss.seen_at.is_some_and(|at| now.saturating_duration_since(at) >= LOSS_TOLD)
+        {
+            self.loss.seen_at = None;
+            self.loss.lost = 0;
+            self.site.set_problem(Part::Traps, None);
+        }
+    }
+}
+
+impl Site {
+    /// Stored traps, newest first.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn kept_traps(&self, query: TrapQuery) -> Result<Vec<Kept>, StoreError> {
+        self.store().read("read traps", move |store| kept::read(store, &query)).await
+    }
+}
