@@ -74,8 +74,14 @@ const MAX_OUTCOMES: usize = 8;
 const MAX_MAIL: usize = 8;
 
 /// The facts that a proof rests on, beside the listings.
-const PROOF_RESTS_ON: [FactKind; 5] =
-    [FactKind::Interface, FactKind::Route, FactKind::Rule, FactKind::Forwarding, FactKind::Ruleset];
+const PROOF_RESTS_ON: [FactKind; 6] = [
+    FactKind::Interface,
+    FactKind::Route,
+    FactKind::Rule,
+    FactKind::Neighbour,
+    FactKind::Forwarding,
+    FactKind::Ruleset,
+];
 
 /// What a session is to send besides answers.
 #[derive(Debug, Clone, PartialEq, Eq)]

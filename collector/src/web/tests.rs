@@ -233,6 +233,8 @@ const DENY_TABLE: &[(&str, &str, [u16; 5])] = &[
     ("GET", "/api/v1/devices/{name}", [401, 401, 404, 404, 404]),
     ("GET", "/api/v1/findings", [401, 401, 200, 200, 200]),
     ("GET", "/api/v1/flows", [401, 401, 200, 200, 200]),
+    ("GET", "/api/v1/proofs", [401, 401, 200, 200, 200]),
+    ("GET", "/api/v1/proofs/INV-01", [401, 401, 404, 404, 404]),
     ("GET", "/api/v1/events", [401, 401, 200, 200, 200]),
     ("GET", live::PATH, [401, 401, 200, 200, 200]),
     ("GET", "/api/v1/pushes", [401, 401, 200, 200, 200]),
@@ -450,6 +452,9 @@ async fn the_api_refuses_what_it_does_not_understand() {
         ("/api/v1/hosts/no-such-host", StatusCode::NOT_FOUND),
         ("/api/v1/flows?after=oa-1", StatusCode::OK),
         ("/api/v1/flows?limit=1", StatusCode::BAD_REQUEST),
+        ("/api/v1/proofs?at=2026-11-23T14:30:00%2B08:00", StatusCode::OK),
+        ("/api/v1/proofs?at=yesterday", StatusCode::BAD_REQUEST),
+        ("/api/v1/proofs/INV-01?limit=0", StatusCode::BAD_REQUEST),
         ("/api/v1/flows?host=no-such-host", StatusCode::NOT_FOUND),
         ("/api/v1/hosts/%22%3E%3Cscript%3E", StatusCode::NOT_FOUND),
     ] {
