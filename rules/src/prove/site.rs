@@ -8,6 +8,7 @@
 //!
 //! What this rests on is told by [`Assumption`] and in `docs/proof.md`.
 
+mod compiled;
 mod explain;
 mod route;
 mod search;
