@@ -10,6 +10,7 @@
 
 mod compiled;
 mod explain;
+pub mod follow;
 mod route;
 mod search;
 mod transfer;

@@ -5,11 +5,13 @@
 mod agent;
 mod backup;
 mod compile;
+mod compiled;
 mod enforcement;
 mod expectation;
 mod facts;
 mod finding;
 mod firewall;
+mod follow;
 mod host;
 mod isolation;
 mod model;
