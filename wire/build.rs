@@ -21,6 +21,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     std::fs::write(out.join("protocol.binpb"), prost::Message::encode_to_vec(&set))?;
     tonic_prost_build::configure()
         .bytes(".bailey.v1.FactEntry.reading")
+        .bytes(".bailey.v1.ListingPart.octets")
         .bytes(".bailey.v1.OrderPart.octets")
         .compile_fds(set)?;
     Ok(())

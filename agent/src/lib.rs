@@ -2,7 +2,7 @@
 //!
 //! A fact meets the parts in this order: [`probe`] (reads it) → [`rounds`] (when) → [`assemble`]
 //! (what changed, as a report) → [`spool`] (on disk until the collector has it) → [`uplink`] (the
-//! one connection). [`enroll`] and [`folder`] are how the host is known at all.
+//! one connection). What a report has no room for goes beside them: [`listings`]. [`enroll`] and [`folder`] are how the host is known at all.
 //!
 //! The agent takes one order itself, how often to read, and runs nothing that it is sent. Signed
 //! orders about rules it hands on unread ([`relay`]): rules are put into the kernel by [`enforce`],
@@ -16,6 +16,7 @@ pub mod enforce;
 pub mod enroll;
 mod ffi;
 pub mod folder;
+pub mod listings;
 pub mod own;
 pub mod probe;
 pub mod program;
@@ -39,6 +40,7 @@ use tracing::{info, warn};
 use assemble::{Assembler, Round};
 use clock::{Clock, SystemClock};
 use folder::{FolderError, StateFolder};
+use listings::NewestListings;
 use own::Own;
 use probe::{Probe, Roots};
 use settings::{MIN_INTERVAL, Schedules, Settings};
@@ -113,6 +115,7 @@ impl Agent {
             machine,
             spool: SharedSpool::new(spool),
             own: Arc::default(),
+            listings: Arc::default(),
             clock: Arc::new(SystemClock),
             settings,
             file,
@@ -128,6 +131,7 @@ struct Core {
     machine: [u8; 32],
     spool: SharedSpool,
     own: Arc<Own>,
+    listings: Arc<NewestListings>,
     clock: Arc<dyn Clock>,
     settings: Settings,
     file: Option<PathBuf>,
@@ -137,12 +141,13 @@ impl Core {
     /// Every probe but the one for backups.
     fn probes(&self) -> [Box<dyn Probe>; 6] {
         let roots = &self.roots;
+        let firewall = probe::firewall::FirewallProbe::new(roots);
         let flows = probe::flows::FlowsProbe::new(roots, Arc::clone(&self.clock));
         [
             Box::new(probe::host::HostProbe::new(roots, Arc::clone(&self.own))),
             Box::new(probe::system::SystemProbe::new(roots)),
             Box::new(probe::links::LinksProbe::new(roots)),
-            Box::new(probe::firewall::FirewallProbe::new(roots)),
+            Box::new(firewall.listing_into(Arc::clone(&self.listings))),
             Box::new(probe::enforcement::EnforcementProbe::new(&self.settings.enforcer)),
             Box::new(flows.remembering_in(self.folder.path())),
         ]
@@ -178,6 +183,7 @@ impl Core {
             news: Arc::clone(&news),
             orders: send_orders,
             own: Arc::clone(&self.own),
+            listings: Arc::clone(&self.listings),
             clock: Arc::clone(&self.clock),
             machine: self.machine,
             enforcer: self.settings.enforcer.clone(),

@@ -2,16 +2,18 @@
 //! acknowledged leaves the spool. Connecting, renewing the certificate and going back over what was
 //! not acknowledged is one loop, the same for the first start and for every recovery.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bailey_rules::fact::ProbeName;
 use bailey_rules::fact::enforcement::OrderRef;
+use bailey_rules::listing::{ListingDigest, ListingSource};
 use bailey_rules::report::Place;
 use bailey_wire::convert::{
-    OrderGathering, OrderResult, intervals_from_wire, loss_to_wire, named_order, order_ref_to_wire,
-    outcome_to_wire, place_from_wire, place_to_wire,
+    OrderGathering, OrderResult, intervals_from_wire, listings_held_from_wire, loss_to_wire,
+    named_order, order_ref_to_wire, outcome_to_wire, place_from_wire, place_to_wire,
 };
 use bailey_wire::identity::goodbye_bytes;
 use bailey_wire::tls;
@@ -32,6 +34,7 @@ use crate::channel;
 use crate::clock::Clock;
 use crate::enroll::restore;
 use crate::folder::{Credentials, StateFolder};
+use crate::listings::{NewestListings, Sending};
 use crate::own::{Own, Part};
 use crate::relay::{Heard, Relay};
 use crate::spool::{Item, Kept, Resumed, Spool};
@@ -172,6 +175,8 @@ pub struct Uplink {
     pub orders: mpsc::Sender<Order>,
     /// What is wrong with the certificate.
     pub own: Arc<Own>,
+    /// What is sent beside the spool.
+    pub listings: Arc<NewestListings>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// SHA-256 of what tells this machine from another with the same disk.
@@ -310,7 +315,7 @@ impl Uplink {
         self.send(&send, from_agent::Message::Hello(hello)).await?;
         let mut answers =
             client.session(ReceiverStream::new(sending)).await.map_err(status)?.into_inner();
-        let acknowledged = timeout(WELCOME_LIMIT, welcome(&mut answers))
+        let Welcomed { acknowledged, listings } = timeout(WELCOME_LIMIT, welcome(&mut answers))
             .await
             .map_err(|_| "the collector does not welcome us".to_owned())??;
         let resumed =
@@ -325,6 +330,8 @@ impl Uplink {
         let renewal = sleep(self.until_renewal(credentials)?);
         tokio::pin!(renewal);
         let mut gathering = OrderGathering::default();
+        let mut listings = Sending::new(&self.listings, listings);
+        let mut listed = self.listings.moved();
         loop {
             self.send_waiting(&send).await?;
             tokio::select! {
@@ -335,6 +342,7 @@ impl Uplink {
                         Ordered::Nothing => {}
                         Ordered::Apply(order, octets) => relay.apply(order, octets),
                         Ordered::Confirm(order) => relay.confirm(order, proved),
+                        Ordered::Listings(held) => listings.hear(held),
                         Ordered::Other(answer) => self.answered(answer).await?,
                     }
                 }
@@ -347,6 +355,14 @@ impl Uplink {
                     return Ok(End::DialAnew);
                 },
                 () = self.news.notified() => {}
+                changed = listed.changed() => changed.map_err(|_| "the agent is stopping")?,
+                // One part when everything before it is on its way, so that no report waits long.
+                room = room(&send), if listings.has_more() => {
+                    room?;
+                    if let Some(message) = listings.next() {
+                        self.send(&send, message).await?;
+                    }
+                }
                 () = sleep(HEARTBEAT) => {
                     self.send(&send, from_agent::Message::Heartbeat(v1::Heartbeat {})).await?;
                 }
@@ -460,7 +476,8 @@ impl Uplink {
             Some(
                 from_collector::Message::Welcome(_)
                 | from_collector::Message::OrderPart(_)
-                | from_collector::Message::ConfirmOrder(_),
+                | from_collector::Message::ConfirmOrder(_)
+                | from_collector::Message::ListingsHeld(_),
             )
             | None => {}
         }
@@ -522,7 +539,13 @@ impl Uplink {
     }
 }
 
-/// What an answer of the collector asks the enforcer to do.
+/// Waits until everything that is to be sent is on its way.
+async fn room(send: &mpsc::Sender<v1::FromAgent>) -> Result<(), String> {
+    let room = send.reserve_many(MAX_SENDING).await;
+    room.map(drop).map_err(|_| "the connection ended".to_owned())
+}
+
+/// What an answer of the collector asks for, of the enforcer first of all.
 enum Ordered {
     /// Nothing yet: the order is not whole.
     Nothing,
@@ -530,6 +553,8 @@ enum Ordered {
     Apply(OrderRef, bytes::Bytes),
     /// To keep what waits to be confirmed.
     Confirm(OrderRef),
+    /// Nothing: it is about listings.
+    Listings(BTreeMap<ListingSource, ListingDigest>),
     /// It is for the agent itself.
     Other(v1::FromCollector),
 }
@@ -544,6 +569,10 @@ fn ordered(answer: v1::FromCollector, gathering: &mut OrderGathering) -> Result<
             let order = named_order(confirm.order.as_ref());
             order.map(Ordered::Confirm).map_err(|error| format!("confirm_order.{error}"))
         }
+        Some(from_collector::Message::ListingsHeld(held)) => {
+            let held = listings_held_from_wire(held);
+            held.map(Ordered::Listings).map_err(|error| format!("listings_held.{error}"))
+        }
         message => Ok(Ordered::Other(v1::FromCollector { message })),
     }
 }
@@ -554,7 +583,15 @@ pub async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-async fn welcome(answers: &mut Streaming<v1::FromCollector>) -> Result<Option<Place>, String> {
+/// What the collector begins a session with.
+struct Welcomed {
+    /// The last place that it has.
+    acknowledged: Option<Place>,
+    /// The listings that it has; `None` when it takes none.
+    listings: Option<BTreeMap<ListingSource, ListingDigest>>,
+}
+
+async fn welcome(answers: &mut Streaming<v1::FromCollector>) -> Result<Welcomed, String> {
     loop {
         let answer =
             answers.message().await.map_err(|s| format!("{}: {}", s.code(), s.message()))?;
@@ -567,14 +604,19 @@ async fn welcome(answers: &mut Streaming<v1::FromCollector>) -> Result<Option<Pl
                     ));
                 }
                 let place = welcome.acknowledged.as_ref().map(place_from_wire).transpose();
-                return place.map_err(|error| error.to_string());
+                let listings = welcome.listings.map(listings_held_from_wire).transpose();
+                return Ok(Welcomed {
+                    acknowledged: place.map_err(|error| error.to_string())?,
+                    listings: listings.map_err(|error| format!("welcome.{error}"))?,
+                });
             }
             Some(
                 from_collector::Message::Acknowledged(_)
                 | from_collector::Message::SendEverything(_)
                 | from_collector::Message::Intervals(_)
                 | from_collector::Message::OrderPart(_)
-                | from_collector::Message::ConfirmOrder(_),
+                | from_collector::Message::ConfirmOrder(_)
+                | from_collector::Message::ListingsHeld(_),
             )
             | None => {}
         }

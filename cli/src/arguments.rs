@@ -659,9 +659,12 @@ pub struct Prove {
     /// Only this invariant [default: all of the policy]
     #[arg(value_name = "INV")]
     pub invariant: Option<String>,
-    /// The file that names the policy, the hosts and what each of them printed
+    /// Ask no collector but this file, which names the policy, the hosts and what each of them printed
     #[arg(long, value_name = "FILE")]
-    pub model: PathBuf,
+    pub model: Option<PathBuf>,
+    /// What was known at this time (RFC 3339) [default: now]
+    #[arg(long, value_name = "AT", conflicts_with = "model")]
+    pub at: Option<Timestamp>,
 }
 
 /// Arguments of `ruleset matrix`.

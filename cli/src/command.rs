@@ -7,6 +7,7 @@ pub mod demo;
 mod enroll;
 mod hosts;
 mod policy;
+mod proofs;
 mod prove;
 mod quarantine;
 mod ruleset;
@@ -59,7 +60,10 @@ pub fn run(arguments: Arguments, screen: Screen) -> Result<Done, Failure> {
             quarantine::run(&quarantine, &Asking::new(&global, screen)?)
         }
         Command::Ruleset(ruleset) => ruleset::run(&ruleset.command, global.output, screen),
-        Command::Prove(wanted) => prove::run(&wanted, global.output, screen),
+        Command::Prove(wanted) => match &wanted.model {
+            Some(model) => prove::run(&wanted, model, global.output, screen),
+            None => proofs::run(&wanted, &Asking::new(&global, screen)?),
+        },
         Command::Snmp(snmp) => snmp::run(&snmp.command, global.output, screen),
         Command::Signin => signin::run(&Asking::new(&global, screen)?),
     }

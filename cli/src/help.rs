@@ -192,7 +192,8 @@ const ARGUMENTS: &[(&str, &str, &str)] = &[
     ("bailey ruleset trace", "icmp_type", "其 ICMP 类型，例如 echo-request 或 3/1"),
     ("bailey ruleset trace", "mac", "其链路层发送者"),
     ("bailey prove", "invariant", "只证明该不变式 [默认：策略中的全部]"),
-    ("bailey prove", "model", "模型文件：列出策略、主机及各主机导出的内容"),
+    ("bailey prove", "model", "不询问采集器，改用该模型文件：列出策略、主机及各主机导出的内容"),
+    ("bailey prove", "at", "查询该时刻（RFC 3339）的结论 [默认：现在]"),
     ("bailey ruleset matrix", "nft_json", "`nft -j list ruleset` 的输出；可多次给出"),
     (
         "bailey ruleset matrix",
@@ -236,6 +237,7 @@ const WANTED: &[(&str, &str)] = &[
     ("<TYPE>", "ICMP 类型应写作 echo-request 或 3/1"),
     ("<MAC>", "硬件地址应写作 02:00:00:00:00:01"),
     ("<TIME>", "时间应写作 10m、30 s 或 2 h"),
+    ("<AT>", "时刻应写作 2026-11-26T08:00:00+08:00"),
     ("<DEMO>", "演示的名称由小写字母和数字组成，以字母开头，最长 16 个字符"),
     ("<WHEN>", "时间应写作 2026-11-26T08:00:00+08:00 或 4 h"),
     ("<N>", "序号为 1 以上的整数"),

@@ -25,6 +25,8 @@ use crate::enrolment::{self, Enrolment, enrolled, waited_for};
 use crate::intake::{self, Intake};
 use crate::journal::NewEvent;
 use crate::judging::{Judge, Saver, open_findings, write_down};
+use crate::listings;
+use crate::proving::{self, Proving};
 use crate::push::Pushes;
 use crate::settings::{Endpoint, Settings};
 use crate::site::{EventKind, Site};
@@ -94,6 +96,9 @@ pub enum StartError {
         /// What the system said.
         source: io::Error,
     },
+    /// The thread that proves.
+    #[error("no thread for proofs: {0}; give the collector more threads (TasksMax, ulimit -u)")]
+    Prover(io::Error),
     /// The page.
     #[error(transparent)]
     Web(#[from] WebError),
@@ -169,6 +174,7 @@ impl Collector {
         restore(&site)?;
         let pushes = Pushes::open(site.clone(), security_key)?;
         let saver = Saver::new();
+        proving::restore(&site, site.store().read_at_start(proving::record::read_newest)?);
         let mut judge = Judge::new(site.clone(), saver.clone());
         judge.judge_all();
 
@@ -186,6 +192,7 @@ impl Collector {
         let dialled = dialled(&settings, agents);
         let enrolment = Enrolment::new(site.clone(), ca, dialled);
         let stop = CancellationToken::new();
+        let proving = Proving::new(site.clone(), stop.clone()).map_err(StartError::Prover)?;
         let socket = settings.state.join("bailey.sock");
         let parts = WebParts {
             site: site.clone(),
@@ -225,6 +232,7 @@ impl Collector {
         let intake = Intake::new(site.clone(), enrolment.clone(), tls, listener, stop.clone());
         tasks.spawn(intake.run());
         tasks.spawn(pushes.run(stop.clone()));
+        tasks.spawn(proving.run(stop.clone()));
         tasks.close();
         info!(web = %addresses.web, agents = %addresses.agents, "the collector runs");
         Ok(CollectorHandle { site, enrolment, addresses, web, saver, stop, tasks, _lock: lock })
@@ -375,6 +383,7 @@ fn restore(site: &Site) -> Result<(), StartError> {
             host.restore(upto, &body, everything)
                 .map_err(|why| StartError::Host { host: identity.host.to_string(), why })?;
         }
+        listings::restore(site, no, &host)?;
         hosts.insert(no, Arc::new(host));
     }
     let mut kept = Vec::new();

@@ -300,6 +300,8 @@ pub struct Counters {
     pub judgements: Counter,
     /// How long one pass of judging took.
     pub judge_duration: Histogram,
+    /// How long a look at the whole site took until every invariant was proved.
+    pub proof_duration: Histogram,
     /// Events of the journal that a host's bound kept out.
     pub events_left_out: Counter,
     /// Changes of findings that could not be written in time and were left out of the store.

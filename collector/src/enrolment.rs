@@ -20,6 +20,7 @@ use crate::counters::AuthFailure;
 use crate::host::Host;
 use crate::journal::NewEvent;
 use crate::judging::write_finding;
+use crate::listings;
 use crate::site::{EventKind, Removed, Site};
 use crate::store::{StoreError, forget_snapshot};
 
@@ -505,6 +506,7 @@ impl Enrolment {
                 .try_for_each(|finding| write_finding(store, finding))
                 .and_then(|()| resolve_of_nobody(store, now))
                 .and_then(|()| forget_snapshot(store, no))
+                .and_then(|()| listings::forget(store, no))
                 .map_err(StoreError::failed("clear away a host"))
         };
         if let Err(error) = self.site().store().write("clear away a host", job).await {
@@ -671,7 +673,9 @@ pub(crate) fn clear_leftovers(store: &Transaction<'_>, now: Timestamp) -> rusqli
         .prepare("SELECT no FROM identity WHERE revoked_at IS NOT NULL")?
         .query_map([], |row| row.get(0))?
         .collect::<Result<_, _>>()?;
-    revoked.into_iter().try_for_each(|no| forget_snapshot(store, no))?;
+    revoked
+        .into_iter()
+        .try_for_each(|no| forget_snapshot(store, no).and_then(|()| listings::forget(store, no)))?;
     resolve_of_nobody(store, now)
 }
 
@@ -753,6 +757,7 @@ fn revoke(
         params![now.as_millis(), reason, no],
     )?;
     forget_snapshot(store, no)?;
+    listings::forget(store, no)?;
     let (en, zh) = match reason {
         "" => (String::new(), String::new()),
         reason => (format!(": {reason}"), format!("：{reason}")),

@@ -6,7 +6,7 @@
 //! acknowledged). What is shown is therefore always on disk, and a restart that reads the log again
 //! comes to the same state by the same functions.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -15,13 +15,14 @@ use arc_swap::ArcSwap;
 use bailey_rules::check::State;
 use bailey_rules::digest::FactDigest;
 use bailey_rules::fact::enforcement::{Enforcement, OrderRef};
-use bailey_rules::fact::{Fact, FactKey};
+use bailey_rules::fact::firewall::Ruleset;
+use bailey_rules::fact::{Fact, FactKey, FactKind, FactValue, Named as _, Reading};
 use bailey_rules::host::{
     ApplyError, Connection, FactSet, HeldProbe, HostView, MAX_GAPS, MAX_INTERVAL, Pushed, Session,
 };
-use bailey_rules::listing::Listings;
+use bailey_rules::listing::{ListingSource, Listings};
 use bailey_rules::name::{BootId, HostKey, HostName, ZoneName};
-use bailey_rules::report::{Gap, LossReason, Place};
+use bailey_rules::report::{Gap, LossReason, Place, Report};
 use bailey_rules::text::Text;
 use bailey_rules::time::Timestamp;
 use bailey_wire::convert::{self, ConvertError, Decoded, OrderOutcome};
@@ -34,6 +35,7 @@ use tokio_util::sync::CancellationToken;
 use crate::counters::{Counters, GapReason, ReportResult};
 use crate::enrolment::Identity;
 use crate::journal::{EVENT_BURST, EVENT_REFILL, NewEvent};
+use crate::listings::HostListings;
 use crate::numbering::{Admission, Numbering};
 use crate::push::machine::{Seen, SessionSeen};
 use crate::quota::{Bucket, Rate};
@@ -70,6 +72,16 @@ const MAX_OUTCOMES: usize = 8;
 /// The most orders and confirmations that wait for a session to send them; more is refused.
 const MAX_MAIL: usize = 8;
 
+/// The facts that a proof rests on, beside the listings.
+const PROOF_RESTS_ON: [FactKind; 6] = [
+    FactKind::Interface,
+    FactKind::Route,
+    FactKind::Rule,
+    FactKind::Neighbour,
+    FactKind::Forwarding,
+    FactKind::Ruleset,
+];
+
 /// What a session is to send besides answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Mail {
@@ -84,6 +96,8 @@ pub(crate) enum Mail {
 pub(crate) struct Dirty {
     hosts: Mutex<Vec<Arc<Host>>>,
     pub(crate) wake: Notify,
+    /// Told when something has changed that a proof rests on.
+    pub(crate) proof: Notify,
 }
 
 impl Dirty {
@@ -120,7 +134,7 @@ pub(crate) struct Host {
     counters: Arc<Counters>,
     status: ArcSwap<HostStatus>,
     /// What its packet filters are, whole, as far as the host has sent it.
-    listings: ArcSwap<Listings>,
+    listings: HostListings,
     held: Mutex<Held>,
 }
 
@@ -156,6 +170,8 @@ struct Held {
     events: Bucket,
     events_left_out: u64,
     heard_since_start: bool,
+    /// Something has changed that a proof rests on, and nobody was told.
+    proof_moved: bool,
 }
 
 /// SHA-256 of what tells one run of one machine from another.
@@ -315,7 +331,7 @@ impl Host {
             queue,
             counters,
             status: ArcSwap::from_pointee(status),
-            listings: ArcSwap::default(),
+            listings: HostListings::default(),
             held: Mutex::new(Held {
                 view,
                 admitted: Numbering::default(),
@@ -346,6 +362,7 @@ impl Host {
                 ),
                 events_left_out: 0,
                 heard_since_start: false,
+                proof_moved: false,
             }),
         }
     }
@@ -365,7 +382,17 @@ impl Host {
 
     /// Its newest listings.
     pub(crate) fn listings(&self) -> Arc<Listings> {
-        self.listings.load_full()
+        self.listings.listings()
+    }
+
+    /// Sources that the host cannot list though there is something to list, and why.
+    pub(crate) fn unlisted(&self) -> Arc<BTreeMap<ListingSource, String>> {
+        self.listings.unlisted()
+    }
+
+    /// Where its listings are kept.
+    pub(crate) fn kept_listings(&self) -> &HostListings {
+        &self.listings
     }
 
     /// What is held now.
@@ -474,6 +501,11 @@ impl Host {
             drop(held);
             self.touch();
         }
+    }
+
+    /// Whether no session began after the one with this number, and the host is still enrolled.
+    pub(crate) fn is_last_session(&self, session: u64) -> bool {
+        self.held().sessions == session && !self.revoked.is_cancelled()
     }
 
     /// What pushes have to know of the host.
@@ -644,6 +676,9 @@ impl Host {
     pub(crate) fn settle(&self) -> Option<Snapshot> {
         let mut held = self.held();
         held.settle(&self.counters);
+        if std::mem::take(&mut held.proof_moved) {
+            self.queue.proof.notify_one();
+        }
         let due = held.log_rows >= SNAPSHOT_ROWS || held.log_octets >= SNAPSHOT_OCTETS;
         due.then(|| held.snapshot())
     }
@@ -766,6 +801,25 @@ impl Host {
         held.moved.clear();
         held.heard_since_start = false;
     }
+}
+
+/// Whether a report changes something that a proof rests on. Counters alone do not.
+fn moves_proof(held: &FactSet, report: &Report) -> bool {
+    let rests = |key: &FactKey| PROOF_RESTS_ON.contains(&key.kind);
+    let same = |fact: &Fact| {
+        let Some(held) = held.get(fact.key.kind, &fact.key.subject) else { return false };
+        let digest = |reading: &Reading<FactValue>| {
+            reading.known().and_then(Ruleset::of).map(|ruleset| ruleset.digest.clone())
+        };
+        match (digest(&held.reading), digest(&fact.reading)) {
+            (Some(held), Some(new)) => held == new,
+            (_, _) => *held.reading == fact.reading,
+        }
+    };
+    let changed = || report.changed.iter().filter(|fact| rests(&fact.key));
+    report.removed.iter().any(rests)
+        || changed().any(|fact| !same(fact))
+        || report.complete && changed().count() != held.iter().filter(|(key, _)| rests(key)).count()
 }
 
 fn reason_of(reason: LossReason) -> GapReason {
@@ -939,6 +993,7 @@ impl Held {
         counters: &Counters,
     ) {
         let Decoded { report, shares, unknown_facts } = decoded;
+        self.proof_moved |= moves_proof(&self.view.facts, &report);
         let facts = &mut Arc::make_mut(&mut self.view).facts;
         let (complete, mut difference) = (report.complete, report.digest);
         let applied = facts.apply(report, &shares, offset_millis, received_at);

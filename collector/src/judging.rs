@@ -175,7 +175,9 @@ impl Judge {
         let config = self.site.config();
         let wanted = self.wanted(host, &config);
         let view = host.view();
-        let given = Given { host: &view, wanted: &wanted, policy: &config.policy, now };
+        let proofs = self.site.proofs_about(&host.name, now);
+        let policy = &config.policy;
+        let given = Given { host: &view, wanted: &wanted, policy, proofs: &proofs, now };
         let mut judged = judge(&given);
         let mut open = self.site.findings_of(&host.key);
         if !host.heard_since_start() {

@@ -4,7 +4,9 @@
 //! - [`intake`]: TLS, who may speak, sessions; beside it [`enrolment`] and [`ca`], who may come in.
 //! - [`host`]: the order of one host's reports, and what follows from them; [`numbering`], [`skew`].
 //! - [`store`]: the disk. Nothing is acknowledged before it is there.
+//! - [`listings`]: packet filters as they are listed, beside the facts, for the proof.
 //! - [`judging`]: from facts to findings; [`site`] is what is known now, [`journal`] what happened.
+//! - [`proving`]: from what kernels have to whether the invariants hold.
 //! - [`push`]: orders to hosts.
 //! - [`alerts`]: findings to Alertmanager; [`web`] and [`metrics`]: everything to people and
 //!   Prometheus.
@@ -23,9 +25,11 @@ mod host;
 pub mod intake;
 pub mod journal;
 pub mod judging;
+mod listings;
 pub mod metrics;
 mod numbering;
 pub mod poll;
+pub mod proving;
 pub mod push;
 mod quota;
 pub mod settings;

@@ -11,6 +11,7 @@ use bailey_rules::finding::Finding;
 use bailey_rules::host::HostView;
 use bailey_rules::name::{FindingId, HostKey, HostName};
 use bailey_rules::policy::Policy;
+use bailey_rules::prove::site::told::About;
 use bailey_rules::text::Text;
 use bailey_rules::time::Timestamp;
 use serde::Serialize;
@@ -21,6 +22,8 @@ use crate::counters::Counters;
 use crate::enrolment::{Actor, Identity};
 use crate::host::{Dirty, Host};
 use crate::journal;
+use crate::listings;
+use crate::proving::{Known, Proofs};
 use crate::store::{Store, StoreError};
 
 /// The most events that one query gives.
@@ -130,6 +133,12 @@ kinds! {
     OrderFollowed = "order_followed", "Order followed", "命令已执行";
     /// A host did not follow an order.
     OrderFailed = "order_failed", "Order not followed", "命令未执行";
+    /// No packet breaks an invariant any more.
+    InvariantProved = "invariant_proved", "Invariant proved", "不变式已证明";
+    /// A packet breaks an invariant.
+    InvariantBroken = "invariant_broken", "Invariant broken", "不变式被违反";
+    /// Whether an invariant holds is not known any more.
+    InvariantDoubted = "invariant_out_of_model", "Invariant out of model", "不变式超出模型";
     /// A new policy or rule file was refused; the one before stays.
     SettingsRefused = "settings_refused", "Files refused", "配置被拒绝";
 }
@@ -217,6 +226,8 @@ struct Inner {
     revision: watch::Sender<u64>,
     dirty: Arc<Dirty>,
     push_wake: Arc<Notify>,
+    proofs: Proofs,
+    listing_limits: listings::Limits,
 }
 
 #[derive(Default)]
@@ -272,6 +283,8 @@ impl Site {
             revision: watch::Sender::new(0),
             dirty: Arc::default(),
             push_wake: Arc::default(),
+            proofs: Proofs::default(),
+            listing_limits: listings::Limits::default(),
         }))
     }
 
@@ -373,6 +386,31 @@ impl Site {
         &self.0.push_wake
     }
 
+    /// Woken when something has changed that a proof rests on: a host's listing, interface, route,
+    /// rule, forwarding switch or ruleset, the hosts themselves, the policy.
+    pub(crate) fn proof_wake(&self) -> &Notify {
+        &self.0.dirty.proof
+    }
+
+    /// What all listings together may take.
+    pub(crate) fn listing_limits(&self) -> &listings::Limits {
+        &self.0.listing_limits
+    }
+
+    /// What is known of the invariants.
+    pub(crate) fn proofs(&self) -> Arc<Known> {
+        self.0.proofs.known()
+    }
+
+    pub(crate) fn set_proofs(&self, known: Known) {
+        self.0.proofs.set(known);
+    }
+
+    /// What proofs say that concerns a host.
+    pub(crate) fn proofs_about(&self, host: &HostName, now: Timestamp) -> Vec<About> {
+        self.proofs().about(host, now, |name| self.by_name(name).map(|host| host.view()))
+    }
+
     pub(crate) fn config(&self) -> Arc<Config> {
         self.0.config.load_full()
     }
@@ -385,6 +423,7 @@ impl Site {
             host.touch();
         }
         self.0.dirty.wake.notify_one();
+        self.proof_wake().notify_one();
     }
 
     /// Sets or clears the problem of one part.
@@ -437,6 +476,7 @@ impl Site {
         hosts.by_name.insert(host.name.clone(), Arc::clone(&host));
         drop(hosts);
         host.touch();
+        self.proof_wake().notify_one();
     }
 
     /// Takes a revoked host away: its sessions end, its findings are resolved.
@@ -456,6 +496,7 @@ impl Site {
             .collect();
         self.note_resolved(resolved.iter().cloned());
         self.0.dirty.wake.notify_one();
+        self.proof_wake().notify_one();
         Some(Removed { no: host.no, resolved })
     }
 

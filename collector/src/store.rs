@@ -32,6 +32,8 @@ use crate::clock::SharedClock;
 use crate::counters::{Counters, ReportResult};
 use crate::host::Host;
 use crate::journal::NewEvent;
+use crate::listings;
+use crate::proving::record as proofs;
 use crate::push::record;
 use crate::site::ConfigProblem;
 
@@ -62,7 +64,7 @@ const BUSY: Duration = Duration::from_secs(5);
 const APPLICATION_ID: i32 = 0x4261_696c;
 
 /// The version of the tables that this program writes (`PRAGMA user_version`).
-const SCHEMA: i32 = 2;
+const SCHEMA: i32 = 4;
 
 /// Files up to this size are checked as a whole at start; larger ones as they are read.
 const CHECKED_AT_START: u64 = 64 * 1024 * 1024;
@@ -546,6 +548,8 @@ fn open(path: &Path) -> Result<Connection, OpenError> {
                 connection.transaction_with_behavior(TransactionBehavior::Exclusive)?;
             transaction.execute_batch(TABLES)?;
             transaction.execute_batch(record::TABLES)?;
+            transaction.execute_batch(listings::TABLES)?;
+            transaction.execute_batch(proofs::TABLES)?;
             transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
             transaction.pragma_update(None, "user_version", SCHEMA)?;
             transaction.commit()?;
@@ -553,7 +557,15 @@ fn open(path: &Path) -> Result<Connection, OpenError> {
             let transaction =
                 connection.transaction_with_behavior(TransactionBehavior::Exclusive)?;
             // Version 1 had no pushes.
-            transaction.execute_batch(record::TABLES)?;
+            if version < 2 {
+                transaction.execute_batch(record::TABLES)?;
+            }
+            // Version 2 had no listings.
+            if version < 3 {
+                transaction.execute_batch(listings::TABLES)?;
+            }
+            // Version 3 had no proofs.
+            transaction.execute_batch(proofs::TABLES)?;
             transaction.pragma_update(None, "user_version", SCHEMA)?;
             transaction.commit()?;
         }

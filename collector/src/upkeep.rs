@@ -19,6 +19,7 @@ use crate::ca::{self, COLLECTOR_LIFE, Ca, CaError, Leaf, Names, WEB_RENEWED_BEFO
 use crate::clock::CertificateTime;
 use crate::enrolment;
 use crate::journal::{RETENTION_STEP, retain};
+use crate::proving::record;
 use crate::settings::WebCertificate;
 use crate::site::{Part, Site};
 use crate::store::StoreError;
@@ -202,7 +203,8 @@ pub(crate) async fn tidy(site: Site, stop: CancellationToken) {
         let now = site.now();
         let job = move |store: &Transaction<'_>| {
             let gone = retain(store, now)
-                .and_then(|gone| enrolment::retain(store, now).map(|more| gone.max(more)));
+                .and_then(|gone| enrolment::retain(store, now).map(|more| gone.max(more)))
+                .and_then(|gone| record::retain(store, now).map(|more| gone.max(more)));
             gone.map_err(StoreError::failed("take old rows away"))
         };
         let gone = site.store().write("take old rows away", job).await;

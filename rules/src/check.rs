@@ -26,12 +26,14 @@ mod foreign_route;
 mod forwarding;
 mod host_quarantined;
 mod host_silent;
+mod invariant;
 mod load_per_core;
 mod memory_available;
 mod newest_copy;
 mod place;
 mod pressure;
 mod probe_failed;
+mod proof;
 mod reboot_needed;
 mod report_gaps;
 mod ruleset_bypassed;
@@ -52,6 +54,7 @@ use crate::expectation::Expectations;
 use crate::fact::{FactKey, FactKind, Named, ProbeName, Reading};
 use crate::host::{FactSet, HostView};
 use crate::policy::Policy;
+use crate::prove::site::told::About;
 use crate::text::Text;
 use crate::time::Timestamp;
 
@@ -195,6 +198,8 @@ pub struct Given<'a> {
     pub wanted: &'a Expectations,
     /// The site's zones and hosts.
     pub policy: &'a Policy,
+    /// What proofs of the site say that concerns the host.
+    pub proofs: &'a [About],
     /// The time of judging. Ages are measured here, never at report time, so silence grows old too.
     pub now: Timestamp,
 }
@@ -471,6 +476,8 @@ pub const CHECKS: &[Check] = &[
     backup_result::CHECK,
     backup_size::CHECK,
     // isolation
+    invariant::CHECK,
+    proof::CHECK,
     zone_declared::CHECK,
     foreign_address::CHECK,
     forwarding::CHECK,

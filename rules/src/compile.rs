@@ -14,6 +14,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+pub use self::rule::PolicyLine;
+
 use self::rule::{Way, comment};
 use self::set::{Family, Sets};
 use crate::name::{HostName, ZoneName};

@@ -174,6 +174,8 @@ facts! {
     Traffic(links::Traffic) = "links.traffic" by Links;
     /// Routes. Subject: the route in the words of `ip route`.
     Route(links::Route) = "links.route" by Links;
+    /// Policy rules. Subject: the rule in the words of `ip rule`.
+    Rule(links::Rule) = "links.rule" by Links;
     /// Neighbours on a link (ARP, ND). Subject: address and interface.
     Neighbour(links::Neighbour) = "links.neighbour" by Links;
     /// Forwarding switches of the kernel. Subject: empty.

@@ -56,6 +56,12 @@ impl ListingSource {
         }
     }
 
+    /// The source of this name; `None` for one that this version does not know.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|source| source.as_str() == name)
+    }
+
     /// The subject of the fact `firewall.ruleset` whose ruleset this is a listing of, or a part of.
     #[must_use]
     pub const fn filter(self) -> &'static str {

@@ -9,6 +9,7 @@
 //! digest is made over the octets as sent, so that it holds whatever was understood of them.
 
 mod bounds;
+mod listing;
 mod order;
 mod value;
 
@@ -27,6 +28,11 @@ use prost::Message as _;
 use crate::v1;
 pub use bounds::{ConvertError, Problem};
 use bounds::{Within as _, fits, list, octets, present, text};
+pub use listing::{
+    ListingGathering, MAX_LISTING_PART, MAX_LISTING_PARTS, listing_parts, listing_source_from_wire,
+    listing_source_to_wire, listings_held_from_wire, listings_held_to_wire, no_listing_from_wire,
+    no_listing_to_wire,
+};
 pub use order::{
     MAX_ORDER_PART, MAX_ORDER_PARTS, OrderGathering, OrderOutcome, OrderResult, named_order,
     order_parts, order_ref_from_wire, order_ref_to_wire, outcome_from_wire, outcome_to_wire,

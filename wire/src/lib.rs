@@ -6,12 +6,14 @@
 //!   checked here, and nothing past this module sees a message.
 //! - [`tls`]: every TLS configuration there is.
 //! - [`identity`]: keys, certificates and signatures.
+//! - [`listing`]: what a program printed of a packet filter, packed.
 //! - [`order`]: what the security role orders a host to enforce, signed.
 //! - [`seal`]: the mark by which whoever pushed a policy knows it again.
 //! - [`token`]: the line with which a host is enrolled.
 
 pub mod convert;
 pub mod identity;
+pub mod listing;
 pub mod order;
 pub mod seal;
 pub mod tls;

@@ -119,6 +119,11 @@ fn good() -> v1::Report {
         mtu: 1500,
         master: None,
         addresses: vec!["10.1.7.20/16".parse().unwrap()],
+        secondary: Vec::new(),
+        link_only: Vec::new(),
+        group: Some(0),
+        hardware: Some(1),
+        reverse_path: None,
     };
     on_the_wire(&Report {
         place: Place { boot: BootId::from_bytes([7; 16]), seq: 1 },

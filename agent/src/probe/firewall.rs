@@ -11,6 +11,8 @@
 //! moves with every change. Rules are read when it has moved, and every [`COUNTERS_EVERY`] for the
 //! counters.
 //!
+//! What the programs print also goes, whole, to [`NewestListings`], where rules have changed.
+//!
 //! It cannot know: filters outside netfilter (XDP, tc, eBPF at sockets and cgroups), and what a
 //! program does with the packets that a rule queues to it.
 
@@ -20,27 +22,33 @@ mod managers;
 mod nftables;
 pub(crate) mod watch;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bailey_rules::fact::firewall::Ruleset;
 use bailey_rules::fact::{Fact, FactKind, ProbeName};
+use bailey_rules::listing::{ListingDigest, ListingSource, MAX_LISTING};
+use bailey_wire::listing::{PackedListing, TooLong};
 use futures::future::BoxFuture;
+use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use self::chain::{At, Chains, Family};
 use self::iptables::Saved;
 use self::managers::Traces;
-use self::nftables::{Beside, Listing};
+use self::nftables::{Beside, Listing, TableKey};
 use self::watch::{Silence, Watch};
+use crate::listings::NewestListings;
 use crate::probe::program::{self, Run, SYSTEM_FOLDERS};
 use crate::probe::{Probe, ProbeError, Roots, Wake};
 
 /// How often the rules are read again for nothing but their counters.
 pub const COUNTERS_EVERY: Duration = Duration::from_mins(5);
 /// The most that a program may print, in octets. A ruleset that needs more is not read.
-const MAX_LISTING: usize = 64 * 1024 * 1024;
+const MAX_PRINTED: usize = 64 * 1024 * 1024;
 /// The longest that one program may take.
 const LIMIT: Duration = Duration::from_secs(15);
 /// The most tables that travel in one fact.
@@ -62,6 +70,7 @@ type Told<T> = Result<T, String>;
 pub struct FirewallProbe {
     roots: Roots,
     folders: Vec<PathBuf>,
+    listings: Arc<NewestListings>,
     watch: Option<Watch>,
     held: Option<Held>,
     /// Not to read again before, when told of changes.
@@ -87,8 +96,32 @@ enum Legacy {
 
 /// Everything that was read in one go.
 struct Seen {
-    nftables: Told<(Listing, Beside)>,
-    legacy: [(Family, Told<Option<Saved>>); 2],
+    nftables: Told<Nftables>,
+    legacy: [(Family, Told<Option<Printed>>); 2],
+}
+
+/// What nftables holds.
+#[derive(Default)]
+struct Nftables {
+    listing: Listing,
+    beside: Beside,
+    /// What nft printed; empty where there are no tables.
+    text: Vec<u8>,
+    /// What iptables-save printed of families of which nft prints parts as `xt` only.
+    saved: Vec<(Family, Told<String>)>,
+}
+
+/// What iptables-save printed.
+struct Printed {
+    saved: Saved,
+    text: String,
+}
+
+/// A listing that is not packed yet.
+struct Unpacked {
+    digest: ListingDigest,
+    ruleset: String,
+    text: String,
 }
 
 impl FirewallProbe {
@@ -101,7 +134,14 @@ impl FirewallProbe {
     /// The same, looking for programs in other folders.
     #[must_use]
     pub fn with_programs(roots: &Roots, folders: Vec<PathBuf>) -> Self {
-        Self { roots: roots.clone(), folders, watch: None, held: None, rest_until: None }
+        let listings = Arc::default();
+        Self { roots: roots.clone(), folders, listings, watch: None, held: None, rest_until: None }
+    }
+
+    /// The same, handing what programs print to `listings`.
+    #[must_use]
+    pub fn listing_into(self, listings: Arc<NewestListings>) -> Self {
+        Self { listings, ..self }
     }
 
     async fn read_all(&mut self) -> Vec<Fact> {
@@ -129,7 +169,26 @@ impl FirewallProbe {
         debug!(took_millis = u64::try_from(took.as_millis()).unwrap_or(0), "rules read");
         let all = facts.iter().cloned().chain(managers).collect();
         self.held = Some(Held { generation, read_at: began, facts, traces });
+        self.list(seen).await;
         all
+    }
+
+    /// Hands on what has changed of what was printed.
+    async fn list(&self, seen: Seen) {
+        for (source, listing) in seen.listings() {
+            match listing {
+                Ok(Some(listing)) if self.listings.digest(source) == Some(listing.digest) => {}
+                Ok(Some(listing)) => match packed(source, listing).await {
+                    Ok(packed) => self.listings.list(packed),
+                    Err(why) => {
+                        warn!(%source, why, "a listing cannot be sent");
+                        self.listings.unlist(source, &why);
+                    }
+                },
+                Ok(None) => self.listings.unlist(source, ""),
+                Err(why) => self.listings.unlist(source, &why),
+            }
+        }
     }
 
     /// What was read last, when it still holds.
@@ -205,7 +264,7 @@ impl FirewallProbe {
         names.clone().any(|name| name == core) && !names.any(|name| name.starts_with(tables))
     }
 
-    async fn nftables(&self, generation: &Result<u32, Silence>) -> Told<(Listing, Beside)> {
+    async fn nftables(&self, generation: &Result<u32, Silence>) -> Told<Nftables> {
         match generation {
             Ok(_) => {}
             Err(Silence::Absent) => return Ok(Default::default()),
@@ -223,37 +282,42 @@ impl FirewallProbe {
         let (listing, beside, text) = understood(text, beside).await?;
         let with_xt = listing.families_with_xt();
         if with_xt.is_empty() {
-            return Ok((listing, beside));
+            return Ok(Nftables { listing, beside, text, saved: Vec::new() });
         }
         let mut beside = Beside { rules: listing.chains_with_xt(), ..beside };
+        let mut saved = Vec::new();
         for family in Family::ALL.into_iter().filter(|family| with_xt.contains(family.as_str())) {
             match self.saved_in_nftables(family).await {
-                Ok(saved) => {
-                    beside.saved.insert(family.as_str(), saved);
+                Ok(Printed { saved: understood, text }) => {
+                    beside.saved.insert(family.as_str(), understood);
+                    saved.push((family, Ok(text)));
                 }
                 // The rules stay opaque, and are counted as such.
-                Err(why) => debug!(family = family.as_str(), why, "iptables-nft is not read"),
+                Err(why) => {
+                    debug!(family = family.as_str(), why, "iptables-nft is not read");
+                    saved.push((family, Err(why)));
+                }
             }
         }
-        let (listing, beside, _) = understood(text, beside).await?;
-        Ok((listing, beside))
+        let (listing, beside, text) = understood(text, beside).await?;
+        Ok(Nftables { listing, beside, text, saved })
     }
 
-    async fn saved_in_nftables(&self, family: Family) -> Told<Saved> {
+    async fn saved_in_nftables(&self, family: Family) -> Told<Printed> {
         let names = match family {
             Family::Ip => ["iptables-nft-save", "iptables-save"],
             Family::Ip6 => ["ip6tables-nft-save", "ip6tables-save"],
         };
         let program = names.iter().find_map(|name| program::find(name, &self.folders));
         let program = program.ok_or("install iptables to read the rules it has loaded")?;
-        let saved = self.save(&program).await?;
-        if !saved.in_nftables {
+        let printed = self.save(&program).await?;
+        if !printed.saved.in_nftables {
             return Err(format!("{} shows iptables-legacy", program.display()));
         }
-        Ok(saved)
+        Ok(printed)
     }
 
-    async fn saved(&self, (family, legacy): &(Family, Legacy)) -> (Family, Told<Option<Saved>>) {
+    async fn saved(&self, (family, legacy): &(Family, Legacy)) -> (Family, Told<Option<Printed>>) {
         let saved = match legacy {
             Legacy::None => Ok(None),
             Legacy::Hidden(why) => Err(why.clone()),
@@ -262,7 +326,7 @@ impl FirewallProbe {
         (*family, saved)
     }
 
-    async fn saved_in_legacy(&self, family: Family) -> Told<Saved> {
+    async fn saved_in_legacy(&self, family: Family) -> Told<Printed> {
         let names = match family {
             Family::Ip => ["iptables-legacy-save", "iptables-save"],
             Family::Ip6 => ["ip6tables-legacy-save", "ip6tables-save"],
@@ -270,17 +334,19 @@ impl FirewallProbe {
         let program = names.iter().find_map(|name| program::find(name, &self.folders));
         let program = program
             .ok_or("install iptables: the kernel holds its rules, but there is no iptables-save")?;
-        let saved = self.save(&program).await?;
-        if saved.in_nftables {
+        let printed = self.save(&program).await?;
+        if printed.saved.in_nftables {
             return Err(format!("{} does not show iptables-legacy", program.display()));
         }
-        Ok(saved)
+        Ok(printed)
     }
 
-    async fn save(&self, program: &Path) -> Told<Saved> {
+    async fn save(&self, program: &Path) -> Told<Printed> {
         let text = self.output(program, &["-c"]).await?;
-        let text = String::from_utf8_lossy(&text);
-        iptables::parse(&text).map_err(|error| format!("{}: {error}", program.display()))
+        let text = String::from_utf8_lossy(&text).into_owned();
+        let saved = iptables::parse(&text);
+        let saved = saved.map_err(|error| format!("{}: {error}", program.display()))?;
+        Ok(Printed { saved, text })
     }
 
     async fn output(&self, program: &Path, arguments: &[&str]) -> Told<Vec<u8>> {
@@ -290,7 +356,7 @@ impl FirewallProbe {
             environment: &[],
             input: None,
             limit: LIMIT,
-            most: MAX_LISTING,
+            most: MAX_PRINTED,
         };
         let ended = run.until_end().await.map_err(|error| error.to_string())?;
         if ended.success {
@@ -311,6 +377,21 @@ async fn understood(text: Vec<u8>, beside: Beside) -> Told<(Listing, Beside, Vec
         return tokio::task::spawn_blocking(read).await.map_err(|error| error.to_string())?;
     }
     read()
+}
+
+/// Packs a listing, off this thread when it is long.
+async fn packed(source: ListingSource, listing: Unpacked) -> Told<PackedListing> {
+    let Unpacked { digest, ruleset, text } = listing;
+    // A text that will be refused need not go to another thread.
+    let is_long = (LONG_LISTING..=MAX_LISTING).contains(&text.len());
+    let pack = move || {
+        PackedListing::pack(source, digest, &ruleset, &text)
+            .map_err(|error: TooLong| error.to_string())
+    };
+    if is_long {
+        return tokio::task::spawn_blocking(pack).await.map_err(|error| error.to_string())?;
+    }
+    pack()
 }
 
 impl Probe for FirewallProbe {
@@ -340,7 +421,9 @@ impl Seen {
     fn facts(&self, changed_by: Option<String>) -> Vec<Fact> {
         let mut facts = Vec::new();
         facts.push(match &self.nftables {
-            Ok((listing, beside)) => Fact::known(NFTABLES, listing.ruleset(beside, changed_by)),
+            Ok(Nftables { listing, beside, .. }) => {
+                Fact::known(NFTABLES, listing.ruleset(beside, changed_by))
+            }
             Err(why) => Fact::unreadable(FactKind::Ruleset, NFTABLES, why),
         });
         for (family, saved) in &self.legacy {
@@ -348,7 +431,7 @@ impl Seen {
             match saved {
                 Ok(None) => {}
                 Ok(Some(saved)) => {
-                    let ruleset: Ruleset = saved.ruleset(family.as_str());
+                    let ruleset: Ruleset = saved.saved.ruleset(family.as_str());
                     facts.push(Fact::known(filter, ruleset));
                 }
                 Err(why) => facts.push(Fact::unreadable(FactKind::Ruleset, filter, why)),
@@ -369,26 +452,115 @@ impl Seen {
 
     /// All chains that packets of a family pass.
     fn chains(&self, family: Family) -> Told<Vec<Chains>> {
-        let (listing, beside) = self.nftables.as_ref().map_err(Clone::clone)?;
+        let Nftables { listing, beside, .. } = self.nftables.as_ref().map_err(Clone::clone)?;
         let mut chains = listing.chains(beside);
         for (of, saved) in self.legacy.iter().filter(|(of, _)| *of == family) {
             if let Some(saved) = saved.as_ref().map_err(Clone::clone)? {
-                chains.extend(saved.chains(legacy_name(*of), *of == Family::Ip6));
+                chains.extend(saved.saved.chains(legacy_name(*of), *of == Family::Ip6));
             }
         }
         Ok(chains)
     }
 
     fn traces(&self) -> Told<Traces> {
-        let (listing, _) = self.nftables.as_ref().map_err(Clone::clone)?;
+        let Nftables { listing, .. } = self.nftables.as_ref().map_err(Clone::clone)?;
         let mut ufw = listing.has_chain(UFW_CHAIN);
         for (_, saved) in &self.legacy {
             if let Some(saved) = saved.as_ref().map_err(Clone::clone)? {
-                ufw |= saved.tables.values().any(|table| table.chains.contains_key(UFW_CHAIN));
+                ufw |=
+                    saved.saved.tables.values().any(|table| table.chains.contains_key(UFW_CHAIN));
             }
         }
         Ok(Traces { firewalld: listing.has_table(FIREWALLD_TABLE), ufw })
     }
+
+    /// The listing of every source, or why there is none.
+    fn listings(self) -> Vec<(ListingSource, Told<Option<Unpacked>>)> {
+        use ListingSource::{Ip6tablesLegacy, Ip6tablesNft, IptablesLegacy, IptablesNft};
+        let mut listings = match self.nftables {
+            Ok(nftables) => nftables.listings(),
+            Err(why) => vec![
+                (ListingSource::Nftables, Err(why)),
+                (IptablesNft, Ok(None)),
+                (Ip6tablesNft, Ok(None)),
+            ],
+        };
+        for (family, printed) in self.legacy {
+            let source = match family {
+                Family::Ip => IptablesLegacy,
+                Family::Ip6 => Ip6tablesLegacy,
+            };
+            let unpacked = |Printed { saved, text }: Printed| {
+                let ruleset = saved.ruleset(family.as_str()).digest;
+                Unpacked { digest: digest_of(source, &[&ruleset]), ruleset, text }
+            };
+            listings.push((source, printed.map(|printed| printed.map(unpacked))));
+        }
+        listings
+    }
+}
+
+impl Nftables {
+    fn listings(self) -> Vec<(ListingSource, Told<Option<Unpacked>>)> {
+        let Self { listing, beside, text, mut saved } = self;
+        let ruleset = listing.digest(&beside);
+        let nftables = if text.is_empty() {
+            Ok(None)
+        } else {
+            told_dormant(text, &beside.dormant).map(|text| {
+                let handles = hexadecimal(&listing.digest_with_handles());
+                let digest = digest_of(ListingSource::Nftables, &[&ruleset, &handles]);
+                Some(Unpacked { digest, ruleset: ruleset.clone(), text })
+            })
+        };
+        let mut listings = vec![(ListingSource::Nftables, nftables)];
+        for family in Family::ALL {
+            let source = match family {
+                Family::Ip => ListingSource::IptablesNft,
+                Family::Ip6 => ListingSource::Ip6tablesNft,
+            };
+            let at = saved.iter().position(|(of, _)| *of == family);
+            let printed = at.map(|at| saved.swap_remove(at).1);
+            let printed = printed.map(|text| {
+                let saved = beside.saved.get(family.as_str());
+                let own = saved.map(|saved| saved.ruleset(family.as_str()).digest);
+                let own = own.unwrap_or_default();
+                // It is a part of the ruleset, and is told of with the whole.
+                let digest = digest_of(source, &[&ruleset, &own]);
+                text.map(|text| Unpacked { digest, ruleset: ruleset.clone(), text })
+            });
+            listings.push((source, printed.transpose()));
+        }
+        listings
+    }
+}
+
+/// What tells a listing from every other of its source.
+fn digest_of(source: ListingSource, parts: &[&str]) -> ListingDigest {
+    let mut hash = Sha256::new();
+    hash.update(iptables::line(&[source.as_str()]));
+    hash.update(iptables::line(parts));
+    ListingDigest(hash.finalize().into())
+}
+
+/// What nft printed, with the flag `dormant` at tables that have it, as newer versions of nft print it
+/// (libnftables-json(5)): old ones do not tell.
+fn told_dormant(text: Vec<u8>, dormant: &BTreeSet<TableKey>) -> Told<String> {
+    let mut text = String::from_utf8(text).map_err(|_| "nft printed no UTF-8".to_owned())?;
+    for (family, name) in dormant {
+        let quoted = |word| serde_json::to_string(word).expect("a text is always JSON");
+        let head =
+            format!("{{\"table\": {{\"family\": {}, \"name\": {}, ", quoted(family), quoted(name));
+        let at = text.find(&head).map(|at| at + head.len());
+        let at = at.ok_or_else(|| {
+            format!("the table {family} {name} is dormant, which this nft does not print")
+        })?;
+        let rest = text[at..].split('}').next().unwrap_or_default();
+        if !rest.contains("\"flags\"") {
+            text.insert_str(at, "\"flags\": [\"dormant\"], ");
+        }
+    }
+    Ok(text)
 }
 
 /// A chain that ufw always makes (ufw-framework(8)).

@@ -1,5 +1,5 @@
-//! The network as the host sees it: interfaces with addresses, traffic, routes, neighbours and
-//! forwarding switches, through rtnetlink(7); needs no privilege.
+//! The network as the host sees it: interfaces with addresses, traffic, routes, policy rules,
+//! neighbours and forwarding switches, through rtnetlink(7); needs no privilege.
 //!
 //! The kernel tells of changes ([`watch`]), forwarding switches included, so that a new interface
 //! or route is reported at once.
@@ -9,6 +9,7 @@
 
 mod dump;
 mod kind;
+mod rule;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,14 +18,16 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use bailey_rules::fact::links::{
-    Duplex, Forwarding, Interface, LinkKind, Mac, Neighbour, Route, Traffic,
+    Duplex, Forwarding, Interface, LinkKind, Mac, Neighbour, ReversePath, Route, RouteKind, Traffic,
 };
 use bailey_rules::fact::{Fact, FactKind, ProbeName, bounded};
 use bailey_rules::unit::Bytes;
 use futures::future::BoxFuture;
 use ipnet::IpNet;
 use netlink_packet_route::AddressFamily;
-use netlink_packet_route::address::{AddressAttribute, AddressMessage};
+use netlink_packet_route::address::{
+    AddressAttribute, AddressHeader, AddressHeaderFlags, AddressMessage, AddressScope,
+};
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage, State};
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
@@ -36,10 +39,11 @@ use netlink_packet_route::route::{
 use super::{Probe, ProbeError, Roots, Wake};
 use watch::Watch;
 
-/// The most interfaces, routes and neighbours that are reported. What lies beyond is left out, and
+/// The most interfaces, routes, policy rules and neighbours that are reported. What lies beyond is left out, and
 /// a fact says so.
 const MAX_INTERFACES: usize = 1_000;
 const MAX_ROUTES: usize = 4_000;
+const MAX_RULES: usize = 1_000;
 const MAX_NEIGHBOURS: usize = 2_000;
 /// The most interfaces named in [`Forwarding::interfaces`].
 const MAX_FORWARDING: usize = 64;
@@ -100,6 +104,17 @@ impl LinksProbe {
         );
         left_out(&mut facts, FactKind::Route, counted, MAX_ROUTES);
 
+        match dump::rules() {
+            Ok(rules) => {
+                let rules = rule::facts(&rules);
+                let counted = rules.len();
+                facts.extend(rules.into_iter().take(MAX_RULES));
+                left_out(&mut facts, FactKind::Rule, counted, MAX_RULES);
+            }
+            // A kernel may be built without them.
+            Err(error) => facts.push(Fact::unreadable(FactKind::Rule, MORE, error)),
+        }
+
         let neighbours: BTreeMap<String, Neighbour> = neighbours
             .iter()
             .filter_map(|neighbour| neighbour_of(neighbour, &names))
@@ -135,7 +150,18 @@ impl LinksProbe {
             duplex: None,
             mtu: 0,
             master: None,
-            addresses: addresses_of(link.header.index, addresses),
+            addresses: addresses_of(link.header.index, addresses, |_| true),
+            secondary: addresses_of(link.header.index, addresses, |header| {
+                // The same bit says of an IPv6 address that it is a temporary one.
+                header.family == AddressFamily::Inet
+                    && header.flags.contains(AddressHeaderFlags::Secondary)
+            }),
+            link_only: addresses_of(link.header.index, addresses, |header| {
+                header.scope == AddressScope::Link
+            }),
+            group: None,
+            hardware: Some(u16::from(link.header.link_layer_type)),
+            reverse_path: reverse_path(&self.roots.proc.join("sys/net/ipv4/conf"), name),
         };
         for attribute in &link.attributes {
             match attribute {
@@ -145,6 +171,7 @@ impl LinksProbe {
                     interface.mac = mac.filter(|octets| *octets != [0; 6]).map(Mac);
                 }
                 LinkAttribute::Mtu(mtu) => interface.mtu = *mtu,
+                LinkAttribute::Group(group) => interface.group = Some(*group),
                 LinkAttribute::Controller(index) => {
                     interface.master = names.get(index).cloned();
                 }
@@ -231,8 +258,14 @@ const fn has_speed(kind: LinkKind) -> bool {
     }
 }
 
-fn addresses_of(index: u32, messages: &[AddressMessage]) -> Vec<IpNet> {
-    let own = messages.iter().filter(|message| message.header.index == index);
+/// The addresses of an interface of which `wanted` holds.
+fn addresses_of(
+    index: u32,
+    messages: &[AddressMessage],
+    wanted: impl Fn(&AddressHeader) -> bool,
+) -> Vec<IpNet> {
+    let own =
+        messages.iter().filter(|message| message.header.index == index && wanted(&message.header));
     let networks: BTreeSet<IpNet> = own
         .filter_map(|message| {
             let mut local = None;
@@ -284,21 +317,28 @@ fn routes_of(message: &RouteMessage, names: &BTreeMap<u32, String>) -> Vec<(Stri
         // The crate's enum is open; other families carry no IP packets.
         _ => return Vec::new(),
     };
-    let carries = match kind {
-        RouteType::Unicast => true,
-        RouteType::BlackHole | RouteType::Unreachable | RouteType::Prohibit => false,
-        // The crate's enum is open; local, broadcast and the like follow from the addresses.
+    let kind = match kind {
+        RouteType::Unicast => RouteKind::Unicast,
+        RouteType::BlackHole => RouteKind::Blackhole,
+        RouteType::Unreachable => RouteKind::Unreachable,
+        RouteType::Prohibit => RouteKind::Prohibit,
+        RouteType::Throw => RouteKind::Throw,
+        RouteType::Local => RouteKind::Local,
+        // The crate's enum is open; broadcast and the like follow from the addresses.
         _ => return Vec::new(),
     };
+    let carries = kind == RouteKind::Unicast;
     let mut destination = any;
     let mut table = u32::from(message.header.table);
     let mut metric = 0;
+    let mut source = None;
     let mut hops = Vec::new();
     for attribute in &message.attributes {
         match attribute {
             RouteAttribute::Destination(address) => destination = ip(address).unwrap_or(any),
             RouteAttribute::Table(number) => table = *number,
             RouteAttribute::Priority(number) => metric = *number,
+            RouteAttribute::PrefSource(address) => source = ip(address),
             RouteAttribute::MultiPath(many) => hops.extend(
                 many.iter().map(|hop| (gateway_of(&hop.attributes), Some(hop.interface_index))),
             ),
@@ -329,7 +369,8 @@ fn routes_of(message: &RouteMessage, names: &BTreeMap<u32, String>) -> Vec<(Stri
         .map(|(gateway, out)| {
             let interface = out.map(|i| names.get(&i).cloned().unwrap_or_else(|| format!("if{i}")));
             // A route that drops names loopback for IPv6; it goes nowhere.
-            let interface = interface.filter(|_| carries);
+            let interface =
+                interface.filter(|_| matches!(kind, RouteKind::Unicast | RouteKind::Local));
             let route = Route {
                 destination: destination.trunc(),
                 gateway,
@@ -337,8 +378,10 @@ fn routes_of(message: &RouteMessage, names: &BTreeMap<u32, String>) -> Vec<(Stri
                 metric,
                 table,
                 carries,
+                kind,
+                source,
             };
-            (words(&route, kind), route)
+            (words(&route), route)
         })
         .collect()
 }
@@ -365,14 +408,15 @@ fn gateway_of(attributes: &[RouteAttribute]) -> Option<IpAddr> {
 }
 
 /// A route in the words of `ip route` (ip-route(8)): its subject.
-fn words(route: &Route, kind: RouteType) -> String {
+fn words(route: &Route) -> String {
     use std::fmt::Write as _;
-    let mut words = match kind {
-        RouteType::BlackHole => "blackhole ",
-        RouteType::Unreachable => "unreachable ",
-        RouteType::Prohibit => "prohibit ",
-        // The crate's enum is open; a route that carries has no word for its kind.
-        _ => "",
+    let mut words = match route.kind {
+        RouteKind::Unicast => "",
+        RouteKind::Blackhole => "blackhole ",
+        RouteKind::Unreachable => "unreachable ",
+        RouteKind::Prohibit => "prohibit ",
+        RouteKind::Throw => "throw ",
+        RouteKind::Local => "local ",
     }
     .to_owned();
     // Writing to a String cannot fail.
@@ -442,6 +486,20 @@ fn neighbour_of(message: &NeighbourMessage, names: &BTreeMap<u32, String>) -> Op
         interface: names.get(&message.header.ifindex)?.clone(),
         mac,
         router: message.header.flags.contains(NeighbourFlags::Router),
+    })
+}
+
+/// What is done with sources that come by the wrong interface: the larger of both switches is in force
+/// (`Documentation/networking/ip-sysctl.rst`).
+fn reverse_path(conf: &Path, interface: &str) -> Option<ReversePath> {
+    let switch = |of: &str| {
+        let text = fs::read_to_string(conf.join(of).join("rp_filter")).ok()?;
+        text.trim().parse::<u32>().ok()
+    };
+    Some(match switch("all")?.max(switch(interface)?) {
+        0 => ReversePath::Off,
+        1 => ReversePath::Strict,
+        _ => ReversePath::Loose,
     })
 }
 

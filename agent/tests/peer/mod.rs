@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -10,14 +11,16 @@ use std::time::{Duration, Instant};
 
 use bailey_agent::clock::SystemClock;
 use bailey_agent::folder::{Enrolled, StateFolder};
+use bailey_agent::listings::NewestListings;
 use bailey_agent::own::Own;
 use bailey_agent::settings::SpoolBounds;
 use bailey_agent::spool::Spool;
 use bailey_agent::uplink::{Order, SharedSpool, Uplink};
+use bailey_rules::listing::{ListingDigest, ListingSource};
 use bailey_rules::report::Place;
 use bailey_rules::unit::Bytes as Octets;
 use bailey_wire::PROTOCOL;
-use bailey_wire::convert::{place_from_wire, place_to_wire};
+use bailey_wire::convert::{listings_held_to_wire, place_from_wire, place_to_wire};
 use bailey_wire::tls::{self, COLLECTOR_NAME};
 use bailey_wire::v1::uplink_server::UplinkServer;
 use bailey_wire::v1::{self, from_agent, from_collector};
@@ -95,10 +98,20 @@ impl Session {
 
     /// Hears the hello and welcomes the host, from whom `acknowledged` is already here.
     pub(crate) async fn welcome(&mut self, acknowledged: Option<Place>) -> v1::Hello {
+        self.welcome_with(acknowledged, BTreeMap::new()).await
+    }
+
+    /// The same, from a collector that has these listings of the host.
+    pub(crate) async fn welcome_with(
+        &mut self,
+        acknowledged: Option<Place>,
+        held: BTreeMap<ListingSource, ListingDigest>,
+    ) -> v1::Hello {
         let from_agent::Message::Hello(hello) = self.next().await else { panic!("no hello") };
         let acknowledged = acknowledged.map(place_to_wire);
         let collector_version = "test".to_owned();
-        let welcome = v1::Welcome { protocol: PROTOCOL, collector_version, acknowledged };
+        let listings = Some(listings_held_to_wire(held));
+        let welcome = v1::Welcome { protocol: PROTOCOL, collector_version, acknowledged, listings };
         self.answer(from_collector::Message::Welcome(welcome)).await;
         hello
     }
@@ -225,6 +238,7 @@ pub(crate) struct Host {
     pub(crate) news: Arc<Notify>,
     pub(crate) orders: Mutex<mpsc::Receiver<Order>>,
     pub(crate) own: Arc<Own>,
+    pub(crate) listings: Arc<NewestListings>,
     pub(crate) stop: watch::Sender<bool>,
     pub(crate) uplink: JoinHandle<()>,
 }
@@ -256,6 +270,7 @@ impl Host {
         let news = Arc::new(Notify::new());
         let (send_orders, orders) = mpsc::channel(16);
         let own = Arc::new(Own::default());
+        let listings = Arc::new(NewestListings::default());
         let (_, address) = watch::channel(None);
         let uplink = Uplink {
             folder: state.clone(),
@@ -264,6 +279,7 @@ impl Host {
             news: Arc::clone(&news),
             orders: send_orders,
             own: Arc::clone(&own),
+            listings: Arc::clone(&listings),
             clock: Arc::new(SystemClock),
             machine: [3; 32],
             enforcer: enforcer.to_owned(),
@@ -271,7 +287,7 @@ impl Host {
         let (stop, stopping) = watch::channel(false);
         let uplink = tokio::spawn(uplink.run(stopping));
         let orders = Mutex::new(orders);
-        Self { _folder: folder, state, spool, news, orders, own, stop, uplink }
+        Self { _folder: folder, state, spool, news, orders, own, listings, stop, uplink }
     }
 
     /// Keeps `count` reports and gives the place of the last.

@@ -5,16 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use bailey_rules::model::ruleset::Place;
+use bailey_rules::compile::PolicyLine;
 use bailey_rules::name::{HostName, ZoneName};
 use bailey_rules::policy::Policy;
-use bailey_rules::prove::site::{
-    Answer, Breach, Deciding, Host, MAX_HOSTS, Port, Prover, Result as Proof, ReversePath, Site,
-};
-use bailey_rules::text::{Lang, Text};
+use bailey_rules::prove::site::told::{Answer, Breach, Proof};
+use bailey_rules::prove::site::{Host, MAX_HOSTS, Port, Prover, ReversePath, Site};
 use bailey_rules::yaml;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::json as json_text;
 use super::policy;
@@ -77,8 +75,13 @@ enum WrittenReversePath {
 }
 
 /// Proves what the model file says.
-pub(super) fn run(wanted: &Prove, format: Format, screen: Screen) -> Result<Done, Failure> {
-    let site = site(&wanted.model)?;
+pub(super) fn run(
+    wanted: &Prove,
+    model: &Path,
+    format: Format,
+    screen: Screen,
+) -> Result<Done, Failure> {
+    let site = site(model)?;
     let mut prover = Prover::new(site);
     let results = match &wanted.invariant {
         None => prover.prove(),
@@ -90,18 +93,15 @@ pub(super) fn run(wanted: &Prove, format: Format, screen: Screen) -> Result<Done
             )
         })?],
     };
-    let proved = results.iter().all(|result| matches!(result.answer, Answer::Proved { .. }));
+    let proofs: Vec<Proof> = results.iter().map(Proof::of).collect();
+    let proved = proofs.iter().all(|proof| matches!(proof.answer, Answer::Proved { .. }));
     let done = Done::said(match format {
-        Format::Json | Format::Ndjson => json_text(
-            &json!({
-                "schema": SCHEMA,
-                "invariants": results.iter().map(result).collect::<Vec<_>>(),
-            }),
-            format,
-        ),
+        Format::Json | Format::Ndjson => {
+            json_text(&json!({ "schema": SCHEMA, "invariants": proofs }), format)
+        }
         Format::Table => {
-            let policy = &prover.site().policy;
-            results.iter().map(|result| lines(result, policy, screen)).collect()
+            let site = &prover.site().policy.site;
+            proofs.iter().map(|proof| lines(proof, site, screen)).collect()
         }
     });
     Ok(if proved { done } else { done.ending(Exit::Findings.code()) })
@@ -206,94 +206,27 @@ fn read(
     })
 }
 
-fn both(text: &Text) -> Value {
-    json!({ "en": text.in_lang(Lang::En), "zh": text.in_lang(Lang::Zh) })
-}
-
-fn result(result: &Proof) -> Value {
-    let mut told = json!({
-        "invariant": result.invariant,
-        "line": result.line,
-        "hosts": result.hosts,
-    });
-    match &result.answer {
-        Answer::Proved { assumptions } => {
-            told["answer"] = json!("proved");
-            let all = assumptions
-                .iter()
-                .map(|one| json!({ "assumption": one.name(), "text": both(&one.text()) }));
-            told["assumptions"] = json!(all.collect::<Vec<_>>());
-        }
-        Answer::Broken(breach) => {
-            told["answer"] = json!("broken");
-            told["breach"] = breach_json(breach);
-        }
-        Answer::OutOfModel(doubt) => {
-            told["answer"] = json!("out_of_model");
-            told["statement"] = json!(doubt.statement);
-            told["at"] = json!(doubt.at);
-            told["wanted"] = both(&doubt.wanted);
-            told["perhaps"] = json!(doubt.perhaps.as_ref().map(breach_json));
-        }
-    }
-    told
-}
-
-fn breach_json(breach: &Breach) -> Value {
-    let hops = breach.path.iter().map(|hop| {
-        let deciding = hop.deciding.iter().map(|by| {
-            json!({
-                "hook": by.hook, "family": by.family, "table": by.table, "chain": by.chain,
-                "rule": by.rule.as_ref().map(|rule| &rule.text),
-                "comment": by.rule.as_ref().and_then(|rule| rule.comment.as_ref()),
-                "handle": by.rule.as_ref().and_then(|rule| match rule.place {
-                    Place::Handle(handle) => Some(handle),
-                    Place::Line(_) => None,
-                }),
-                "line": by.rule.as_ref().and_then(|rule| match rule.place {
-                    Place::Line(line) => Some(line),
-                    Place::Handle(_) => None,
-                }),
-            })
-        });
-        json!({
-            "host": hop.host, "iif": hop.input, "oif": hop.output, "packet": hop.packet,
-            "by": deciding.collect::<Vec<_>>(),
-        })
-    });
-    let cuts = breach.cuts.iter().map(|cut| json!({ "host": cut.host, "what": both(&cut.what) }));
-    json!({
-        "packet": breach.packet,
-        "path": hops.collect::<Vec<_>>(),
-        "end": both(&breach.end),
-        "cuts": cuts.collect::<Vec<_>>(),
-    })
-}
-
-fn lines(result: &Proof, policy: &Policy, screen: Screen) -> String {
-    let (name, line) = (&result.invariant, result.line);
-    let site = &policy.site;
+/// A proof in words.
+pub(super) fn lines(proof: &Proof, site: &SiteName, screen: Screen) -> String {
+    let (name, line) = (&proof.invariant, proof.line);
     let head = |en: &str, zh: &str| format!("{} {name}  {site}:{line}\n", screen.word(en, zh));
-    match &result.answer {
+    match &proof.answer {
         Answer::Proved { assumptions } => {
             let mut out = head("proved", "已证明");
             for one in assumptions {
-                out.push_str(&format!(
-                    "    {} {}\n",
-                    screen.word("if", "前提："),
-                    screen.say(&one.text())
-                ));
+                let word = screen.word("if", "前提：");
+                out.push_str(&format!("    {word} {}\n", screen.say(&one.text)));
             }
             out
         }
-        Answer::Broken(breach) => head("BROKEN", "被违反") + &breach_lines(breach, screen),
-        Answer::OutOfModel(doubt) => {
+        Answer::Broken { breach } => head("BROKEN", "被违反") + &breach_lines(breach, screen),
+        Answer::OutOfModel { statement, at, wanted, perhaps } => {
             let mut out = head("out of model", "超出模型");
-            let at = doubt.at.as_ref().map_or_else(String::new, |at| format!(" ({})", clean(at)));
-            out.push_str(&format!("    {}{at}\n", clean(&doubt.statement)));
-            let wanted = screen.say(&doubt.wanted);
+            let at = at.as_ref().map_or_else(String::new, |at| format!(" ({})", clean(at)));
+            out.push_str(&format!("    {}{at}\n", clean(statement)));
+            let wanted = screen.say(wanted);
             out.push_str(&format!("    {} {wanted}\n", screen.word("it would take", "需要：")));
-            if let Some(perhaps) = &doubt.perhaps {
+            if let Some(perhaps) = perhaps {
                 out.push_str(&format!("    {}\n", screen.word("perhaps so:", "可能如下：")));
                 out.push_str(&breach_lines(perhaps, screen));
             }
@@ -308,13 +241,18 @@ pub(super) fn breach_lines(breach: &Breach, screen: Screen) -> String {
     for hop in &breach.path {
         let wire = screen.word("on the wire", "线路上");
         let host = hop.host.as_ref().map_or(wire, HostName::as_str);
-        let input = hop.input.as_deref().unwrap_or("-");
-        let output = hop.output.as_deref().unwrap_or("-");
+        let input = hop.iif.as_deref().unwrap_or("-");
+        let output = hop.oif.as_deref().unwrap_or("-");
         let packet = hop.packet.to_string();
         out.push_str(&clean(&format!("    {host}  {input} > {output}  {packet}")));
         out.push('\n');
-        for by in &hop.deciding {
-            out.push_str(&format!("        {}\n", clean(&rule(by, screen))));
+        for by in &hop.by {
+            out.push_str(&format!("        {}\n", screen.say(&by.words())));
+            if let Some(PolicyLine { file, line, what }) = &by.policy {
+                let word = screen.word("compiled from", "编译自");
+                out.push_str(&clean(&format!("            {word} {file}:{line} {what}")));
+                out.push('\n');
+            }
         }
     }
     out.push_str(&format!("    {}\n", screen.say(&breach.end)));
@@ -323,19 +261,4 @@ pub(super) fn breach_lines(breach: &Breach, screen: Screen) -> String {
         out.push_str(&format!("    {word} {}: {}\n", cut.host, screen.say(&cut.what)));
     }
     out
-}
-
-fn rule(by: &Deciding, screen: Screen) -> String {
-    let Deciding { hook, family, table, chain, .. } = by;
-    let what = match &by.rule {
-        None => screen.word("policy accept", "默认策略 accept").to_owned(),
-        Some(rule) => {
-            let place = match rule.place {
-                Place::Handle(handle) => format!("{} {handle}", screen.word("handle", "句柄")),
-                Place::Line(line) => format!("{} {line}", screen.word("line", "行")),
-            };
-            format!("{place}: {}", rule.text)
-        }
-    };
-    format!("{hook}  {family} {table} {chain}  {what}")
 }

@@ -25,6 +25,7 @@ use crate::counters::{AuthFailure, ReportResult};
 use crate::enrolment::Refusal;
 use crate::host::{Arrival, Begun, Host, Mail, Said, Taken};
 use crate::judging::save_snapshot;
+use crate::listings::Taking;
 use crate::store::StoreError;
 
 /// The oldest protocol that is understood: agents two versions old are.
@@ -233,6 +234,7 @@ impl Session {
             protocol: PROTOCOL,
             collector_version: env!("CARGO_PKG_VERSION").into(),
             acknowledged: begun.acknowledged.map(convert::place_to_wire),
+            listings: Some(self.listings_held()),
         });
         self.told = begun.acknowledged;
         if let Err(end) = self.say(welcome, &begun.replaced).await {
@@ -249,6 +251,7 @@ impl Session {
     ) -> End {
         let host = Arc::clone(&self.host);
         let stop = self.shared.stop.clone();
+        let mut taking = Taking::begin(&self.shared.site, &host, self.number);
         // Held back for having sent too much, until then.
         let mut held_back: Option<tokio::time::Instant> = None;
         loop {
@@ -276,6 +279,13 @@ impl Session {
                     held_back = None;
                     continue;
                 }
+                () = taking.again() => {
+                    let held = v1::from_collector::Message::ListingsHeld(self.listings_held());
+                    match self.say(held, replaced).await {
+                        Ok(()) => continue,
+                        Err(end) => return end,
+                    }
+                }
                 message = inbound.message(), if held_back.is_none() => message,
             };
             let message = match message {
@@ -286,12 +296,17 @@ impl Session {
                     return End::Gone;
                 }
             };
-            match self.hear(message, replaced).await {
+            match self.hear(message, &mut taking, replaced).await {
                 Ok(None) => {}
                 Ok(Some(wait)) => held_back = Some(tokio::time::Instant::now() + wait),
                 Err(end) => return end,
             }
         }
+    }
+
+    /// The listings that need not be sent again.
+    fn listings_held(&self) -> v1::ListingsHeld {
+        convert::listings_held_to_wire(self.host.kept_listings().digests())
     }
 
     /// Another session of the same host began, or what this one sent could not be stored.
@@ -307,6 +322,7 @@ impl Session {
     async fn hear(
         &mut self,
         message: v1::FromAgent,
+        taking: &mut Taking,
         replaced: &CancellationToken,
     ) -> Result<Option<Duration>, End> {
         use v1::from_agent::Message;
@@ -334,6 +350,19 @@ impl Session {
                 info!(host = %self.host.name, version, result = ?outcome.result, "order answered");
                 self.host.note_outcome(outcome);
                 self.shared.site.push_wake().notify_one();
+                return Ok(self.wait_for(octets, arrived));
+            }
+            Some(Message::ListingPart(part)) => {
+                self.host.heard(sent_at, received_at);
+                return Ok(self.wait_for(taking.part(part), arrived));
+            }
+            Some(Message::NoListing(none)) => {
+                self.host.heard(sent_at, received_at);
+                let octets = none.encoded_len();
+                match convert::no_listing_from_wire(none) {
+                    Ok((source, why)) => taking.none(source, why),
+                    Err(error) => debug!(host = %self.host.name, %error, "not understood"),
+                }
                 return Ok(self.wait_for(octets, arrived));
             }
             Some(Message::Report(report)) => self.report(report)?,

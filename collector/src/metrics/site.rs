@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use bailey_rules::check::{CHECKS, State};
 use bailey_rules::finding::Severity;
+use bailey_rules::prove::site::told::Standing;
 
 use super::{Declared, Families, MAX_SUBJECTS, counter, gauge, histogram, host};
 use crate::counters::{Counters, ReportResult};
 use crate::web::shown::{COMPONENTS, Shown};
 
-/// The most series of the site's page; zones are the only label of it that can grow.
+/// The most series of the site's page; zones and invariants are the only labels of it that can grow.
 pub const MAX_SERIES: usize = 10_000;
 
 const BUILD_INFO: Declared =
@@ -52,6 +53,20 @@ const VIOLATIONS: Declared = counter(
     "Findings against the isolation of the zones since the collector started, by check.",
     &["kind"],
 );
+const INVARIANTS: Declared = gauge(
+    "bailey_invariant_state",
+    "What is known of an invariant of the policy: 1 in one of its states.",
+    &["invariant", "state"],
+);
+const PROVED_AT: Declared = gauge(
+    "bailey_proof_timestamp_seconds",
+    "When an invariant was last proved, or shown to be broken or out of model.",
+    &["invariant"],
+);
+const PROOF_DURATION: Declared = histogram(
+    "bailey_proof_duration_seconds",
+    "From a look at the whole site until every invariant was proved.",
+);
 const CONFIG_PROBLEMS: Declared = gauge(
     "bailey_config_problems",
     "Files that were refused, and other things of the collector that a person must look at.",
@@ -89,6 +104,7 @@ pub(crate) fn families(
         let count = counters.isolation_violations.of(check.name);
         out.add(&VIOLATIONS, &[check.name], count as f64);
     }
+    proofs(&mut out, shown, counters);
     out.add(&CONFIG_PROBLEMS, &[], shown.problems.len() as f64);
     let left_out = out.left_out() + left_out_of_hosts(shown);
     out.add(&LEFT_OUT, &[], left_out as f64);
@@ -117,6 +133,21 @@ fn reports(out: &mut Families, counters: &Counters) {
     for (reason, count) in counters.lost_reports.each() {
         out.add(&LOST, &[reason.as_str()], count as f64);
     }
+}
+
+fn proofs(out: &mut Families, shown: &Shown, counters: &Counters) {
+    for stands in shown.standings() {
+        for state in Standing::ALL {
+            out.add_flag(&INVARIANTS, &[stands.name, state.as_str()], stands.standing == state);
+        }
+        let proved_at = stands.held.and_then(|held| held.proof.basis.as_ref());
+        if let Some(basis) = proved_at {
+            out.add(&PROVED_AT, &[stands.name], basis.proved_at.as_seconds_f64());
+        }
+    }
+    let duration = &counters.proof_duration;
+    let (count, sum) = (duration.count(), duration.sum_seconds());
+    out.add_histogram(&PROOF_DURATION, &duration.cumulative(), count, sum);
 }
 
 fn zones(out: &mut Families, shown: &Shown) {

@@ -5,6 +5,8 @@ pub mod answer;
 mod enforcement;
 pub mod enroll;
 mod flows;
+mod listings;
+mod proofs;
 mod pushes;
 
 use axum::extract::rejection::{JsonRejection, QueryRejection};
@@ -40,6 +42,8 @@ pub(crate) fn routes(web: &Web) -> Router<Web> {
         .route("/api/v1/status", get(status))
         .route("/api/v1/hosts", get(hosts))
         .route("/api/v1/hosts/{name}", get(host))
+        .route("/api/v1/hosts/{name}/listings", get(listings::list))
+        .route("/api/v1/hosts/{name}/listings/{source}", get(listings::one))
         .route("/api/v1/findings", get(findings))
         .route("/api/v1/events", get(events))
         .route("/api/v1/pushes", get(pushes::list))
@@ -47,6 +51,8 @@ pub(crate) fn routes(web: &Web) -> Router<Web> {
         .route("/api/v1/pushes/{id}/policy", get(pushes::policy))
         .route("/api/v1/enforcement", get(enforcement::all))
         .route("/api/v1/flows", get(flows::list))
+        .route("/api/v1/proofs", get(proofs::list))
+        .route("/api/v1/proofs/{invariant}", get(proofs::one))
         .route(live::PATH, get(live::events))
         .route_layer(middleware::from_fn_with_state(web.clone(), access::reader));
     let make_push = post(pushes::make).layer(DefaultBodyLimit::max(pushes::MAX_WISH));

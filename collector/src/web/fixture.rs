@@ -17,7 +17,8 @@ use bailey_rules::fact::host::{
     self, Agent, Cpu, Disk, FileSystem, Load, Memory, Pressure, Reboot, Temperature, Units,
 };
 use bailey_rules::fact::links::{
-    Duplex, Forwarding, Interface, LinkKind, Mac, Neighbour, Route, Traffic,
+    Duplex, Forwarding, Interface, LinkKind, Mac, Neighbour, Route, RouteKind, Rule, RuleAction,
+    Traffic,
 };
 use bailey_rules::fact::{Fact, FactKind, ProbeName};
 use bailey_rules::finding::{Change, Finding, advance};
@@ -217,6 +218,8 @@ impl Machine {
                 metric: 0,
                 table: 254,
                 carries: true,
+                kind: RouteKind::Unicast,
+                source: None,
             },
         ));
         self.set(Fact::known(
@@ -303,7 +306,7 @@ impl Machine {
             pushed: None,
         };
         let wanted = RuleFiles::shipped().for_host(&view.name, &view.zone);
-        let judged = judge(&Given { host: &view, wanted: &wanted, policy, now: NOW });
+        let judged = judge(&Given { host: &view, wanted: &wanted, policy, proofs: &[], now: NOW });
         HostStatus { state: worst(&judged), view: Arc::new(view), judged, judged_at: NOW }
     }
 }
@@ -347,6 +350,11 @@ pub(crate) fn interface(name: &str, address: &str, kind: LinkKind, mac: u8) -> F
                     .parse()
                     .unwrap(),
             ],
+            secondary: Vec::new(),
+            link_only: Vec::new(),
+            group: Some(0),
+            hardware: Some(1),
+            reverse_path: None,
         },
     )
 }
@@ -456,6 +464,7 @@ pub(crate) fn shown(machines: Vec<Machine>) -> Shown {
         problems: Vec::new(),
         policy: Arc::new(policy),
         pushes: Arc::default(),
+        proofs: Arc::default(),
         now: NOW,
         local: local(),
     }
@@ -657,6 +666,11 @@ pub(crate) fn hostile() -> Machine {
                 mtu: 1500,
                 master: Some(h.clone()),
                 addresses: vec!["172.20.6.6/16".parse().unwrap()],
+                secondary: Vec::new(),
+                link_only: Vec::new(),
+                group: Some(0),
+                hardware: Some(1),
+                reverse_path: None,
             },
         ),
         Fact::known(
@@ -679,6 +693,23 @@ pub(crate) fn hostile() -> Machine {
                 metric: 0,
                 table: 254,
                 carries: true,
+                kind: RouteKind::Unicast,
+                source: None,
+            },
+        ),
+        Fact::known(
+            &h,
+            Rule {
+                priority: 100,
+                ipv6: false,
+                not: true,
+                from: None,
+                to: None,
+                iif: Some(h.clone()),
+                oif: Some(h.clone()),
+                mark: None,
+                action: RuleAction::Table(100),
+                unsure: true,
             },
         ),
         Fact::known(

@@ -4,6 +4,7 @@
 pub mod alerts;
 pub mod host;
 pub mod hosts;
+mod invariants;
 pub mod isolation;
 pub mod runbook;
 pub mod signin;

@@ -12,7 +12,7 @@ use bailey_rules::fact::host::{
     Units,
 };
 use bailey_rules::fact::links::{
-    Duplex, Forwarding, Interface, LinkKind, Neighbour, Route, Traffic,
+    Duplex, Forwarding, Interface, LinkKind, Neighbour, Route, RouteKind, Rule, RuleAction, Traffic,
 };
 use bailey_rules::fact::{FactKind, FactValue, ProbeName};
 use bailey_rules::policy::Mode;
@@ -45,6 +45,7 @@ pub fn in_words(value: &FactValue, now: Timestamp, local: LocalTime) -> Text {
         FactValue::Interface(value) => interface(value),
         FactValue::Traffic(value) => traffic(value),
         FactValue::Route(value) => route(value),
+        FactValue::Rule(value) => rule(value),
         FactValue::Neighbour(value) => neighbour(value),
         FactValue::Forwarding(value) => forwarding(value),
         FactValue::Ruleset(value) => ruleset(value),
@@ -78,6 +79,7 @@ pub fn kind_title(kind: FactKind) -> Text {
         FactKind::Interface => Text::new("Interface", "网络接口"),
         FactKind::Traffic => Text::new("Traffic", "流量"),
         FactKind::Route => Text::new("Route", "路由"),
+        FactKind::Rule => Text::new("Policy rule", "策略路由规则"),
         FactKind::Neighbour => Text::new("Neighbour", "邻居"),
         FactKind::Forwarding => Text::new("Forwarding", "转发"),
         FactKind::Ruleset => Text::new("Ruleset", "规则集"),
@@ -134,7 +136,10 @@ pub fn event_title(kind: EventKind) -> Text {
         | EventKind::PushFailed
         | EventKind::PushCancelled
         | EventKind::OrderFollowed
-        | EventKind::OrderFailed => kind.title(),
+        | EventKind::OrderFailed
+        | EventKind::InvariantProved
+        | EventKind::InvariantBroken
+        | EventKind::InvariantDoubted => kind.title(),
     }
 }
 
@@ -410,12 +415,18 @@ fn traffic(value: &Traffic) -> Text {
 }
 
 fn route(value: &Route) -> Text {
-    let Route { destination, gateway, interface, metric, table, carries } = value;
+    let Route { destination, gateway, interface, metric, table, carries: _, kind, source } = value;
     let (mut en, mut zh) = (destination.to_string(), destination.to_string());
-    if !carries {
-        en.push_str(" is refused");
-        zh.push_str(" 被拒绝");
-    }
+    let (is_en, is_zh) = match kind {
+        RouteKind::Unicast => ("", ""),
+        RouteKind::Blackhole | RouteKind::Unreachable | RouteKind::Prohibit => {
+            (" is refused", " 被拒绝")
+        }
+        RouteKind::Throw => (" is left to the next policy rule", " 交由下一条策略规则"),
+        RouteKind::Local => (" is this host", " 即本机"),
+    };
+    en.push_str(is_en);
+    zh.push_str(is_zh);
     if let Some(gateway) = gateway {
         let _ = write!(en, " through {gateway}");
         let _ = write!(zh, " 经由 {gateway}");
@@ -426,6 +437,48 @@ fn route(value: &Route) -> Text {
     }
     let _ = write!(en, "; metric {metric}, table {table}");
     let _ = write!(zh, "；度量 {metric}，路由表 {table}");
+    if let Some(source) = source {
+        let _ = write!(en, ", source {source}");
+        let _ = write!(zh, "，源地址 {source}");
+    }
+    Text::new(en, zh)
+}
+
+fn rule(value: &Rule) -> Text {
+    let Rule { priority, ipv6, not, from, to, iif, oif, mark, action, unsure } = value;
+    let family = if *ipv6 { "IPv6" } else { "IPv4" };
+    let (mut en, mut zh) = (format!("{family} {priority}:"), format!("{family} {priority}："));
+    let mut say = |said_en: &str, said_zh: &str, what: &dyn std::fmt::Display| {
+        let _ = write!(en, " {said_en}{what}");
+        let _ = write!(zh, " {said_zh}{what}");
+    };
+    if *not {
+        say("unless", "除非", &"");
+    }
+    if let Some(from) = from {
+        say("from ", "来自 ", from);
+    }
+    if let Some(to) = to {
+        say("to ", "去往 ", to);
+    }
+    if let Some(iif) = iif {
+        say("in by ", "入口 ", iif);
+    }
+    if let Some(oif) = oif {
+        say("bound to ", "绑定 ", oif);
+    }
+    if let Some(mark) = mark {
+        say("with the mark ", "标记 ", &format_args!("{:#x}/{:#x}", mark.value, mark.mask));
+    }
+    if *unsure {
+        say("and more", "及其他条件", &"");
+    }
+    match action {
+        RuleAction::Table(table) => say("table ", "路由表 ", table),
+        RuleAction::Blackhole => say("dropped", "丢弃", &""),
+        RuleAction::Unreachable | RuleAction::Prohibit => say("refused", "拒绝", &""),
+        RuleAction::Other => say("something else", "其他动作", &""),
+    }
     Text::new(en, zh)
 }
 

@@ -9,7 +9,7 @@ use askama::Template;
 use askama::filters::HtmlSafe;
 use bailey_rules::check::State;
 use bailey_rules::finding::{Finding, Severity};
-use bailey_rules::name::ZoneName;
+use bailey_rules::name::{HostName, ZoneName};
 use bailey_rules::policy::Policy;
 use bailey_rules::text::Lang;
 use bailey_rules::time::Timestamp;
@@ -18,6 +18,7 @@ use time::{OffsetDateTime, UtcOffset};
 use super::Web;
 use super::frame::Filter;
 use super::words::{Words, filled};
+use crate::proving::{Known, Stands};
 use crate::push::Overview;
 use crate::site::{ConfigProblem, HostStatus};
 
@@ -38,6 +39,8 @@ pub struct Shown {
     pub policy: Arc<Policy>,
     /// Pushes of orders that are under way.
     pub pushes: Arc<Overview>,
+    /// What is known of the invariants.
+    pub proofs: Arc<Known>,
     /// The moment, by the collector's clock.
     pub now: Timestamp,
     /// The site's local time.
@@ -55,9 +58,19 @@ impl Shown {
             problems: site.problems(),
             policy: site.policy(),
             pushes: web.pushes().overview(),
+            proofs: site.proofs(),
             now: site.now(),
             local: LocalTime(web.offset()),
         }
+    }
+
+    /// What every invariant that can be proved amounts to, in the order of names.
+    pub(crate) fn standings(&self) -> Vec<Stands<'_>> {
+        let view = |name: &HostName| {
+            let at = self.hosts.binary_search_by(|host| host.view.name.cmp(name)).ok()?;
+            Some(Arc::clone(&self.hosts[at].view))
+        };
+        self.proofs.standings(&self.policy, self.now, view)
     }
 
     /// Zones that the policy names or a host is in, those with most hosts first.

@@ -219,6 +219,8 @@ const DENY_TABLE: &[(&str, &str, [u16; 5])] = &[
     ("GET", "/api/v1/status", [401, 401, 200, 200, 200]),
     ("GET", "/api/v1/hosts", [401, 401, 200, 200, 200]),
     ("GET", "/api/v1/hosts/{name}", [401, 401, 200, 200, 200]),
+    ("GET", "/api/v1/hosts/{name}/listings", [401, 401, 200, 200, 200]),
+    ("GET", "/api/v1/hosts/{name}/listings/{source}", [401, 401, 404, 404, 404]),
     ("GET", "/api/v1/findings", [401, 401, 200, 200, 200]),
     ("GET", "/api/v1/flows", [401, 401, 200, 200, 200]),
     ("GET", "/api/v1/events", [401, 401, 200, 200, 200]),
@@ -256,6 +258,7 @@ async fn every_route_answers_only_whom_it_may() {
     for (method, path, expected) in DENY_TABLE {
         for (who, expected) in knockers.iter().zip(expected) {
             let path = path.replace("{name}", "oa-17").replace("{id}", "1");
+            let path = path.replace("{source}", "nftables");
             let answer = door.ask(who, method.parse().unwrap(), &path, &[], "").await;
             assert_eq!(answer.status.as_u16(), *expected, "{method} {path} by {who:?}");
             if *who == Knocker::Stranger && !path.starts_with("/assets/") {

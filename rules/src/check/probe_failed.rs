@@ -37,6 +37,7 @@ const fn is_needed(kind: FactKind) -> bool {
         | FactKind::Route
         | FactKind::Neighbour
         | FactKind::Forwarding
+        | FactKind::Rule
         | FactKind::Ruleset
         | FactKind::Hook
         | FactKind::BackupJob

@@ -1,4 +1,6 @@
-//! What a rule of a permit matches besides its addresses.
+//! What a rule of a permit matches besides its addresses, and the comment that says where it comes from.
+
+use serde::{Deserialize, Serialize};
 
 use super::Service;
 use super::set::Family;
@@ -102,4 +104,61 @@ pub(super) fn comment(file: &str, permit: &Permit) -> String {
     let mut comment = format!("{file}{rest}");
     comment.truncate(MAX_COMMENT - 1);
     comment
+}
+
+/// The line of the policy that a rule was compiled from, as the rule's comment tells it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct PolicyLine {
+    /// What the comment calls the policy's file.
+    pub file: String,
+    /// The line, from 1.
+    pub line: u64,
+    /// What stands there: `flow 3`, `exchange point EX-1`, `management inner`, `collector inner`.
+    pub what: String,
+}
+
+impl PolicyLine {
+    /// Reads a comment that a compiled rule has; nothing for any other.
+    #[must_use]
+    pub fn read(comment: &str) -> Option<Self> {
+        // No name of a file has a colon in a comment.
+        let (file, rest) = comment.split_once(':')?;
+        let (line, what) = rest.split_once(' ')?;
+        let line = line.parse().ok().filter(|line| *line > 0)?;
+        Some(Self { file: file.to_owned(), line, what: what.to_owned() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::policy::Addresses;
+
+    #[test]
+    fn the_comment_of_a_rule_leads_back_to_its_line() {
+        let nowhere = Arc::new(Addresses::default());
+        let permit = |origin| Permit {
+            origin,
+            line: 118,
+            from: Arc::clone(&nowhere),
+            to: Arc::clone(&nowhere),
+            service: Service::default(),
+        };
+        let cases = [
+            (Origin::Flow(3), "flow 3"),
+            (Origin::Exchange("EX-1".to_owned()), "exchange point EX-1"),
+            (Origin::Management("inner".parse().unwrap()), "management inner"),
+        ];
+        for (origin, what) in cases {
+            let read = PolicyLine::read(&comment("my: policy.yaml", &permit(origin)));
+            let line =
+                PolicyLine { file: "my__policy.yaml".to_owned(), line: 118, what: what.to_owned() };
+            assert_eq!(read, Some(line));
+        }
+        for other in ["", "allow update", "policy.yaml:0 flow 3", "policy.yaml:x flow 3"] {
+            assert_eq!(PolicyLine::read(other), None, "{other}");
+        }
+    }
 }

@@ -96,6 +96,20 @@ pub enum Duplex {
     Full,
 }
 
+/// Whether the source of an IPv4 packet that comes in is looked up in the routes
+/// (`net.ipv4.conf.*.rp_filter`, RFC 3704): the larger of the switch for all interfaces and that of
+/// this one is in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReversePath {
+    /// It is not.
+    Off,
+    /// The way back must be by the interface by which it came.
+    Strict,
+    /// There must be a way back.
+    Loose,
+}
+
 /// One interface with its addresses.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Interface {
@@ -121,6 +135,17 @@ pub struct Interface {
     pub master: Option<String>,
     /// Its addresses with the length of their network, sorted.
     pub addresses: Vec<IpNet>,
+    /// Those of its addresses that are second ones of their network (`IFA_F_SECONDARY`), sorted: no
+    /// packet of the host's own has such a source by itself, and masquerading takes none.
+    pub secondary: Vec<IpNet>,
+    /// Those of its addresses that only its segment may know (`scope link`, ip-address(8)), sorted.
+    pub link_only: Vec<IpNet>,
+    /// The group that it is in (`IFLA_GROUP`), where the agent tells.
+    pub group: Option<u32>,
+    /// What hardware it is (`ARPHRD_*`, `linux/if_arp.h`), where the agent tells.
+    pub hardware: Option<u16>,
+    /// Whether sources are looked up, where the agent tells.
+    pub reverse_path: Option<ReversePath>,
 }
 
 /// Counters of one interface since it appeared.
@@ -140,8 +165,27 @@ pub struct Traffic {
     pub transmit_drops: u64,
 }
 
-/// One route that carries packets elsewhere (rtnetlink(7) `RTM_GETROUTE`); local and broadcast
-/// entries are left out, they follow from the addresses.
+/// What becomes of packets that a route is for (rtnetlink(7), `rtm_type`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RouteKind {
+    /// They are carried on.
+    Unicast,
+    /// They are dropped.
+    Blackhole,
+    /// They are refused as unreachable.
+    Unreachable,
+    /// They are refused as prohibited.
+    Prohibit,
+    /// The next policy rule is asked.
+    Throw,
+    /// They are for this host, whatever its addresses.
+    Local,
+}
+
+/// One route (rtnetlink(7) `RTM_GETROUTE`); the entries of the table `local` are left out, they follow
+/// from the addresses. A route with several next hops is as many routes of the same destination,
+/// metric and table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Route {
     /// Where to. A default route is `0.0.0.0/0` or `::/0`.
@@ -154,8 +198,63 @@ pub struct Route {
     pub metric: u32,
     /// Routing table (254 is `main`).
     pub table: u32,
-    /// False for `blackhole`, `unreachable` and `prohibit`.
+    /// Whether it carries packets elsewhere: its kind is unicast.
     pub carries: bool,
+    /// What becomes of packets.
+    pub kind: RouteKind,
+    /// The source of packets of the host's own, where the route says it.
+    pub source: Option<IpAddr>,
+}
+
+/// A mark that a packet must have (`fwmark`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// What its bits are.
+    pub value: u32,
+    /// Which of them are looked at.
+    pub mask: u32,
+}
+
+/// What a policy rule does with packets that it is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RuleAction {
+    /// Looks into this routing table; the next rule is asked when that has no route for them.
+    Table(u32),
+    /// Drops them.
+    Blackhole,
+    /// Refuses them as unreachable.
+    Unreachable,
+    /// Refuses them as prohibited.
+    Prohibit,
+    /// Something else, such as `goto`.
+    Other,
+}
+
+/// One policy rule: which routing table is asked when (ip-rule(8)). The three that a kernel begins
+/// with are among them, so that a missing one is seen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rule {
+    /// Smaller is asked earlier.
+    pub priority: u32,
+    /// Whether it is for IPv6; otherwise it is for IPv4.
+    pub ipv6: bool,
+    /// Whether it is for packets that do not fulfil its conditions.
+    pub not: bool,
+    /// Their sources; absent for all.
+    pub from: Option<IpNet>,
+    /// Their destinations; absent for all.
+    pub to: Option<IpNet>,
+    /// The interface that they come in by; `lo` for the host's own.
+    pub iif: Option<String>,
+    /// The interface that their sender is bound to.
+    pub oif: Option<String>,
+    /// The mark that they have.
+    pub mark: Option<Mark>,
+    /// What becomes of them.
+    pub action: RuleAction,
+    /// Whether it has conditions beside these, such as ports or a user.
+    pub unsure: bool,
 }
 
 /// One neighbour that was really seen (states reachable, stale, delay, probe, permanent).

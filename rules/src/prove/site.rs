@@ -8,11 +8,13 @@
 //!
 //! What this rests on is told by [`Assumption`] and in `docs/proof.md`.
 
+pub mod assemble;
 mod compiled;
 mod explain;
 pub mod follow;
 mod route;
 mod search;
+pub mod told;
 mod transfer;
 mod wire;
 

@@ -1,9 +1,10 @@
 //! Blocks and packets in the words in which people and other programs speak of them.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::block::Block;
 use super::space::Values;
@@ -197,13 +198,13 @@ fn device(run: Interval) -> String {
 }
 
 /// A packet as `bailey ruleset trace` takes it, which is also how a person may read it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Example {
     /// The interface it comes in by.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub iif: Option<String>,
     /// The interface it goes out by.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oif: Option<String>,
     /// Source address.
     pub src: IpAddr,
@@ -212,19 +213,19 @@ pub struct Example {
     /// Protocol.
     pub proto: String,
     /// Source port.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sport: Option<u16>,
     /// Destination port.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dport: Option<u16>,
     /// ICMP type.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub icmp_type: Option<u8>,
     /// TCP flags.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tcp_flags: Option<String>,
     /// What connection tracking says.
-    pub state: &'static str,
+    pub state: Cow<'static, str>,
 }
 
 /// A packet in words.
@@ -264,7 +265,8 @@ pub fn example(packet: &Values) -> Example {
         state: State::ALL
             .iter()
             .find(|known| known.bit() == held)
-            .map_or(State::Untracked.name(), |known| known.name()),
+            .map_or(State::Untracked.name(), |known| known.name())
+            .into(),
     }
 }
 

@@ -11,11 +11,12 @@ use bailey_rules::fact::firewall::{DefaultPolicy, Hook, Manager, Ruleset};
 use bailey_rules::fact::host::{
     Clock, Cpu, FileSystem, Load, Memory, Pressure, Reboot, Temperature, Units,
 };
-use bailey_rules::fact::links::{Forwarding, Interface, LinkKind, Neighbour, Route};
+use bailey_rules::fact::links::{Forwarding, Interface, LinkKind, Neighbour, Route, RouteKind};
 use bailey_rules::fact::{Fact, FactKey, FactKind, FactValue, ProbeName, Reading};
 use bailey_rules::host::{FactSet, HeldProbe, HostView, Pushed, Session};
 use bailey_rules::name::HostKey;
 use bailey_rules::policy::Policy;
+use bailey_rules::prove::site::told::About;
 use bailey_rules::time::Timestamp;
 use bailey_rules::unit::{Bytes, Permille};
 
@@ -44,6 +45,7 @@ pub(crate) struct Site {
     pub(crate) probes: BTreeMap<ProbeName, HeldProbe>,
     pub(crate) pushed: Option<Pushed>,
     pub(crate) policy: String,
+    pub(crate) proofs: Vec<About>,
     pub(crate) rules: String,
     pub(crate) now: Timestamp,
 }
@@ -80,6 +82,7 @@ impl Site {
                 .collect(),
             pushed: None,
             policy: POLICY.to_owned(),
+            proofs: Vec::new(),
             rules: String::new(),
             now: NOW,
         };
@@ -135,7 +138,13 @@ impl Site {
         let files = [("site.yaml".to_owned(), self.rules.clone())];
         let rules = RuleFiles::parse(&files).unwrap_or_else(|e| panic!("{e}"));
         let wanted = rules.for_host(&view.name, &view.zone);
-        check::judge(&Given { host: &view, wanted: &wanted, policy: &policy, now: self.now })
+        check::judge(&Given {
+            host: &view,
+            wanted: &wanted,
+            policy: &policy,
+            proofs: &self.proofs,
+            now: self.now,
+        })
     }
 
     /// The verdicts of one check.
@@ -207,6 +216,11 @@ pub(crate) fn interface(kind: LinkKind, driver: &str, addresses: &[&str]) -> Int
         mtu: 1500,
         master: None,
         addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
+        secondary: Vec::new(),
+        link_only: Vec::new(),
+        group: Some(0),
+        hardware: Some(1),
+        reverse_path: None,
     }
 }
 
@@ -218,6 +232,8 @@ pub(crate) fn route(to: &str, gateway: Option<&str>, interface: &str) -> Route {
         metric: 100,
         table: 254,
         carries: true,
+        kind: RouteKind::Unicast,
+        source: None,
     }
 }
 

@@ -6,6 +6,7 @@ use bailey_rules::model::network::Network;
 use bailey_rules::model::save;
 use bailey_rules::name::HostName;
 use bailey_rules::policy::Policy;
+use bailey_rules::prove::site::told::{self, Proof, Standing};
 use bailey_rules::prove::site::{Answer, Assumption, Breach, Host, Prover, ReversePath, Site};
 use bailey_rules::text::Lang;
 use proptest::prelude::*;
@@ -374,4 +375,42 @@ fn a_host_that_moves_far_from_what_was_looked_at_changes_no_result() {
     // On a wire that was looked at it changes what depends on that.
     prover.update(&name("lab-1"), lab("10.1.9.9/16"));
     assert_eq!(known(&prover), ["INV-01", "INV-02"]);
+}
+
+#[test]
+fn a_proof_is_read_back_as_it_was_told() {
+    let unread = Host { unread: vec!["not readable".to_owned()], ..gateway("", CLOSED) };
+    for (gateway, answer) in [
+        (gateway(CLOSED, CLOSED), "proved"),
+        (gateway("", CLOSED), "broken"),
+        (unread, "out_of_model"),
+    ] {
+        let result = Prover::new(site(gateway)).invariant("INV-01").unwrap();
+        let told = Proof::of(&result);
+        let text = serde_json::to_value(&told).unwrap();
+        assert_eq!(text["answer"], answer);
+        assert_eq!(serde_json::from_value::<Proof>(text).unwrap(), told);
+    }
+}
+
+#[test]
+fn only_what_is_fresh_is_proved_and_what_is_wrong_is_wrong_however_old() {
+    let told = |gateway| Proof::of(&Prover::new(site(gateway)).invariant("INV-01").unwrap());
+    let unread = Host { unread: vec!["not readable".to_owned()], ..gateway("", CLOSED) };
+    for (proof, fresh, old) in [
+        (told(gateway(CLOSED, CLOSED)), Standing::Proved, Standing::Stale),
+        (told(gateway("", CLOSED)), Standing::Broken, Standing::Broken),
+        (told(unread), Standing::OutOfModel, Standing::OutOfModel),
+    ] {
+        assert_eq!((proof.standing(true), proof.standing(false)), (fresh, old));
+    }
+}
+
+#[test]
+fn a_breach_is_stopped_where_its_first_cut_is() {
+    let proof = Proof::of(&Prover::new(site(gateway("", ""))).invariant("INV-01").unwrap());
+    let told::Answer::Broken { breach } = proof.answer else { panic!("{proof:?}") };
+    assert_eq!(breach.at(), Some(&name("fw-1")));
+    let uncut = told::Breach { cuts: Vec::new(), ..breach };
+    assert_eq!(uncut.at(), Some(&name("fw-1")));
 }

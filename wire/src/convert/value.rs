@@ -102,6 +102,7 @@ values! {
     Interface("interface"),
     Traffic("traffic"),
     Route("route"),
+    Rule("rule"),
     Neighbour("neighbour"),
     Forwarding("forwarding"),
     Ruleset("ruleset"),
@@ -149,6 +150,19 @@ words!(
     Modem,
     Other
 );
+words!(
+    route_kind_to,
+    route_kind_from,
+    links::RouteKind,
+    v1::RouteKind,
+    Unicast,
+    Blackhole,
+    Unreachable,
+    Prohibit,
+    Throw,
+    Local
+);
+words!(reverse_path_to, reverse_path_from, links::ReversePath, v1::ReversePath, Off, Strict, Loose);
 words!(duplex_to, duplex_from, links::Duplex, v1::Duplex, Half, Full);
 words!(
     default_to,
@@ -478,6 +492,9 @@ impl Message for links::Interface {
 
     fn to_wire(&self) -> Result<v1::Interface, ConvertError> {
         fits("addresses", self.addresses.len(), MAX_ADDRESSES)?;
+        fits("secondary", self.secondary.len(), MAX_ADDRESSES)?;
+        fits("link_only", self.link_only.len(), MAX_ADDRESSES)?;
+        let networks = |networks: &[IpNet]| networks.iter().copied().map(network_to).collect();
         Ok(v1::Interface {
             index: self.index,
             kind: link_kind_to(self.kind).into(),
@@ -489,11 +506,21 @@ impl Message for links::Interface {
             duplex: self.duplex.map_or(v1::Duplex::Unspecified, duplex_to).into(),
             mtu: self.mtu,
             master: self.master.as_deref().map(said),
-            addresses: self.addresses.iter().copied().map(network_to).collect(),
+            addresses: networks(&self.addresses),
+            secondary: networks(&self.secondary),
+            link_only: networks(&self.link_only),
+            group: self.group,
+            hardware: self.hardware.map(u32::from),
+            reverse_path: self
+                .reverse_path
+                .map_or(v1::ReversePath::Unspecified, reverse_path_to)
+                .into(),
         })
     }
 
     fn from_wire(wire: v1::Interface) -> Result<Self, ConvertError> {
+        let networks =
+            |field, wire| list(field, wire, MAX_ADDRESSES, |network| network_from(&network));
         Ok(Self {
             index: wire.index,
             kind: present("kind", link_kind_from("kind", wire.kind)?)?,
@@ -505,11 +532,21 @@ impl Message for links::Interface {
             duplex: duplex_from("duplex", wire.duplex)?,
             mtu: wire.mtu,
             master: wire.master.map(|name| text("master", name)).transpose()?,
-            addresses: list("addresses", wire.addresses, MAX_ADDRESSES, |wire| {
-                network_from(&wire)
-            })?,
+            addresses: networks("addresses", wire.addresses)?,
+            secondary: networks("secondary", wire.secondary)?,
+            link_only: networks("link_only", wire.link_only)?,
+            group: wire.group,
+            hardware: wire.hardware.map(|number| hardware_from("hardware", number)).transpose()?,
+            reverse_path: reverse_path_from("reverse_path", wire.reverse_path)?,
         })
     }
+}
+
+fn hardware_from(field: &str, value: u32) -> Result<u16, ConvertError> {
+    u16::try_from(value).map_err(|_| {
+        let rule = "hardware types have 16 bits";
+        ConvertError::new(field, Problem::OutOfRange { value: value.into(), rule })
+    })
 }
 
 impl Message for links::Traffic {
@@ -549,13 +586,19 @@ impl Message for links::Route {
             metric: self.metric,
             table: self.table,
             carries: self.carries,
+            kind: route_kind_to(self.kind).into(),
+            source: self.source.map(address_to).unwrap_or_default(),
         })
     }
 
     fn from_wire(wire: v1::Route) -> Result<Self, ConvertError> {
-        let gateway = (!wire.gateway.is_empty())
-            .then(|| address_from("gateway", &wire.gateway))
-            .transpose()?;
+        let address =
+            |field, wire: &[u8]| (!wire.is_empty()).then(|| address_from(field, wire)).transpose();
+        let (gateway, source) =
+            (address("gateway", &wire.gateway)?, address("source", &wire.source)?);
+        // Older agents tell of no kind, and only of routes that carry or refuse.
+        let untold =
+            if wire.carries { links::RouteKind::Unicast } else { links::RouteKind::Blackhole };
         Ok(Self {
             destination: network_from(&present("destination", wire.destination)?)
                 .within("destination")?,
@@ -564,6 +607,64 @@ impl Message for links::Route {
             metric: wire.metric,
             table: wire.table,
             carries: wire.carries,
+            kind: route_kind_from("kind", wire.kind)?.unwrap_or(untold),
+            source,
+        })
+    }
+}
+
+impl Message for links::Rule {
+    type Wire = v1::Rule;
+
+    fn to_wire(&self) -> Result<v1::Rule, ConvertError> {
+        use links::RuleAction::{Blackhole, Other, Prohibit, Table, Unreachable};
+        let (action, table) = match self.action {
+            Table(table) => (v1::RuleAction::Table, table),
+            Blackhole => (v1::RuleAction::Blackhole, 0),
+            Unreachable => (v1::RuleAction::Unreachable, 0),
+            Prohibit => (v1::RuleAction::Prohibit, 0),
+            Other => (v1::RuleAction::Other, 0),
+        };
+        Ok(v1::Rule {
+            priority: self.priority,
+            ipv6: self.ipv6,
+            not: self.not,
+            from: self.from.map(network_to),
+            to: self.to.map(network_to),
+            iif: self.iif.as_deref().map(said),
+            oif: self.oif.as_deref().map(said),
+            mark: self.mark.map(|mark| v1::Mark { value: mark.value, mask: mark.mask }),
+            action: action.into(),
+            table,
+            unsure: self.unsure,
+        })
+    }
+
+    fn from_wire(wire: v1::Rule) -> Result<Self, ConvertError> {
+        let network = |field, wire: Option<v1::Network>| {
+            wire.map(|network| network_from(&network)).transpose().within(field)
+        };
+        Ok(Self {
+            priority: wire.priority,
+            ipv6: wire.ipv6,
+            not: wire.not,
+            from: network("from", wire.from)?,
+            to: network("to", wire.to)?,
+            iif: wire.iif.map(|name| text("iif", name)).transpose()?,
+            oif: wire.oif.map(|name| text("oif", name)).transpose()?,
+            mark: wire.mark.map(|mark| links::Mark { value: mark.value, mask: mark.mask }),
+            action: match v1::RuleAction::try_from(wire.action) {
+                Ok(v1::RuleAction::Table) => links::RuleAction::Table(wire.table),
+                Ok(v1::RuleAction::Blackhole) => links::RuleAction::Blackhole,
+                Ok(v1::RuleAction::Unreachable) => links::RuleAction::Unreachable,
+                Ok(v1::RuleAction::Prohibit) => links::RuleAction::Prohibit,
+                Ok(v1::RuleAction::Other) => links::RuleAction::Other,
+                Ok(v1::RuleAction::Unspecified) => {
+                    return Err(ConvertError::new("action", Problem::Missing));
+                }
+                Err(_) => return Err(ConvertError::new("action", Problem::Newer(wire.action))),
+            },
+            unsure: wire.unsure,
         })
     }
 }

@@ -127,17 +127,63 @@ fn link_kind() -> impl Strategy<Value = links::LinkKind> {
     ])
 }
 
+fn route_kind() -> impl Strategy<Value = links::RouteKind> {
+    use links::RouteKind::{Blackhole, Local, Prohibit, Throw, Unicast, Unreachable};
+    select(vec![Unicast, Blackhole, Unreachable, Prohibit, Throw, Local])
+}
+
+fn rule() -> impl Strategy<Value = links::Rule> {
+    let action = prop_oneof![
+        any::<u32>().prop_map(links::RuleAction::Table),
+        Just(links::RuleAction::Blackhole),
+        Just(links::RuleAction::Unreachable),
+        Just(links::RuleAction::Prohibit),
+        Just(links::RuleAction::Other),
+    ];
+    let mark = any::<(u32, u32)>().prop_map(|(value, mask)| links::Mark { value, mask });
+    let ends = (option::of(network()), option::of(network()));
+    let interfaces = (option::of(text()), option::of(text()));
+    (any::<(u32, bool, bool, bool)>(), ends, interfaces, option::of(mark), action).prop_map(
+        |((priority, ipv6, not, unsure), (from, to), (iif, oif), mark, action)| links::Rule {
+            priority,
+            ipv6,
+            not,
+            from,
+            to,
+            iif,
+            oif,
+            mark,
+            action,
+            unsure,
+        },
+    )
+}
+
 fn links_value() -> impl Strategy<Value = FactValue> {
     let duplex = option::of(select(vec![links::Duplex::Half, links::Duplex::Full]));
+    let reverse_path = select(vec![
+        links::ReversePath::Off,
+        links::ReversePath::Strict,
+        links::ReversePath::Loose,
+    ]);
     prop_oneof![
         (
             (any::<u32>(), link_kind(), text(), mac(), any::<bool>(), any::<bool>()),
             (any::<Option<u32>>(), duplex, any::<u32>(), option::of(text()), vec(network(), 0..9)),
+            (
+                vec(network(), 0..3),
+                vec(network(), 0..3),
+                any::<Option<u32>>(),
+                any::<Option<u16>>()
+            ),
+            option::of(reverse_path),
         )
             .prop_map(
                 |(
                     (index, kind, driver, mac, admin_up, carrier),
                     (speed_mbits, duplex, mtu, master, addresses),
+                    (secondary, link_only, group, hardware),
+                    reverse_path,
                 )| {
                     links::Interface {
                         index,
@@ -151,6 +197,11 @@ fn links_value() -> impl Strategy<Value = FactValue> {
                         mtu,
                         master,
                         addresses,
+                        secondary,
+                        link_only,
+                        group,
+                        hardware,
+                        reverse_path,
                     }
                     .into()
                 }
@@ -173,11 +224,23 @@ fn links_value() -> impl Strategy<Value = FactValue> {
             option::of(text()),
             any::<u32>(),
             any::<u32>(),
-            any::<bool>()
+            route_kind(),
+            any::<Option<IpAddr>>(),
         )
-            .prop_map(|(destination, gateway, interface, metric, table, carries)| {
-                links::Route { destination, gateway, interface, metric, table, carries }.into()
+            .prop_map(|(destination, gateway, interface, metric, table, kind, source)| {
+                links::Route {
+                    destination,
+                    gateway,
+                    interface,
+                    metric,
+                    table,
+                    carries: kind == links::RouteKind::Unicast,
+                    kind,
+                    source,
+                }
+                .into()
             }),
+        rule().prop_map(FactValue::from),
         (any::<IpAddr>(), text(), mac(), any::<bool>()).prop_map(
             |(address, interface, mac, router)| {
                 links::Neighbour { address, interface, mac, router }.into()

@@ -32,6 +32,8 @@ pub(super) struct Beside {
 #[derive(Debug, Default)]
 pub(super) struct Listing {
     tables: BTreeMap<TableKey, Listed>,
+    /// Everything as it stands, with handles, but for elements of sets.
+    standing: Sha256,
     packets: u64,
     octets: u64,
 }
@@ -156,7 +158,7 @@ impl Listing {
     /// chains by name, elements by value, rules as they stand. Left out: handles, counters, used
     /// quotas, the time that an element has left, and the elements of sets that rules fill from
     /// packets.
-    fn digest(&self, beside: &Beside) -> String {
+    pub(super) fn digest(&self, beside: &Beside) -> String {
         let mut hash = Sha256::new();
         for (key, table) in &self.tables {
             let state = if beside.dormant.contains(key) { "dormant" } else { "" };
@@ -187,12 +189,35 @@ impl Listing {
         super::hexadecimal(&hash.finalize())
     }
 
+    /// SHA-256 over everything that [`Self::digest`] is made over, and over handles and the order in
+    /// which it is printed.
+    pub(super) fn digest_with_handles(&self) -> [u8; 32] {
+        let mut hash = self.standing.clone();
+        for table in self.tables.values() {
+            let sets = table.sets.iter().filter(|(name, _)| !table.filled.contains(*name));
+            for (name, set) in sets {
+                hash.update(line(&["elements", name]));
+                let mut elements = set.elements.clone();
+                elements.sort_unstable();
+                for element in elements {
+                    hash.update(element);
+                }
+            }
+        }
+        hash.finalize().into()
+    }
+
     fn take(&mut self, object: &Map<String, Value>, beside: &Beside) {
         let Some((kind, value)) = object.iter().next() else { return };
         let Value::Object(about) = value else { return };
         self.count(kind, value);
         let text = |key: &str| about.get(key).and_then(Value::as_str).unwrap_or_default();
         let family = text("family").to_owned();
+        match kind.as_str() {
+            "metainfo" | "rule" => {}
+            "set" | "map" => self.standing.update(canonical(value, &["elem"])),
+            _ => self.standing.update(canonical(value, &[])),
+        }
         match kind.as_str() {
             "metainfo" => {}
             "table" => {
@@ -260,10 +285,14 @@ impl Listing {
         listed.opaque = listed.opaque.saturating_add(u32::from(judged.opaque));
         // A rule that is known never to apply to either family decides nothing.
         listed.steps.extend(judged.step.filter(|step| step.ip || step.ip6));
+        let empty = Value::Null;
         for part in ["expr", "comment"] {
-            let empty = Value::Null;
-            listed.body.update(canonical(about.get(part).unwrap_or(&empty), &[]));
+            let part = canonical(about.get(part).unwrap_or(&empty), &[]);
+            listed.body.update(&part);
+            self.standing.update(&part);
         }
+        self.standing.update(canonical(about.get("handle").unwrap_or(&empty), &[]));
+        self.standing.update(line(&[&place.0.0, &place.0.1, &place.1]));
         let words = saved.map(|rule| rule.words.iter().map(String::as_str).collect::<Vec<_>>());
         listed.body.update(line(&words.unwrap_or_default()));
     }

@@ -10,6 +10,7 @@ use netlink_packet_route::address::AddressMessage;
 use netlink_packet_route::link::LinkMessage;
 use netlink_packet_route::neighbour::NeighbourMessage;
 use netlink_packet_route::route::RouteMessage;
+use netlink_packet_route::rule::RuleMessage;
 use netlink_sys::constants::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
 
@@ -35,6 +36,14 @@ pub(super) fn addresses() -> io::Result<Vec<AddressMessage>> {
 pub(super) fn routes() -> io::Result<Vec<RouteMessage>> {
     ask(RouteNetlinkMessage::GetRoute(RouteMessage::default()), |answer| match answer {
         RouteNetlinkMessage::NewRoute(route) => Some(route),
+        // The crate's enum is open; nothing else answers.
+        _ => None,
+    })
+}
+
+pub(super) fn rules() -> io::Result<Vec<RuleMessage>> {
+    ask(RouteNetlinkMessage::GetRule(RuleMessage::default()), |answer| match answer {
+        RouteNetlinkMessage::NewRule(rule) => Some(rule),
         // The crate's enum is open; nothing else answers.
         _ => None,
     })

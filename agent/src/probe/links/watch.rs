@@ -1,4 +1,4 @@
-//! News of interfaces, addresses, routes and neighbours from the kernel's multicast groups.
+//! News of interfaces, addresses, routes, policy rules and neighbours from the kernel's multicast groups.
 //!
 //! The kernel also tells of what is no news: counters, a neighbour that was asked again. Such
 //! messages are compared with what was last read, and only a difference completes [`Watch::told`].
@@ -17,10 +17,10 @@ use netlink_sys::{AsyncSocket as _, AsyncSocketExt as _, SocketAddr, TokioSocket
 
 use super::seen_neighbour;
 
-/// The groups of rtnetlink(7) that are joined: `LINK`, `NEIGH`, `IPV4_IFADDR`, `IPV4_ROUTE`,
-/// `IPV6_IFADDR`, `IPV6_ROUTE`, `IPV4_NETCONF` and `IPV6_NETCONF` (`linux/rtnetlink.h`).
-const GROUPS: [u32; 8] = [1, 3, 5, 7, 9, 11, 24, 25];
-/// Sent when a forwarding switch moves (`RTM_NEWNETCONF`).
+/// The groups of rtnetlink(7) that are joined: `LINK`, `NEIGH`, `IPV4_IFADDR`, `IPV4_ROUTE`, `IPV4_RULE`,
+/// `IPV6_IFADDR`, `IPV6_ROUTE`, `IPV6_RULE`, `IPV4_NETCONF` and `IPV6_NETCONF` (`linux/rtnetlink.h`).
+const GROUPS: [u32; 10] = [1, 3, 5, 7, 8, 9, 11, 19, 24, 25];
+/// Sent when a switch for forwarding or for reverse paths moves (`RTM_NEWNETCONF`).
 const NEW_NETCONF: u16 = 80;
 /// Octets of the message type in a netlink header.
 const TYPE: std::ops::Range<usize> = 4..6;
@@ -36,6 +36,7 @@ struct Look {
     master: Option<u32>,
     mtu: u32,
     mac: Vec<u8>,
+    group: Option<u32>,
 }
 
 /// Listens.
@@ -138,7 +139,7 @@ impl Watch {
             },
             // A neighbour that is forgotten goes with the next reading: its absence is no danger.
             RouteNetlinkMessage::DelNeighbour(_) => false,
-            // The crate's enum is open; links, addresses and routes that go or come are news.
+            // The crate's enum is open; links, addresses, routes and rules that go or come are news.
             _ => true,
         }
     }
@@ -152,6 +153,7 @@ fn look(link: &LinkMessage) -> Look {
         master: None,
         mtu: 0,
         mac: Vec::new(),
+        group: None,
     };
     for attribute in &link.attributes {
         match attribute {
@@ -159,6 +161,7 @@ fn look(link: &LinkMessage) -> Look {
             LinkAttribute::OperState(state) => look.carrier = Some(*state),
             LinkAttribute::Controller(index) => look.master = Some(*index),
             LinkAttribute::Mtu(mtu) => look.mtu = *mtu,
+            LinkAttribute::Group(group) => look.group = Some(*group),
             LinkAttribute::Address(octets) => look.mac.clone_from(octets),
             // The crate's enum is open; counters and the like are no news.
             _ => {}

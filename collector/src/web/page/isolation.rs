@@ -1,4 +1,5 @@
-//! Isolation: do the rules run that were ordered, who changed them, and what is on its way?
+//! Isolation: do the invariants hold, do the rules run that were ordered, who changed them, and what
+//! is on its way?
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,6 +19,7 @@ use bailey_rules::text::Lang;
 use bailey_rules::time::Timestamp;
 use bailey_rules::unit::Bytes;
 
+use super::invariants::Invariants;
 use super::{MAX_ROWS, Page};
 use crate::push::machine::{HostState, Push, PushId, PushKind, PushState, Target};
 use crate::site::HostStatus;
@@ -56,6 +58,7 @@ async fn show(
 pub struct IsolationPage {
     w: &'static Words,
     frame: Frame,
+    invariants: Invariants,
     pushes: Vec<PushBlock>,
     drifts: Vec<DriftBlock>,
     more_drifts: usize,
@@ -139,7 +142,8 @@ struct ExchangeRow {
 }
 
 impl IsolationPage {
-    /// Builds the page: what is on its way first, then what was changed by hand, then every zone.
+    /// Builds the page: the invariants first, then what is on its way and what was changed by hand,
+    /// then every zone.
     #[must_use]
     pub fn build(shown: &Shown, choice: &Choice, session: Option<&SignedIn>) -> Self {
         let w = choice.words();
@@ -158,6 +162,7 @@ impl IsolationPage {
         Self {
             w,
             frame: Frame::new(shown, choice, session, w.isolation),
+            invariants: Invariants::of(shown, choice),
             pushes: pushes.collect(),
             more_drifts: drifting.len().saturating_sub(MAX_DRIFTS),
             drifts: drifting
@@ -443,7 +448,7 @@ fn exchange_points(shown: &Shown) -> Vec<ExchangeRow> {
     rows.collect()
 }
 
-fn party(party: &Party) -> String {
+pub(super) fn party(party: &Party) -> String {
     match party {
         Party::Zone(zone) => zone.to_string(),
         Party::Group(group) => group.clone(),

@@ -1,0 +1,135 @@
+//! The thread that proves. What it has worked out stays with it, so that only what depends on a change
+//! is proved again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use bailey_rules::name::HostName;
+use bailey_rules::policy::Policy;
+use bailey_rules::prove::site::assemble::{assemble, without_agent};
+use bailey_rules::prove::site::{Port, Prover, Result as Proved, Site};
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
+use super::{Words, is_provable};
+
+/// What has changed since the last job.
+#[derive(Debug)]
+pub(super) struct Job {
+    /// Another policy; then every host is among `hosts`.
+    pub(super) policy: Option<Arc<Policy>>,
+    /// Hosts that are new or other than they were.
+    pub(super) hosts: Vec<Words>,
+    /// Hosts that are gone.
+    pub(super) removed: Vec<HostName>,
+    /// Other wires between hosts.
+    pub(super) wires: Option<Vec<BTreeSet<Port>>>,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub(super) struct Done {
+    /// Every invariant that can be proved, and how long each took.
+    pub(super) results: Vec<(Proved, Duration)>,
+    /// What of which host is not known, in words.
+    pub(super) unread: BTreeMap<HostName, Vec<String>>,
+}
+
+/// The thread. It ends after the invariant at hand when the collector stops, or when this is dropped.
+#[derive(Debug)]
+pub(super) struct Worker(mpsc::SyncSender<(Job, oneshot::Sender<Done>)>);
+
+impl Worker {
+    pub(super) fn start(stop: CancellationToken) -> std::io::Result<Self> {
+        let (jobs, waiting) = mpsc::sync_channel::<(Job, oneshot::Sender<Done>)>(1);
+        std::thread::Builder::new().name("proof".into()).spawn(move || {
+            let mut proved = None;
+            while let Ok((job, tell)) = waiting.recv() {
+                let began = Instant::now();
+                let prover = moved(proved.take(), job);
+                let Some(mut prover) = prover else { continue };
+                let Some(done) = prove(&mut prover, &stop) else { return };
+                debug!(took_micros = began.elapsed().as_micros(), nodes = prover.nodes(), "proved");
+                proved = Some(prover);
+                // Nobody listens any more when the collector stops.
+                let _ = tell.send(done);
+            }
+        })?;
+        Ok(Self(jobs))
+    }
+
+    /// Proves what a job changes. `None` when the thread has ended.
+    pub(super) async fn prove(&self, job: Job) -> Option<Done> {
+        let (tell, told) = oneshot::channel();
+        // One job at a time: there is always room.
+        self.0.try_send((job, tell)).ok()?;
+        told.await.ok()
+    }
+}
+
+/// The prover of the site as it is now. There is none before the first policy.
+fn moved(before: Option<Prover>, job: Job) -> Option<Prover> {
+    let Job { policy, hosts, removed, wires } = job;
+    let assembled = |policy: &Policy| -> Vec<_> {
+        let host = |words: &Words| (words.view.name.clone(), assemble(words.told(), policy));
+        hosts.iter().map(host).collect()
+    };
+    let mut site = match (before, policy) {
+        (before, Some(policy)) => {
+            let links = before.map(|prover| prover.site().links.clone()).unwrap_or_default();
+            let hosts = assembled(&policy).into_iter().collect();
+            Site { policy: Policy::clone(&policy), hosts, links }
+        }
+        (None, None) => return None,
+        (Some(mut prover), None) => {
+            let hosts = assembled(&prover.site().policy);
+            if removed.is_empty() && wires.is_none() {
+                for (name, host) in hosts {
+                    if prover.site().hosts.get(&name) != Some(&host) {
+                        prover.update(&name, host);
+                    }
+                }
+                return Some(prover);
+            }
+            let mut site = prover.site().clone();
+            site.hosts.extend(hosts);
+            site
+        }
+    };
+    for name in &removed {
+        site.hosts.remove(name);
+    }
+    if let Some(wires) = wires {
+        site.links = wires;
+    }
+    let declared: Vec<HostName> = site.policy.hosts.keys().cloned().collect();
+    for name in declared {
+        if !site.hosts.contains_key(&name)
+            && let Some(host) = without_agent(&name, &site.policy)
+        {
+            site.hosts.insert(name, host);
+        }
+    }
+    Some(Prover::new(site))
+}
+
+/// Proves every invariant that can be proved. `None` when the collector stops meanwhile.
+fn prove(prover: &mut Prover, stop: &CancellationToken) -> Option<Done> {
+    let invariants = &prover.site().policy.invariants;
+    let provable = invariants.iter().filter(|(_, one)| is_provable(&one.what));
+    let names: Vec<String> = provable.map(|(name, _)| name.clone()).collect();
+    let mut results = Vec::with_capacity(names.len());
+    for name in names {
+        if stop.is_cancelled() {
+            return None;
+        }
+        let began = Instant::now();
+        results.extend(prover.invariant(&name).map(|result| (result, began.elapsed())));
+    }
+    let unread = prover.site().hosts.iter().filter(|(_, host)| !host.unread.is_empty());
+    let unread = unread.map(|(name, host)| (name.clone(), host.unread.clone())).collect();
+    Some(Done { results, unread })
+}
