@@ -11,7 +11,9 @@ use std::process::{Command, Stdio};
 use bailey_rules::compile;
 use bailey_rules::model::network::Network;
 use bailey_rules::model::nft;
-use bailey_rules::model::ruleset::{Origin, Place, Rule, Ruleset, Statement, Verdict};
+use bailey_rules::model::ruleset::{
+    Match, Origin, Place, Rule, Ruleset, Statement, Table, Verdict,
+};
 use bailey_rules::name::HostName;
 use bailey_rules::policy::{Policy, REFERENCE};
 use bailey_rules::prove::site::{Answer, Host, Prover, Site};
@@ -80,6 +82,54 @@ fn in_a_namespace(test: impl FnOnce() + Send + 'static) {
     if let Err(why) = thread.join() {
         std::panic::resume_unwind(why);
     }
+}
+
+/// What a table does, in words that do not depend on how its parts are numbered.
+fn meaning(ruleset: &Ruleset) -> Vec<String> {
+    let [table] = ruleset.tables.as_slice() else { panic!("one table") };
+    let mut lines = vec![format!("{:?} {}", table.family, table.name)];
+    for chain in &table.chains {
+        lines.push(format!("{} {:?}", chain.name, chain.base));
+        for rule in &chain.rules {
+            let statements: Vec<String> =
+                rule.statements.iter().map(|statement| words(table, statement)).collect();
+            lines.push(format!("  {} {:?}", statements.join("; "), rule.origin.comment));
+        }
+    }
+    lines
+}
+
+fn words(table: &Table, statement: &Statement) -> String {
+    match statement {
+        Statement::Match(Match::Lookup { keys, set, not }) => {
+            let set = table.set(*set);
+            let mut elements: Vec<String> =
+                set.elements.iter().map(|element| format!("{element:?}")).collect();
+            elements.sort();
+            format!("{keys:?} in {} {elements:?} {} {not}", set.name, set.changing)
+        }
+        Statement::Verdict(Verdict::Goto(to)) => format!("goto {}", table.chain(*to).name),
+        other => format!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_compiled_ruleset_that_is_read_back_means_what_the_kernel_lists_of_it() {
+    in_a_namespace(|| {
+        let policy = Policy::parse("policy.yaml", REFERENCE).unwrap();
+        let check = |text: &str| {
+            let read = compile::listed(text).unwrap_or_else(|why| panic!("{why}"));
+            assert_eq!(meaning(&read), meaning(&read_back(text)), "{text}");
+        };
+        for (host, entry) in &policy.hosts {
+            check(&compile::ruleset(&policy, "policy.yaml", host, &entry.zone).text);
+        }
+        for zone in policy.zones.keys() {
+            let other = "some-other-host".parse().unwrap();
+            check(&compile::ruleset(&policy, "policy.yaml", &other, zone).text);
+            check(&compile::quarantine(&policy, "policy.yaml", &other, zone));
+        }
+    });
 }
 
 #[test]

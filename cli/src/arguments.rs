@@ -365,8 +365,24 @@ pub enum PolicyCommand {
     Rollback(Rollback),
     /// Show what pushing a policy would change, what it would cut, and whom it would lock out
     Plan(Plan),
+    /// Follow one connection through the site, hop by hop, there and back
+    Trace(Follow),
     /// Print the JSON Schema of the policy file, for editors
     Schema,
+}
+
+/// Arguments of `policy trace`.
+#[derive(Debug, Clone, Args)]
+pub struct Follow {
+    /// Who opens it: an address, or a host of the policy
+    #[arg(value_name = "SRC")]
+    pub src: String,
+    /// To whom and by what: 10.1.2.10:443/tcp, [fd00::2]:53/udp, mail-1:25/tcp, 10.1.2.10/icmp
+    #[arg(value_name = "DST")]
+    pub dst: String,
+    /// The file that names the policy, the hosts and what each of them printed [default: what the collector knows]
+    #[arg(long, value_name = "FILE")]
+    pub model: Option<PathBuf>,
 }
 
 /// One policy file.

@@ -41,12 +41,14 @@ fn a_policy_that_is_well_formed_is_summed_up() {
       12 zones, 27 hosts, 12 services, 19 exchange points, 18 flows, 15 invariants
       enforce: exchange, inner, machine-rooms, outer, police, tax
       observe: counties, education, province, statistics, townships, water
+      proved: 12 invariants hold for what the policy compiles to; 3 demand a way, which only a connection tests; hosts that observe drop nothing until they enforce; it takes for granted that nobody forges sources of another network, such as 10.1.6.10:40000 > 10.1.0.1:22 tcp new: switch rp_filter on
     ");
     let chinese = bailey(folder.path(), "--lang zh policy check old.yaml");
     assert!(said(&chinese.stdout).contains("12 个安全域，27 台主机"), "{chinese:?}");
     let json = bailey(folder.path(), "-o json policy check old.yaml");
     let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
     assert_eq!((&json["schema"], &json["zones"]), (&1.into(), &12.into()));
+    assert_eq!((&json["proved"], &json["demanded"]), (&12.into(), &3.into()));
 }
 
 #[test]

@@ -180,3 +180,29 @@ fn a_site_is_proved_from_files_or_shown_to_be_broken() {
     assert_eq!(nobody.status.code(), Some(7), "without a model the collector is asked");
     assert_eq!(bailey("prove --at yesterday").status.code(), Some(2));
 }
+
+#[test]
+fn a_connection_is_followed_through_files_there_and_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("model.yaml");
+    let file = file.to_str().unwrap();
+    let rules = "-A FORWARD -m conntrack --ctstate ESTABLISHED -j ACCEPT\n\
+        -A FORWARD -d 10.1.7.20/32 -p tcp -m tcp --dport 443 -m comment --comment \"until friday\" -j ACCEPT\n";
+    model(folder.path(), rules);
+    let trace = |rest: &str| bailey(&format!("policy trace {rest} --model {file}"));
+    let passes = trace("172.20.1.10 10.1.7.20:443/tcp --lang en");
+    assert_eq!(passes.status.code(), Some(0), "{}", said(&passes.stderr));
+    insta::assert_snapshot!(said(&passes.stdout), @"");
+    let dropped = trace("172.20.1.10 10.1.7.20:22/tcp --lang zh");
+    assert_eq!(dropped.status.code(), Some(6));
+    insta::assert_snapshot!(said(&dropped.stdout), @"");
+    let json = trace("172.20.1.10 10.1.7.20:443/tcp -o json");
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!((&json["schema"], &json["passes"]), (&1.into(), &true.into()));
+    assert_eq!(json["there"][0]["hops"][0]["by"][0]["comment"], "until friday");
+    let wrong = trace("172.20.1.10 10.1.7.20 --lang zh");
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(said(&wrong.stderr).contains("不是目的"), "{}", said(&wrong.stderr));
+    let nobody = trace("nobody 10.1.7.20:443/tcp --lang en");
+    assert!(said(&nobody.stderr).contains("names no host nobody"), "{}", said(&nobody.stderr));
+}

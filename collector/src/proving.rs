@@ -7,7 +7,7 @@
 //!
 //! An answer is of the moment at which the site was looked at. It counts as fresh while nothing that
 //! it rests on has changed, no host that it rests on has fallen silent, and it is not older than
-//! [`FRESH_FOR`]: see [`Known::old`]. Invariants of the kind `always` are no matter of proofs.
+//! [`FRESH_FOR`]: see [`Known::old`].
 
 pub(crate) mod record;
 mod worker;
@@ -100,15 +100,6 @@ pub struct Known {
     behind: Behind,
 }
 
-/// Whether an invariant is one that can be proved.
-#[must_use]
-pub fn is_provable(demand: &Demand) -> bool {
-    match demand {
-        Demand::Never { .. } | Demand::Only { .. } => true,
-        Demand::Always { .. } => false,
-    }
-}
-
 impl Known {
     /// Why an answer says nothing of what is there now; nothing while it does. `view` gives what is
     /// known of a host now.
@@ -137,16 +128,15 @@ impl Known {
         proof.hosts.iter().find_map(|host| aged(&*view(host)?, now))
     }
 
-    /// What every invariant of the policy that can be proved amounts to now, in the order of names.
+    /// What every invariant of the policy amounts to now, in the order of names.
     pub(crate) fn standings<'a>(
         &'a self,
         policy: &'a Policy,
         now: Timestamp,
         view: impl Fn(&HostName) -> Option<Arc<HostView>>,
     ) -> Vec<Stands<'a>> {
-        let provable = policy.invariants.iter().filter(|(_, one)| is_provable(&one.what));
-        provable
-            .map(|(name, one)| {
+        let all = policy.invariants.iter();
+        all.map(|(name, one)| {
                 let held = self.answers.get(name);
                 let old = match held {
                     Some(held) => self.old(held, now, &view),

@@ -6,6 +6,7 @@
 //!
 //! The same policy gives the same text, octet for octet.
 
+mod listed;
 mod rule;
 mod set;
 
@@ -19,6 +20,11 @@ use self::rule::{Way, comment};
 use self::set::{Family, Sets};
 use crate::name::{HostName, ZoneName};
 use crate::policy::{Addresses, Mode, OnDrift, Origin, Party, Permit, Policy, Service};
+
+pub use self::listed::{NotCompiled, listed};
+
+/// The name of the table.
+const TABLE: &str = "bailey";
 
 /// The counter of what the policy does not let through, in a table that drops it.
 pub const DROPPED: &str = "dropped";
@@ -394,7 +400,7 @@ impl<'a> Table<'a> {
             Mode::Observe => (WOULD_DROP, "accept", "bailey would drop: "),
             Mode::Enforce => (DROPPED, "drop", "bailey drop: "),
         };
-        let mut out = format!("table inet bailey {{\n\tcomment \"{title}\"\n\n");
+        let mut out = format!("table inet {TABLE} {{\n\tcomment \"{title}\"\n\n");
         for counter in &self.counters {
             let _ = writeln!(out, "\tcounter {counter} {{\n\t}}\n");
         }

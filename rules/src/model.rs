@@ -24,6 +24,7 @@ pub mod packet;
 pub mod ruleset;
 pub mod save;
 pub mod trace;
+pub(crate) mod tracking;
 
 /// The longest file that is read, in octets. A kernel with 100,000 rules prints about half of it.
 pub const MAX_OCTETS: usize = 128 << 20;

@@ -1,14 +1,16 @@
 //! `bailey policy`: what a policy file says, before anything follows it, and how it comes to the
-//! hosts. `check`, `compile`, `diff`, `schema` and `key` ask no collector.
+//! hosts. `check`, `compile`, `diff`, `schema` and `key` ask no collector, nor does `trace` of files.
 
 mod cancel;
 mod confirm;
 mod hosts;
 mod key;
 mod plan;
+pub(super) mod proof;
 mod push;
 mod pushes;
 mod rollback;
+mod trace;
 
 use std::io::Read as _;
 use std::path::Path;
@@ -52,6 +54,7 @@ pub(super) fn run(
         PolicyCommand::Pushes(one) => pushes::run(one, &asking()?),
         PolicyCommand::Rollback(rollback) => rollback::run(rollback, &asking()?),
         PolicyCommand::Plan(plan) => plan::run(plan, global, screen),
+        PolicyCommand::Trace(wanted) => trace::run(wanted, global, screen),
         PolicyCommand::Schema => Ok(Done::said(SCHEMA_OF_FILES.to_owned())),
     }
 }
@@ -108,6 +111,7 @@ fn read_bounded(path: &Path) -> std::io::Result<String> {
 
 fn check(one: &OnePolicy, format: Format, screen: Screen) -> Result<Done, Failure> {
     let policy = read(&one.file)?;
+    let proof = proof::proved(&policy, &file_name(&one.file))?;
     let enforcing = |mode: Mode| -> Vec<&ZoneName> {
         policy.zones.iter().filter(|(_, zone)| zone.mode == mode).map(|(name, _)| name).collect()
     };
@@ -125,6 +129,8 @@ fn check(one: &OnePolicy, format: Format, screen: Screen) -> Result<Done, Failur
                 "exchange_points": policy.exchange_points.len(),
                 "flows": policy.flows.len(),
                 "invariants": policy.invariants.len(),
+                "proved": proof.proved,
+                "demanded": proof.demanded,
             }),
             format,
         ),
@@ -150,14 +156,15 @@ fn check(one: &OnePolicy, format: Format, screen: Screen) -> Result<Done, Failur
                 .collect();
             let counts = counts.join(screen.word(", ", "，"));
             let (enforce, observe) = (listed(&enforce), listed(&observe));
+            let proof = screen.say(&proof.text());
             match screen.lang {
                 bailey_rules::text::Lang::En => format!(
                     "{file}: the policy of {site} is well formed and agrees with itself\n  {counts}\n  \
-                     enforce: {enforce}\n  observe: {observe}\n"
+                     enforce: {enforce}\n  observe: {observe}\n  {proof}\n"
                 ),
                 bailey_rules::text::Lang::Zh => format!(
                     "{file}：站点 {site} 的策略格式正确，且没有自相矛盾\n  {counts}\n  \
-                     强制执行：{enforce}\n  仅观察：{observe}\n"
+                     强制执行：{enforce}\n  仅观察：{observe}\n  {proof}\n"
                 ),
             }
         }

@@ -107,7 +107,8 @@ pub(super) fn run(
     Ok(if proved { done } else { done.ending(Exit::Findings.code()) })
 }
 
-fn site(path: &Path) -> Result<Site, Failure> {
+/// The site that a model file names.
+pub(super) fn site(path: &Path) -> Result<Site, Failure> {
     let shown = path.display().to_string();
     let unreadable = |why: std::io::Error| files::unreadable(path, &why);
     // One octet more than is taken, so that a longer file is refused and never cut.
@@ -234,7 +235,8 @@ pub(super) fn lines(proof: &Proof, site: &SiteName, screen: Screen) -> String {
     }
 }
 
-fn breach_lines(breach: &Breach, screen: Screen) -> String {
+/// A packet with its way and what would stop it, line by line.
+pub(super) fn breach_lines(breach: &Breach, screen: Screen) -> String {
     let mut out = format!("    {}\n", clean(&breach.packet.to_string()));
     for hop in &breach.path {
         let wire = screen.word("on the wire", "线路上");

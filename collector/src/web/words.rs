@@ -240,7 +240,6 @@ words! {
     hosts_looked_at: "# hosts looked at", "检查了 # 台主机";
     assumptions: "if", "前提";
     proved: "Proved", "证明于";
-    not_proved: "Not proved, but tested by connections:", "不作证明，由实际连接检验：";
     counterexample: "a packet that breaks it", "违反该不变式的报文";
     perhaps: "perhaps so", "可能如下";
     on_the_wire: "on the wire", "线路上";

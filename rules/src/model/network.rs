@@ -204,6 +204,18 @@ impl Network {
         Some(own(interfaces).any(|one| one.address == address))
     }
 
+    /// The networks whose addresses the host answers for: each address of an interface that is up, and what
+    /// a route of type `local` in the table of that name gives it (ip-route(8)). Loopback is not among them.
+    pub fn answers_for(&self) -> impl Iterator<Item = ipnet::IpNet> + '_ {
+        let addresses = own(self.interfaces.as_deref().unwrap_or_default());
+        let local = self.routes.as_ref().and_then(|tables| tables.get(&LOCAL));
+        let given = local.into_iter().flat_map(Table::iter).filter(|one| one.kind == kind::LOCAL);
+        addresses
+            .map(|one| ipnet::IpNet::from(one.address))
+            .chain(given.map(|route| route.to))
+            .filter(|net| !net.addr().is_loopback())
+    }
+
     /// What an address is to the host, as the kernel's `fib ... type` answers: one of these values
     /// of [`kind`].
     #[must_use]

@@ -419,7 +419,7 @@ pub struct Effects {
     pub accepts: bool,
     /// It may drop.
     pub drops: bool,
-    /// It may change addresses, ports or marks.
+    /// It may change addresses, ports or marks, or excuse the packet from connection tracking.
     pub changes: bool,
 }
 

@@ -9,19 +9,23 @@
 //! and 100, once for each end of the connection and only for its first packet.
 
 mod choice;
+mod connection;
 mod live;
 mod run;
 mod sets;
 mod walk;
 
+pub use self::connection::{After, Connection, Ends};
+
 use self::choice::Choices;
-use self::run::Run;
+use self::run::{Ended, Run};
 use self::sets::SetIndex;
 use self::walk::ChainIndex;
 use super::field::Field;
 use super::network::Network;
 use super::packet::{Packet, State, WrongPacket};
-use super::ruleset::{At, Hook, Match, Rule, Ruleset, SetId, Statement, Step};
+use super::ruleset::{At, Hook, Rule, Ruleset, SetId, Statement, Step};
+use super::tracking::Tracking;
 
 /// Ways at most that are tried for one packet. What is not decided then is uncertain.
 pub const MAX_WAYS: usize = 4_096;
@@ -173,6 +177,8 @@ pub struct Explained {
     pub answer: Answer,
     /// How, on one way that ends so: at most [`MAX_EVENTS`] steps.
     pub events: Vec<Event>,
+    /// What is known of it afterwards, on that way.
+    pub after: After,
 }
 
 /// A ruleset made ready for many packets.
@@ -184,8 +190,8 @@ pub struct Tracer<'a> {
     paths: Vec<Vec<Stage>>,
     chains: Vec<Vec<ChainIndex>>,
     sets: Vec<Vec<SetIndex>>,
-    /// Whether anything asks for connections at all.
-    stateful: bool,
+    /// Whether connections are tracked, of IPv4 and of IPv6.
+    tracking: [Tracking; 2],
     /// Whether anything translates.
     translates: bool,
     /// Whether connections may skip `forward`.
@@ -238,15 +244,14 @@ impl<'a> Tracer<'a> {
             let chains = ruleset.tables.iter().flat_map(|table| &table.chains);
             chains.flat_map(|chain| &chain.rules).flat_map(|rule| &rule.statements)
         };
-        let translates = all().any(|one| matches!(one, Statement::Nat(_)));
         Self {
             ruleset,
             network,
             paths,
             chains,
             sets,
-            stateful: translates || all().any(asks_for_connections),
-            translates,
+            tracking: [false, true].map(|v6| Tracking::of(ruleset, v6)),
+            translates: all().any(|one| matches!(one, Statement::Nat(_))),
             offloads: all().any(|one| matches!(one, Statement::Offload)),
         }
     }
@@ -268,9 +273,44 @@ impl<'a> Tracer<'a> {
     /// # Errors
     /// When its addresses do not tell whether it is IPv4 or IPv6.
     pub fn trace(&self, packet: &Packet, direction: Direction) -> Result<Answer, WrongPacket> {
+        self.decided(packet, direction, None)
+    }
+
+    /// What becomes of a packet, and how.
+    ///
+    /// # Errors
+    /// As [`Self::trace`].
+    pub fn explain(&self, packet: &Packet, direction: Direction) -> Result<Explained, WrongPacket> {
+        self.explained(packet, direction, None)
+    }
+
+    /// What becomes of an answer to a connection that this host has seen begin, and how.
+    ///
+    /// # Errors
+    /// As [`Self::trace`].
+    pub fn explain_answer(
+        &self,
+        packet: &Packet,
+        direction: Direction,
+        connection: &Connection,
+    ) -> Result<Explained, WrongPacket> {
+        self.explained(packet, direction, Some(connection))
+    }
+
+    fn decided(
+        &self,
+        packet: &Packet,
+        direction: Direction,
+        connection: Option<&Connection>,
+    ) -> Result<Answer, WrongPacket> {
         let v6 = packet.is_v6()?;
         let mut choices = Choices::default();
-        let (verdict, by) = self.once(packet, v6, direction, &mut choices, None);
+        let once = |choices: &mut Choices| {
+            let run = Run::new(self, packet, v6, direction, choices, None);
+            let Ended { verdict, by, .. } = run.with(connection).through();
+            (verdict, by)
+        };
+        let (verdict, by) = once(&mut choices);
         if choices.is_decided() {
             let certainty = Certainty::Exact;
             return Ok(Answer { verdict, certainty, by, reasons: Vec::new() });
@@ -285,7 +325,7 @@ impl<'a> Tracer<'a> {
                 several = true;
                 break;
             }
-            let (verdict, by) = self.once(packet, v6, direction, &mut choices, None);
+            let (verdict, by) = once(&mut choices);
             several |= verdict != best.0;
             if rank(verdict) < rank(best.0) {
                 best = (verdict, by);
@@ -303,34 +343,24 @@ impl<'a> Tracer<'a> {
         Ok(Answer { verdict: best.0, certainty, by: best.1, reasons })
     }
 
-    /// What becomes of a packet, and how.
-    ///
-    /// # Errors
-    /// As [`Self::trace`].
-    pub fn explain(&self, packet: &Packet, direction: Direction) -> Result<Explained, WrongPacket> {
+    fn explained(
+        &self,
+        packet: &Packet,
+        direction: Direction,
+        connection: Option<&Connection>,
+    ) -> Result<Explained, WrongPacket> {
         let v6 = packet.is_v6()?;
-        let answer = self.trace(packet, direction)?;
+        let answer = self.decided(packet, direction, connection)?;
         let mut choices = Choices::default();
         loop {
             let mut events = Vec::new();
-            let ended = self.once(packet, v6, direction, &mut choices, Some(&mut events));
-            if ended == (answer.verdict, answer.by) || !choices.advance() || choices.is_exhausted()
-            {
-                return Ok(Explained { answer, events });
+            let run = Run::new(self, packet, v6, direction, &mut choices, Some(&mut events));
+            let Ended { verdict, by, after } = run.with(connection).through();
+            let found = (verdict, by) == (answer.verdict, answer.by);
+            if found || !choices.advance() || choices.is_exhausted() {
+                return Ok(Explained { answer, events, after });
             }
         }
-    }
-
-    /// One way of a packet.
-    fn once(
-        &self,
-        packet: &Packet,
-        v6: bool,
-        direction: Direction,
-        choices: &mut Choices,
-        events: Option<&mut Vec<Event>>,
-    ) -> (Verdict, By) {
-        Run::new(self, packet, v6, direction, choices, events).through()
     }
 
     /// The base chains of a hook.
@@ -347,14 +377,27 @@ impl<'a> Tracer<'a> {
         &self.sets[table as usize][set.0 as usize]
     }
 
+    /// Whether connections of one version may be tracked.
+    #[must_use]
+    pub fn may_track(&self, v6: bool) -> bool {
+        self.tracking(v6) != Tracking::Never
+    }
+
+    const fn tracking(&self, v6: bool) -> Tracking {
+        let [v4, of_v6] = self.tracking;
+        if v6 { of_v6 } else { v4 }
+    }
+
     /// What connection tracking may say, where the packet does not.
-    fn states(&self, packet: &Packet) -> &'static [State] {
+    fn states(&self, packet: &Packet, v6: bool) -> &'static [State] {
         let all: &'static [State; 5] = &State::ALL;
         match packet.state.and_then(|state| all.iter().position(|one| *one == state)) {
             Some(place) => &all[place..=place],
             // Only rules excuse a packet from tracking.
-            None if self.stateful => &all[..4],
-            None => &all[..1],
+            None => match self.tracking(v6) {
+                Tracking::Always | Tracking::Perhaps => &all[..4],
+                Tracking::Never => &all[..1],
+            },
         }
     }
 }
@@ -365,48 +408,5 @@ const fn rank(verdict: Verdict) -> u8 {
         Verdict::Accept => 0,
         Verdict::Reject => 1,
         Verdict::Drop => 2,
-    }
-}
-
-/// Whether a statement makes the kernel track connections. Without any that does, it tracks none, and
-/// NAT chains are not asked.
-pub(crate) fn asks_for_connections(statement: &Statement) -> bool {
-    const CONNECTION: [Field; 10] = [
-        Field::State,
-        Field::Direction,
-        Field::Status,
-        Field::ConnectionMark,
-        Field::OriginalSource4,
-        Field::OriginalDestination4,
-        Field::OriginalSource6,
-        Field::OriginalDestination6,
-        Field::OriginalSourcePort,
-        Field::OriginalDestinationPort,
-    ];
-    let of = |field: &Field| CONNECTION.contains(field);
-    match statement {
-        Statement::Match(one) => asks(one, &of),
-        Statement::VerdictMap { keys, .. } => keys.iter().any(|key| of(&key.field)),
-        Statement::Set { field, value } => {
-            of(field)
-                || match value {
-                    super::ruleset::Value::Bits { of: read, .. } => of(read),
-                    super::ruleset::Value::Map { keys, .. } => {
-                        keys.iter().any(|key| of(&key.field))
-                    }
-                    super::ruleset::Value::Constant(_) | super::ruleset::Value::Unknown => false,
-                }
-        }
-        Statement::Nat(_) | Statement::Offload => true,
-        Statement::Verdict(_) | Statement::Notrack | Statement::Unknown { .. } => false,
-    }
-}
-
-fn asks(one: &Match, of: &impl Fn(&Field) -> bool) -> bool {
-    match one {
-        Match::In { key, .. } => of(&key.field),
-        Match::Lookup { keys, .. } => keys.iter().any(|key| of(&key.field)),
-        Match::Any(several) => several.iter().any(|one| asks(one, of)),
-        Match::Unknown { .. } => false,
     }
 }

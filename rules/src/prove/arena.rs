@@ -7,11 +7,14 @@
 //! rather than a wrong one.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+
+use super::layout::VARIABLES;
 
 /// Nodes that an arena holds unless told otherwise: about 500 MiB with its tables.
 pub const NODES: usize = 1 << 24;
-/// Results of operations that are remembered, at most: 16 MiB.
-const REMEMBERED: usize = 1 << 20;
+/// Results of operations that are remembered, at most: 64 MiB.
+const REMEMBERED: usize = 1 << 22;
 /// What both begin with.
 const FIRST: usize = 1 << 12;
 /// The place of a table in which nothing stands.
@@ -44,9 +47,70 @@ pub struct TooComplex {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Node {
-    variable: u32,
+    variable: u16,
+    /// The last variable that decides below it.
+    last: u16,
     low: Set,
     high: Set,
+}
+
+/// The variable of the two ends, which is below every other.
+const END: u16 = u16::MAX;
+const _: () = assert!(VARIABLES < END as usize, "a variable is told in 16 bits");
+
+/// Some variables, so that it is seen at once whether any of them decides in a part of a diagram.
+#[derive(Debug)]
+pub(super) struct Variables {
+    /// For each variable the first of these that is not before it.
+    next: Vec<u16>,
+}
+
+impl Variables {
+    pub(super) fn of(is_one: impl Fn(u32) -> bool) -> Self {
+        let mut next = vec![END; VARIABLES];
+        let mut found = END;
+        for (variable, place) in next.iter_mut().enumerate().rev() {
+            let variable = u16::try_from(variable).unwrap_or(END);
+            if is_one(variable.into()) {
+                found = variable;
+            }
+            *place = found;
+        }
+        Self { next }
+    }
+
+    fn has(&self, variable: u16) -> bool {
+        self.next[usize::from(variable)] == variable
+    }
+
+    /// Whether any of them may decide in what a node stands for.
+    fn decide_in(&self, node: Node) -> bool {
+        node.variable != END && self.next[usize::from(node.variable)] <= node.last
+    }
+}
+
+/// What operations on one diagram have found for its parts.
+type Found = HashMap<Set, Set, BuildHasherDefault<Fold>>;
+
+/// A hash of one number (see [`mix`]).
+#[derive(Debug, Default)]
+struct Fold(u64);
+
+impl Hasher for Fold {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, octets: &[u8]) {
+        for octet in octets {
+            self.write_u32(u32::from(*octet));
+        }
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        let hash = (self.0 ^ u64::from(number)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 = hash ^ (hash >> 32);
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,7 +129,12 @@ struct Remembered {
     result: Set,
 }
 
-/// What becomes of a variable in [`Arena::substitute`].
+impl Remembered {
+    const NOTHING: Self =
+        Self { operation: 0, left: Set::EMPTY, right: Set::EMPTY, result: Set::EMPTY };
+}
+
+/// What becomes of a variable in [`Arena::substitute`]; all others stay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Substitute {
     /// It has this value.
@@ -87,13 +156,11 @@ impl Arena {
     /// An arena of at most so many nodes.
     pub(super) fn new(at_most: usize) -> Self {
         // The two ends are nodes below every variable.
-        let end = |set| Node { variable: u32::MAX, low: set, high: set };
-        let nothing =
-            Remembered { operation: 0, left: Set::EMPTY, right: Set::EMPTY, result: Set::EMPTY };
+        let end = |set| Node { variable: END, last: 0, low: set, high: set };
         Self {
             nodes: vec![end(Set::EMPTY), end(Set::ALL)],
             unique: vec![FREE; FIRST],
-            remembered: vec![nothing; FIRST],
+            remembered: vec![Remembered::NOTHING; FIRST],
             at_most: at_most.min(FREE as usize),
         }
     }
@@ -110,19 +177,26 @@ impl Arena {
     /// The variable that decides first, and what follows from its values; nothing for the two ends.
     pub(super) fn split(&self, set: Set) -> Option<(u32, Set, Set)> {
         let node = self.node(set);
-        (node.variable != u32::MAX).then_some((node.variable, node.low, node.high))
+        (node.variable != END).then_some((u32::from(node.variable), node.low, node.high))
     }
 
     /// The set that is `low` where the variable is 0 and `high` where it is 1. Both must be decided
     /// by later variables only.
     pub(super) fn decide(&mut self, variable: u32, low: Set, high: Set) -> Result<Set, TooComplex> {
+        let variable = u16::try_from(variable).unwrap_or(END);
+        self.decided(variable, low, high)
+    }
+
+    fn decided(&mut self, variable: u16, low: Set, high: Set) -> Result<Set, TooComplex> {
         if low == high {
             return Ok(low);
         }
-        debug_assert!(variable < self.node(low).variable && variable < self.node(high).variable);
-        let node = Node { variable, low, high };
+        let below = [self.node(low), self.node(high)];
+        debug_assert!(below.iter().all(|one| variable < one.variable), "later variables only");
+        let last = variable.max(below[0].last).max(below[1].last);
+        let node = Node { variable, last, low, high };
         let mask = self.unique.len() - 1;
-        let mut place = mix(variable, low.0, high.0) & mask;
+        let mut place = mix(variable.into(), low.0, high.0) & mask;
         while self.unique[place] != FREE {
             if self.nodes[self.unique[place] as usize] == node {
                 return Ok(Set(self.unique[place]));
@@ -146,7 +220,7 @@ impl Arena {
         let mask = size - 1;
         let mut unique = vec![FREE; size];
         for (number, node) in self.nodes.iter().enumerate().skip(2) {
-            let mut place = mix(node.variable, node.low.0, node.high.0) & mask;
+            let mut place = mix(node.variable.into(), node.low.0, node.high.0) & mask;
             while unique[place] != FREE {
                 place = (place + 1) & mask;
             }
@@ -154,13 +228,11 @@ impl Arena {
         }
         self.unique = unique;
         if size <= REMEMBERED {
-            let forgotten = Remembered {
-                operation: 0,
-                left: Set::EMPTY,
-                right: Set::EMPTY,
-                result: Set::EMPTY,
-            };
-            self.remembered = vec![forgotten; size];
+            let mut remembered = vec![Remembered::NOTHING; size];
+            for one in self.remembered.iter().filter(|one| one.operation != 0) {
+                remembered[mix(one.operation, one.left.0, one.right.0) & mask] = *one;
+            }
+            self.remembered = remembered;
         }
     }
 
@@ -226,64 +298,77 @@ impl Arena {
             if other.variable == variable { (other.low, other.high) } else { (right, right) };
         let low = self.apply(operation, left_low, right_low)?;
         let high = self.apply(operation, left_high, right_high)?;
-        let result = self.decide(variable, low, high)?;
+        let result = self.decided(variable, low, high)?;
         let place = key & (self.remembered.len() - 1);
         self.remembered[place] = Remembered { operation: operation as u32, left, right, result };
         Ok(result)
     }
 
     /// The set with everything forgotten about some variables: what is in it for any of their values.
-    pub(super) fn forget(
-        &mut self,
-        set: Set,
-        variable: &impl Fn(u32) -> bool,
-    ) -> Result<Set, TooComplex> {
-        self.forgetting(set, variable, &mut HashMap::default())
+    pub(super) fn forget(&mut self, set: Set, variables: &Variables) -> Result<Set, TooComplex> {
+        self.forgetting(set, variables, &mut Found::default())
     }
 
     fn forgetting(
         &mut self,
         set: Set,
-        variable: &impl Fn(u32) -> bool,
-        known: &mut HashMap<Set, Set>,
+        variables: &Variables,
+        known: &mut Found,
     ) -> Result<Set, TooComplex> {
-        let Some((first, low, high)) = self.split(set) else { return Ok(set) };
+        let node = self.node(set);
+        if !variables.decide_in(node) {
+            return Ok(set);
+        }
         if let Some(result) = known.get(&set) {
             return Ok(*result);
         }
-        let low = self.forgetting(low, variable, known)?;
-        let high = self.forgetting(high, variable, known)?;
-        let result =
-            if variable(first) { self.or(low, high)? } else { self.decide(first, low, high)? };
+        let low = self.forgetting(node.low, variables, known)?;
+        let high = self.forgetting(node.high, variables, known)?;
+        let result = if variables.has(node.variable) {
+            self.or(low, high)?
+        } else {
+            self.decided(node.variable, low, high)?
+        };
         known.insert(set, result);
         Ok(result)
     }
 
-    /// The assignments that are in the set once every variable has been replaced as told.
+    /// The assignments that are in the set once each of some variables has been replaced as told.
     pub(super) fn substitute(
         &mut self,
         set: Set,
+        variables: &Variables,
         by: &impl Fn(u32) -> Substitute,
     ) -> Result<Set, TooComplex> {
-        self.substituting(set, by, &mut HashMap::default())
+        self.substituting(set, variables, by, &mut Found::default())
     }
 
     fn substituting(
         &mut self,
         set: Set,
+        variables: &Variables,
         by: &impl Fn(u32) -> Substitute,
-        known: &mut HashMap<Set, Set>,
+        known: &mut Found,
     ) -> Result<Set, TooComplex> {
-        let Some((variable, low, high)) = self.split(set) else { return Ok(set) };
+        let node = self.node(set);
+        if !variables.decide_in(node) {
+            return Ok(set);
+        }
         if let Some(result) = known.get(&set) {
             return Ok(*result);
         }
-        let result = match by(variable) {
-            Substitute::Bit(false) => self.substituting(low, by, known)?,
-            Substitute::Bit(true) => self.substituting(high, by, known)?,
+        let variable = u32::from(node.variable);
+        let by_what = if variables.has(node.variable) {
+            by(variable)
+        } else {
+            Substitute::Variable(variable, false)
+        };
+        let result = match by_what {
+            Substitute::Bit(false) => self.substituting(node.low, variables, by, known)?,
+            Substitute::Bit(true) => self.substituting(node.high, variables, by, known)?,
             Substitute::Variable(other, turned) => {
-                let low = self.substituting(low, by, known)?;
-                let high = self.substituting(high, by, known)?;
+                let low = self.substituting(node.low, variables, by, known)?;
+                let high = self.substituting(node.high, variables, by, known)?;
                 let (low, high) = if turned { (high, low) } else { (low, high) };
                 self.choose(other, low, high)?
             }
@@ -294,7 +379,8 @@ impl Arena {
 
     /// As [`Arena::decide`], where earlier variables may decide too.
     fn choose(&mut self, variable: u32, low: Set, high: Set) -> Result<Set, TooComplex> {
-        if variable < self.node(low).variable && variable < self.node(high).variable {
+        let before = |set: Set| variable < u32::from(self.node(set).variable);
+        if before(low) && before(high) {
             return self.decide(variable, low, high);
         }
         let on = self.decide(variable, Set::EMPTY, Set::ALL)?;

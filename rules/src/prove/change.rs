@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::arena::{Set, Substitute, TooComplex};
+use super::arena::{Set, Substitute, TooComplex, Variables};
 use super::layout;
 use super::space::{Space, Values};
 use crate::model::field::{Field, Key};
@@ -194,8 +194,14 @@ impl Change {
             }
         };
         let same = surely == maybe;
-        let maybe = space.arena().substitute(maybe, &substitute)?;
-        let surely = if same { maybe } else { space.arena().substitute(surely, &substitute)? };
+        let computed =
+            self.fields.iter().filter(|(_, becomes)| !matches!(becomes, Becomes::AnyOf(_)));
+        let computed: Vec<Field> = computed.map(|(field, _)| *field).collect();
+        let computed = layout::of(&computed);
+        let these = Variables::of(|variable| computed[layout::field(variable).index()]);
+        let maybe = space.arena().substitute(maybe, &these, &substitute)?;
+        let surely =
+            if same { maybe } else { space.arena().substitute(surely, &these, &substitute)? };
         Ok(Before { surely, maybe })
     }
 
@@ -219,10 +225,11 @@ impl Change {
                 Becomes::Bits { and, xor, .. } => {
                     let image = turned(space, image, field, and & xor)?;
                     let given = ones(field.bits()) & !and;
-                    let image = space.arena().forget(image, &|variable| {
+                    let these = Variables::of(|variable| {
                         layout::has(field, variable)
                             && given >> (layout::end(field) - 1 - variable) & 1 == 1
-                    })?;
+                    });
+                    let image = space.arena().forget(image, &these)?;
                     let key = Key { field, mask: given };
                     let these = space.key(key, &Intervals::one(xor & given))?;
                     space.and(image, these)?
@@ -252,9 +259,8 @@ fn turned(space: &mut Space, set: Set, field: Field, bits: u128) -> Result<Set, 
     if bits == 0 {
         return Ok(set);
     }
-    space.arena().substitute(set, &|variable| {
-        let turn =
-            layout::has(field, variable) && bits >> (layout::end(field) - 1 - variable) & 1 == 1;
-        Substitute::Variable(variable, turn)
-    })
+    let these = Variables::of(|variable| {
+        layout::has(field, variable) && bits >> (layout::end(field) - 1 - variable) & 1 == 1
+    });
+    space.arena().substitute(set, &these, &|variable| Substitute::Variable(variable, true))
 }

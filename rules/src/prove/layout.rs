@@ -91,7 +91,7 @@ const FIRST: [u32; Field::ALL.len()] = {
 };
 
 /// How many variables there are.
-const VARIABLES: usize = {
+pub(super) const VARIABLES: usize = {
     let last = ORDER[ORDER.len() - 1];
     (FIRST[last.index()] + bits(last)) as usize
 };
@@ -126,6 +126,16 @@ pub(super) const fn end(field: Field) -> u32 {
 #[must_use]
 pub(super) const fn has(field: Field, variable: u32) -> bool {
     first(field) <= variable && variable < end(field)
+}
+
+/// Which fields are among these, by [`Field::index`].
+#[must_use]
+pub(super) fn of(fields: &[Field]) -> [bool; Field::ALL.len()] {
+    let mut these = [false; Field::ALL.len()];
+    for field in fields {
+        these[field.index()] = true;
+    }
+    these
 }
 
 /// The field of a variable.

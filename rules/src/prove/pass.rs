@@ -11,11 +11,14 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::rc::Rc;
 
 use ipnet::IpNet;
 
 use super::arena::{Set, TooComplex};
 use super::change::Change;
+use super::memory::{Asked, Did, Memory, WORTH_KNOWING};
+use super::reads::reads;
 use super::space::{End, Space};
 use crate::model::field::{
     Field, ICMP, ICMPV6, Key, TCP, WITH_PORTS, address, device, kind, state, status,
@@ -26,7 +29,7 @@ use crate::model::ruleset::{
     At, ChainId, Data, Effects, Element, Hook, Match, Nat, NatAddress, NatKind, NatPorts, Rule,
     Ruleset, SetId, Statement, Step, Table, Value, Verdict, nat_priority,
 };
-use crate::model::trace::asks_for_connections;
+use crate::model::tracking::Tracking;
 
 /// Changes that are told apart at one point of the way, at most.
 const MAX_FLOWS: usize = 1 << 12;
@@ -36,7 +39,7 @@ const MAX_ORDERS: usize = 24;
 const CONNTRACK: i32 = -200;
 
 /// Packets that were changed in the same way.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Flow {
     /// The packets as they came.
     pub packets: Set,
@@ -45,7 +48,7 @@ pub struct Flow {
 }
 
 /// Packets on their way: at most one [`Flow`] for each change.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Flows(Vec<Flow>);
 
 impl Flows {
@@ -160,8 +163,15 @@ pub struct Walk<'a> {
     /// What was seen at each rule, where somebody wants to know.
     seen: Option<HashMap<RuleAt, Seen>>,
     sets: HashMap<(u32, SetId, Vec<Key>), Truth>,
+    /// What chains did before, where that is kept.
+    memory: Option<&'a mut Memory>,
     has_nat: bool,
-    tracks: Tracks,
+    /// Whether any rule may write the mark of a packet.
+    marks: bool,
+    /// What of a connection any rule reads.
+    reads: Vec<Field>,
+    /// Whether connections are tracked, of IPv4 and of IPv6.
+    tracking: [Tracking; 2],
     offloads: bool,
 }
 
@@ -235,52 +245,6 @@ impl Here<'_> {
     }
 }
 
-/// Whether the kernel tracks connections.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Tracks {
-    /// Something asks for them.
-    Always,
-    /// Something that is not understood may ask.
-    Perhaps,
-    /// Nothing asks: NAT chains see no packet, whatever their policies are.
-    Never,
-}
-
-impl Tracks {
-    fn of<'a>(statements: impl Iterator<Item = &'a Statement>) -> Self {
-        let mut tracks = Self::Never;
-        for statement in statements {
-            if asks_for_connections(statement) {
-                return Self::Always;
-            }
-            if is_unknown(statement) {
-                tracks = Self::Perhaps;
-            }
-        }
-        tracks
-    }
-}
-
-fn is_unknown(statement: &Statement) -> bool {
-    fn within(one: &Match) -> bool {
-        match one {
-            Match::Unknown { .. } => true,
-            Match::Any(several) => several.iter().any(within),
-            Match::In { .. } | Match::Lookup { .. } => false,
-        }
-    }
-    match statement {
-        Statement::Match(one) => within(one),
-        Statement::Unknown { .. } => true,
-        Statement::VerdictMap { .. }
-        | Statement::Set { .. }
-        | Statement::Nat(_)
-        | Statement::Offload
-        | Statement::Verdict(_)
-        | Statement::Notrack => false,
-    }
-}
-
 impl<'a> Walk<'a> {
     /// Through these rulesets.
     #[must_use]
@@ -290,14 +254,17 @@ impl<'a> Walk<'a> {
             chains.flat_map(|chain| &chain.rules).flat_map(|rule| &rule.statements)
         };
         Self {
-            tracks: Tracks::of(statements()),
+            tracking: [false, true].map(|v6| Tracking::of(ruleset, v6)),
             has_nat: statements().any(|statement| matches!(statement, Statement::Nat(_))),
+            marks: statements().any(may_mark),
+            reads: reads(ruleset).into_iter().filter(|one| is_of_connection(*one)).collect(),
             offloads: statements().any(|statement| matches!(statement, Statement::Offload)),
             space,
             ruleset,
             network: None,
             seen: None,
             sets: HashMap::new(),
+            memory: None,
         }
     }
 
@@ -306,6 +273,13 @@ impl<'a> Walk<'a> {
     #[must_use]
     pub const fn knowing(mut self, network: &'a Network) -> Self {
         self.network = Some(network);
+        self
+    }
+
+    /// The same, with what the host's chains did before. All of it must be of this ruleset, of what is
+    /// known of the host, and of these sets.
+    pub(super) const fn recalling(mut self, memory: &'a mut Memory) -> Self {
+        self.memory = Some(memory);
         self
     }
 
@@ -323,12 +297,17 @@ impl<'a> Walk<'a> {
     }
 
     /// Where the conditions of a rule may be true and where they surely are, of packets that nothing
-    /// has changed yet.
+    /// has changed yet. A mark that no rule writes is 0, but for what a socket sends (`SO_MARK`).
     pub fn condition(&mut self, hook: Hook, at: RuleAt) -> Result<(Set, Set), TooComplex> {
         let table = self.ruleset.table(at.chain);
         let rule = &table.chain(at.chain.chain).rules[at.rule as usize];
         let here = Here { table, number: at.chain.table, hook, priority: 0, v6: false };
-        let truth = self.all_true(here, matches_of(rule), &Change::NONE)?;
+        let mut change = Change::NONE;
+        let from_sockets = matches!(hook, Hook::Output | Hook::Postrouting | Hook::Egress);
+        if !self.marks && !from_sockets {
+            change.set(Field::Mark, 0);
+        }
+        let truth = self.all_true(here, matches_of(rule), &change)?;
         Ok((truth.maybe, truth.surely))
     }
 
@@ -354,32 +333,49 @@ impl<'a> Walk<'a> {
         Ok(passed)
     }
 
-    /// Packets as they are at their first hook. Of a new connection everything is known.
+    /// Packets as they are at their first hook.
     pub fn begin(&mut self, packets: Set) -> Result<Flows, TooComplex> {
-        let mut any = Change::NONE;
-        any.set(Field::Mark, 0);
-        let mut first = any.clone();
-        first.set(Field::ConnectionMark, 0);
-        first.set(Field::Direction, 0);
-        let translated = status::SNAT | status::DNAT;
-        first.bits(Field::Status, Field::Status, !translated, 0);
-        for (field, of) in [
-            (Field::OriginalSource4, Field::Source4),
-            (Field::OriginalDestination4, Field::Destination4),
-            (Field::OriginalSource6, Field::Source6),
-            (Field::OriginalDestination6, Field::Destination6),
-            (Field::OriginalSourcePort, Field::SourcePort),
-            (Field::OriginalDestinationPort, Field::DestinationPort),
-        ] {
-            first.bits(field, of, ones(field.bits()), 0);
+        let mut change = Change::NONE;
+        change.set(Field::Mark, 0);
+        let mut flows = Flows::default();
+        flows.add(self.space, packets, &change)?;
+        Ok(flows)
+    }
+
+    /// Packets that connection tracking has seen. Of a new connection everything is known: it begins
+    /// with its first packet as that is by now. What nobody asks for is left out.
+    fn tracked(&mut self, flows: &Flows) -> Result<Flows, TooComplex> {
+        if self.reads.is_empty() {
+            return Ok(flows.clone());
         }
         let new = self.space.value(Field::State, state::NEW)?;
-        let mut flows = Flows::default();
-        let those = self.space.and(packets, new)?;
-        flows.add(self.space, those, &first)?;
-        let others = self.space.without(packets, new)?;
-        flows.add(self.space, others, &any)?;
-        Ok(flows)
+        let mut all = Flows::default();
+        for flow in &flows.0 {
+            if flow.change.fixes(Field::State).is_some() {
+                // It was excused.
+                all.add(self.space, flow.packets, &flow.change)?;
+                continue;
+            }
+            let mut first = flow.change.clone();
+            for field in self.reads.clone() {
+                match field {
+                    Field::Status => {
+                        let translated = status::SNAT | status::DNAT;
+                        first.bits(Field::Status, Field::Status, !translated, 0);
+                    }
+                    _ => match original_of(field) {
+                        Some(of) => first.bits(field, of, ones(field.bits()), 0),
+                        None => first.set(field, 0),
+                    },
+                }
+            }
+            // They come first, for whoever looks for a packet prefers one of these.
+            let those = self.space.and(flow.packets, new)?;
+            all.add(self.space, those, &first)?;
+            let others = self.space.without(flow.packets, new)?;
+            all.add(self.space, others, &flow.change)?;
+        }
+        Ok(all)
     }
 
     /// What becomes of packets at one hook.
@@ -426,10 +422,18 @@ impl<'a> Walk<'a> {
             }
         }
         let mut flows = flows;
+        let [v4, of_v6] = self.tracking;
+        let tracking = if v6 { of_v6 } else { v4 };
+        // The hooks at which connection tracking sees packets, if it has not yet.
+        let mut untracked = matches!(hook, Hook::Prerouting | Hook::Output);
         let mut after_nat = false;
         let mut begun_known = !self.has_nat || !is_of_nat(hook);
         for step in steps {
-            if step.nat && self.tracks == Tracks::Never {
+            if untracked && step.priority >= CONNTRACK {
+                flows = self.tracked(&flows)?;
+                untracked = false;
+            }
+            if step.nat && tracking == Tracking::Never {
                 continue;
             }
             let at_nat = step.nat || step.priority > nat_priority(hook);
@@ -456,11 +460,14 @@ impl<'a> Walk<'a> {
                 results.join(self.space, &here)?;
                 results.join(self.space, &done)?;
             }
-            if step.nat && self.tracks == Tracks::Perhaps {
+            if step.nat && tracking == Tracking::Perhaps {
                 results.join(self.space, &flows)?;
             }
             after_nat |= step.nat;
             flows = results;
+        }
+        if untracked {
+            flows = self.tracked(&flows)?;
         }
         if !begun_known {
             flows = self.translated_before(hook, &flows)?;
@@ -568,6 +575,49 @@ impl<'a> Walk<'a> {
 
     /// The rules of a chain. Gives what comes to its end or returns.
     fn chain(
+        &mut self,
+        here: Here<'a>,
+        id: ChainId,
+        flows: Flows,
+        ends: &mut Ends,
+    ) -> Result<Flows, TooComplex> {
+        let known = self.memory.is_some() && self.seen.is_none();
+        if !known || here.table.chain(id).rules.len() < WORTH_KNOWING || flows.is_empty() {
+            return self.rules(here, id, flows, ends);
+        }
+        let asked = Asked {
+            chain: At { table: here.number, chain: id },
+            hook: here.hook,
+            early: here.is_before_conntrack(),
+            v6: here.v6,
+            flows,
+        };
+        let did = match self.memory.as_ref().and_then(|memory| memory.recall(&asked)) {
+            Some(did) => did,
+            None => {
+                let mut own = Ends::default();
+                let left = self.rules(here, id, asked.flows.clone(), &mut own)?;
+                let did = Did {
+                    left,
+                    accepted: own.accepted,
+                    translated: own.translated,
+                    dropped: self.space.any_of(&own.dropped)?,
+                    rejected: self.space.any_of(&own.rejected)?,
+                };
+                match &mut self.memory {
+                    Some(memory) => memory.keep(asked, did),
+                    None => Rc::new(did),
+                }
+            }
+        };
+        ends.accepted.join(self.space, &did.accepted)?;
+        ends.translated.join(self.space, &did.translated)?;
+        ends.dropped.extend(Some(did.dropped).filter(|some| !some.is_empty()));
+        ends.rejected.extend(Some(did.rejected).filter(|some| !some.is_empty()));
+        Ok(did.left.clone())
+    }
+
+    fn rules(
         &mut self,
         here: Here<'a>,
         id: ChainId,
@@ -758,15 +808,14 @@ impl<'a> Walk<'a> {
             }
             Statement::Notrack => {
                 for flow in &flows.0 {
-                    let mut change = flow.change.clone();
-                    if here.is_before_conntrack() && here.hook != Hook::Ingress {
-                        change.set(Field::State, state::UNTRACKED);
-                    }
-                    on.add(self.space, flow.packets, &change)?;
+                    let excused = self.excused(here, flow)?;
+                    let rest = self.space.without(flow.packets, excused.packets)?;
+                    on.add(self.space, rest, &flow.change)?;
+                    on.add(self.space, excused.packets, &excused.change)?;
                 }
             }
             Statement::Unknown { effects, .. } => {
-                self.effects(*effects, &flows, &mut on, ends)?;
+                self.effects(here, *effects, &flows, &mut on, ends)?;
             }
         }
         Ok(on)
@@ -815,28 +864,44 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
+    /// The packets of a flow that have no connection, as they are when they are excused from tracking.
+    fn excused(&mut self, here: Here<'a>, flow: &Flow) -> Result<Flow, TooComplex> {
+        let packets = if here.is_before_conntrack() || flow.change.fixes(Field::State).is_some() {
+            flow.packets
+        } else {
+            let tracked = state::TRACKED.map(Interval::one).into_iter().collect();
+            let tracked = self.space.among(Field::State, &tracked)?;
+            self.space.without(flow.packets, tracked)?
+        };
+        let mut change = flow.change.clone();
+        change.set(Field::State, state::UNTRACKED);
+        Ok(Flow { packets, change })
+    }
+
     /// A statement that may do something, and may not.
     fn effects(
         &mut self,
+        here: Here<'a>,
         effects: Effects,
         flows: &Flows,
         on: &mut Flows,
         ends: &mut Ends,
     ) -> Result<(), TooComplex> {
         for flow in &flows.0 {
-            let mut changes = vec![flow.change.clone()];
+            let mut may = vec![flow.clone()];
             if effects.changes {
-                let mut change = flow.change.clone();
+                let mut changed = flow.clone();
                 for field in CHANGEABLE {
-                    change.lose(field);
+                    changed.change.lose(field);
                 }
-                changes.push(change);
+                may.push(self.excused(here, &changed)?);
+                may.push(changed);
             }
-            for change in changes {
+            for Flow { packets, change } in may {
                 if effects.accepts {
-                    ends.accepted.add(self.space, flow.packets, &change)?;
+                    ends.accepted.add(self.space, packets, &change)?;
                 }
-                on.add(self.space, flow.packets, &change)?;
+                on.add(self.space, packets, &change)?;
             }
             if effects.drops {
                 ends.dropped.push(flow.packets);
@@ -1289,8 +1354,15 @@ impl<'a> Walk<'a> {
             if let Some(protocols) = protocols_with(*field) {
                 let with = self.space.among(Field::Protocol, &protocols)?;
                 let without = self.space.others(with)?;
+                // Of several fields the others still tell.
+                let any = if fields.len() > 1 {
+                    let any = self.space.forget(truth.maybe, &[*field])?;
+                    self.space.and(any, without)?
+                } else {
+                    without
+                };
                 truth = Truth {
-                    maybe: self.space.or(truth.maybe, without)?,
+                    maybe: self.space.or(truth.maybe, any)?,
                     surely: self.space.and(truth.surely, with)?,
                 };
             }
@@ -1325,6 +1397,33 @@ impl<'a> Walk<'a> {
         let maybe = seen.before(self.space, truth.maybe)?.maybe;
         let surely = seen.before(self.space, truth.surely)?.surely;
         Ok(Truth { maybe, surely })
+    }
+}
+
+/// Whether a statement may write the mark of a packet.
+fn may_mark(statement: &Statement) -> bool {
+    match statement {
+        Statement::Set { field, .. } => *field == Field::Mark,
+        Statement::Unknown { effects, .. } => effects.changes,
+        Statement::Match(_)
+        | Statement::VerdictMap { .. }
+        | Statement::Nat(_)
+        | Statement::Offload
+        | Statement::Verdict(_)
+        | Statement::Notrack => false,
+    }
+}
+
+/// Which field of its first packet a field of a connection is.
+const fn original_of(field: Field) -> Option<Field> {
+    match field {
+        Field::OriginalSource4 => Some(Field::Source4),
+        Field::OriginalDestination4 => Some(Field::Destination4),
+        Field::OriginalSource6 => Some(Field::Source6),
+        Field::OriginalDestination6 => Some(Field::Destination6),
+        Field::OriginalSourcePort => Some(Field::SourcePort),
+        Field::OriginalDestinationPort => Some(Field::DestinationPort),
+        _ => None,
     }
 }
 

@@ -10,16 +10,18 @@
 
 mod always;
 pub mod assemble;
+mod compiled;
 mod explain;
+pub mod follow;
 mod route;
 mod search;
 pub mod told;
 mod transfer;
 mod wire;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::arena::{NODES, TooComplex};
+use super::arena::{NODES, Set, TooComplex};
 use super::space::Space;
 use super::words::Example;
 use crate::model::network::Network;
@@ -31,7 +33,7 @@ use crate::text::Text;
 pub use self::explain::{Cut, Deciding, DecidingRule, Hop};
 
 use self::transfer::Transfers;
-use self::wire::Wires;
+use self::wire::{WireId, Wires};
 
 /// Hosts of one site, at most.
 pub const MAX_HOSTS: usize = 20_000;
@@ -220,6 +222,21 @@ pub struct Result {
     pub hosts: BTreeSet<HostName>,
 }
 
+/// A result, and what it depends on besides the rules of its hosts.
+#[derive(Debug)]
+struct Known {
+    result: Result,
+    /// The interfaces on the wires that were looked at.
+    ports: BTreeSet<Port>,
+}
+
+/// What a search has looked at.
+#[derive(Debug, Default)]
+struct Footprint {
+    hosts: BTreeSet<HostName>,
+    wires: BTreeSet<WireId>,
+}
+
 /// Proves, and keeps what it has worked out for the next time.
 #[derive(Debug)]
 pub struct Prover {
@@ -228,7 +245,11 @@ pub struct Prover {
     site: Site,
     wires: Wires,
     transfers: Transfers,
-    results: BTreeMap<String, Result>,
+    /// The destinations that known hosts answer for, by wire.
+    owned: HashMap<WireId, Set>,
+    results: BTreeMap<String, Known>,
+    /// Whether receivers are believed to filter what a router brings them.
+    receivers_filter: bool,
 }
 
 impl Prover {
@@ -248,8 +269,18 @@ impl Prover {
             site,
             wires,
             transfers: Transfers::default(),
+            owned: HashMap::new(),
             results: BTreeMap::new(),
+            receivers_filter: true,
         }
+    }
+
+    /// The same, where whatever a router puts on the wire of its receiver has arrived, though the receiver
+    /// may drop it: what is between two wires must hold without the filters of those who are on them.
+    #[must_use]
+    pub fn without_receivers(mut self) -> Self {
+        self.receivers_filter = false;
+        self
     }
 
     /// The site as it is now.
@@ -266,27 +297,65 @@ impl Prover {
 
     /// Takes what a host is now. Only what depends on it is proved again.
     pub fn update(&mut self, name: &HostName, host: Host) {
-        let before = self.site.hosts.insert(name.clone(), host);
-        let now = &self.site.hosts[name];
+        self.change(name, Some(host));
+    }
+
+    /// Takes it that a host is no more.
+    pub fn remove(&mut self, name: &HostName) {
+        self.change(name, None);
+    }
+
+    fn change(&mut self, name: &HostName, host: Option<Host>) {
+        let near = self.near(name);
+        let before = match host {
+            Some(host) => self.site.hosts.insert(name.clone(), host),
+            None => self.site.hosts.remove(name),
+        };
+        let now = self.site.hosts.get(name);
         // What decides which hosts are looked at at all.
-        let moved = before.is_none_or(|before| {
-            before.network != now.network
-                || before.bridges != now.bridges
-                || before.zone != now.zone
-                || before.forwards_v4 != now.forwards_v4
-                || before.forwards_v6 != now.forwards_v6
-        });
-        self.transfers.forget(name);
+        let moved = match (&before, now) {
+            (Some(before), Some(now)) => {
+                before.network != now.network
+                    || before.bridges != now.bridges
+                    || before.zone != now.zone
+                    || before.forwards_v4 != now.forwards_v4
+                    || before.forwards_v6 != now.forwards_v6
+            }
+            (before, now) => before.is_some() || now.is_some(),
+        };
+        self.transfers.turn(name, before.as_ref(), now);
+        self.results.retain(|_, known| !known.result.hosts.contains(name));
         if moved {
             self.wires = Wires::of(&self.site);
-            self.results.clear();
+            self.owned.clear();
+            let near: BTreeSet<Port> = near.into_iter().chain(self.near(name)).collect();
+            let Self { site, wires, results, .. } = self;
+            let hosts = [before.as_ref(), site.hosts.get(name)];
+            results.retain(|invariant, known| {
+                let what = site.policy.invariants.get(invariant).map(|one| &one.what);
+                let begins =
+                    what.is_none_or(|what| search::begins(site, wires, what, hosts, &near));
+                known.ports.is_disjoint(&near) && !begins
+            });
         }
-        self.results.retain(|_, result| !result.hosts.contains(name));
         // What is not needed any more is not given back one by one.
         if self.space.nodes() > self.nodes / 2 {
-            self.space = Space::new(self.nodes);
-            self.transfers = Transfers::default();
+            self.begin_afresh();
         }
+    }
+
+    /// Gives back all sets, and forgets what is told in them.
+    fn begin_afresh(&mut self) {
+        self.space = Space::new(self.nodes);
+        self.transfers = Transfers::default();
+        self.owned.clear();
+    }
+
+    /// The interfaces that a host shares a wire with, its own among them.
+    fn near(&self, name: &HostName) -> BTreeSet<Port> {
+        let wires = self.wires.all().map(|(_, wire)| &wire.ports);
+        let own = wires.filter(|ports| ports.iter().any(|port| port.host == *name));
+        own.flatten().cloned().collect()
     }
 
     /// Every invariant of the policy, in the order of their names.
@@ -295,25 +364,32 @@ impl Prover {
         names.iter().filter_map(|name| self.invariant(name)).collect()
     }
 
+    /// What is known of an invariant without proving anything.
+    #[must_use]
+    pub fn known(&self, name: &str) -> Option<&Result> {
+        self.results.get(name).map(|known| &known.result)
+    }
+
     /// One invariant; nothing where the policy has none of the name.
     pub fn invariant(&mut self, name: &str) -> Option<Result> {
         if let Some(known) = self.results.get(name) {
-            return Some(known.clone());
+            return Some(known.result.clone());
         }
         let invariant = self.site.policy.invariants.get(name)?.clone();
-        let mut hosts = BTreeSet::new();
-        let answer = match search::answer(self, &invariant.what, &mut hosts) {
+        let mut seen = Footprint::default();
+        let answer = match search::answer(self, &invariant.what, &mut seen) {
             Ok(answer) => answer,
             Err(why) => {
                 // The sets of this question may fit where those of all before do not.
-                self.space = Space::new(self.nodes);
-                self.transfers = Transfers::default();
-                let again = search::answer(self, &invariant.what, &mut hosts);
+                self.begin_afresh();
+                let again = search::answer(self, &invariant.what, &mut seen);
                 again.unwrap_or_else(|_| too_complex(why))
             }
         };
+        let Footprint { hosts, wires } = seen;
+        let ports = wires.iter().flat_map(|wire| &self.wires.get(*wire).ports).cloned().collect();
         let result = Result { invariant: name.to_owned(), line: invariant.line, answer, hosts };
-        self.results.insert(name.to_owned(), result.clone());
+        self.results.insert(name.to_owned(), Known { result: result.clone(), ports });
         Some(result)
     }
 }

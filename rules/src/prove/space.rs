@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::arena::{Arena, NODES, Set, TooComplex};
+use super::arena::{Arena, NODES, Set, TooComplex, Variables};
 use super::layout;
 use crate::model::field::{Field, IPV4, IPV6, Key};
 use crate::model::interval::{Interval, Intervals, ones};
@@ -271,12 +271,14 @@ impl Space {
 
     /// The set with everything forgotten about some fields.
     pub fn forget(&mut self, set: Set, fields: &[Field]) -> Result<Set, TooComplex> {
-        self.arena.forget(set, &|variable| fields.contains(&layout::field(variable)))
+        let these = layout::of(fields);
+        self.arena.forget(set, &Variables::of(|variable| these[layout::field(variable).index()]))
     }
 
     /// The set with everything forgotten but some fields.
     pub fn only(&mut self, set: Set, fields: &[Field]) -> Result<Set, TooComplex> {
-        self.arena.forget(set, &|variable| !fields.contains(&layout::field(variable)))
+        let these = layout::of(fields);
+        self.arena.forget(set, &Variables::of(|variable| !these[layout::field(variable).index()]))
     }
 
     /// Whether a packet is in the set.

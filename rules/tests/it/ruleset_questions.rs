@@ -154,6 +154,22 @@ fn rules_that_do_nothing_or_everything_are_found() {
 }
 
 #[test]
+fn a_match_on_a_mark_that_no_rule_sets_is_never_true() {
+    let marked = "-A INPUT -m mark --mark 0x1 -p tcp -m tcp --dport 22 -j ACCEPT\n\
+        -A OUTPUT -m mark --mark 0x1 -j ACCEPT";
+    let odd = |ruleset: &Ruleset| {
+        odd(ruleset).lines().filter(|line| line.starts_with("INPUT")).collect::<String>()
+    };
+    assert_eq!(odd(&filter(marked)), "INPUT 0 never_true");
+    // As soon as one does, it is not.
+    let mangle = "*mangle\n:PREROUTING ACCEPT [0:0]\n\
+        -A PREROUTING -s 10.1.9.0/24 -j MARK --set-xmark 0x1/0xffffffff\nCOMMIT\n";
+    let mut both = filter(marked);
+    both.join(save::parse(mangle).unwrap());
+    assert_eq!(odd(&both), "");
+}
+
+#[test]
 fn a_ruleset_in_which_everything_is_of_use_has_nothing_odd() {
     let ruleset = filter(
         ":web - [0:0]\n\

@@ -1,4 +1,4 @@
-//! `bailey policy push`: a policy's rulesets, signed, on their way to the hosts.
+//! `bailey policy push`: a policy's rulesets, proved and signed, on their way to the hosts.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -8,6 +8,7 @@ use bailey_rules::text::Text;
 use bailey_wire::order::{Order, OrderDigest, SigningKey, What};
 use serde_json::{Value, json};
 
+use super::proof::proved;
 use super::{file_name, read_with_text};
 use crate::arguments::{Format, Push};
 use crate::command::delivery::known::{Chosen, Known, KnownHost, choose};
@@ -37,6 +38,7 @@ pub(super) fn run(push: &Push, asking: &Asking) -> Result<Done, Failure> {
         issued_at,
         expires_at: issued_at + push.pace.expires,
     };
+    asking.talk(&proved(&policy, &name)?.text());
     if push.dry_run {
         let before = if push.inventory.is_some() { None } else { Before::ask(asking) };
         let rows = preview(push, &policy, &name, &chosen, &terms, before.as_ref());

@@ -5,6 +5,7 @@ use bailey_rules::name::HostName;
 use bailey_rules::text::Text;
 
 use super::cancel::stop;
+use super::proof::proved;
 use crate::arguments::Rollback;
 use crate::command::Asking;
 use crate::command::delivery::known::{Known, choose};
@@ -30,6 +31,8 @@ pub(super) fn run(rollback: &Rollback, asking: &Asking) -> Result<Done, Failure>
         format!("back to {} of push {id}, which was signed at {at}", target.name),
         format!("恢复到第 {id} 次下发的 {}，签名时间 {at}", target.name),
     ));
+    // The compiler may be a newer one than it was then.
+    asking.talk(&proved(&target.policy, &target.name)?.text());
     let last: Push = read(&asking.client.get(&path_of(from, ""))?)?;
     let confirmed: Vec<HostName> = last
         .hosts

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Asked, SCHEMA, limit_of};
 use crate::proving::record::{Row, read_at, read_history};
-use crate::proving::{Stands, is_provable};
+use crate::proving::Stands;
 use crate::store::StoreError;
 use crate::web::Web;
 use crate::web::problem::Problem;
@@ -25,8 +25,6 @@ pub(super) struct ProofsAnswer {
     /// Of which time this is the answer.
     at: Timestamp,
     invariants: Vec<ProofRow>,
-    /// Those that no proof decides, since connections test them.
-    not_proved: Vec<String>,
 }
 
 /// One invariant.
@@ -106,13 +104,11 @@ pub(super) async fn list(
 ) -> Result<Json<ProofsAnswer>, Problem> {
     let shown = Shown::of(&web);
     let Some(at) = query.at else {
-        let tested = shown.policy.invariants.iter().filter(|(_, one)| !is_provable(&one.what));
         return Ok(Json(ProofsAnswer {
             schema: SCHEMA,
             site: shown.policy.site.clone(),
             at: shown.now,
             invariants: shown.standings().iter().map(ProofRow::now).collect(),
-            not_proved: tested.map(|(name, _)| name.clone()).collect(),
         }));
     };
     if at > shown.now {
@@ -126,7 +122,6 @@ pub(super) async fn list(
         site: shown.policy.site.clone(),
         at,
         invariants: rows.into_iter().map(|row| ProofRow::then(row, at)).collect(),
-        not_proved: Vec::new(),
     }))
 }
 
@@ -173,13 +168,7 @@ pub(super) async fn one(
     let standings = shown.standings();
     let now = standings.iter().find(|stands| stands.name == name).map(ProofRow::now);
     if now.is_none() && rows.is_empty() {
-        let is_tested =
-            shown.policy.invariants.get(&name).is_some_and(|one| !is_provable(&one.what));
-        return Err(Problem::not_found(if is_tested {
-            "no proof decides an invariant of the kind always; a connection that is made tests it"
-        } else {
-            "the policy has no invariant of this name"
-        }));
+        return Err(Problem::not_found("the policy has no invariant of this name"));
     }
     let next = rows.last().filter(|_| rows.len() == limit).map(|row| row.from.as_millis());
     let history =

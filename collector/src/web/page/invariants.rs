@@ -9,7 +9,7 @@ use bailey_rules::text::Lang;
 
 use super::MAX_ROWS;
 use super::isolation::party;
-use crate::proving::{Stands, is_provable};
+use crate::proving::Stands;
 use crate::web::frame::Choice;
 use crate::web::shown::{Age, Mark, Shown};
 use crate::web::words::{Words, filled};
@@ -31,8 +31,6 @@ pub(super) struct Invariants {
     rows: Vec<Row>,
     more: usize,
     packets: Vec<Packet>,
-    /// Those that no proof decides.
-    tested: Vec<String>,
 }
 
 /// Its template escapes what it shows.
@@ -90,20 +88,18 @@ impl Invariants {
         }
         let rows = standings.iter().take(MAX_ROWS).map(|stands| row(shown, choice, stands));
         let packets = standings.iter().filter_map(|stands| packet(choice, stands));
-        let tested = shown.policy.invariants.iter().filter(|(_, one)| !is_provable(&one.what));
         Self {
             w: choice.words(),
             counts,
             more: standings.len().saturating_sub(MAX_ROWS),
             rows: rows.collect(),
             packets: packets.take(MAX_PACKETS).collect(),
-            tested: tested.map(|(name, _)| name.clone()).collect(),
         }
     }
 
     /// Whether there is anything to show.
     pub(super) fn is_empty(&self) -> bool {
-        self.rows.is_empty() && self.tested.is_empty()
+        self.rows.is_empty()
     }
 }
 

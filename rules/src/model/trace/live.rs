@@ -39,7 +39,7 @@ impl Known {
         }
     }
 
-    fn or_any(value: Option<u128>) -> Self {
+    pub(super) fn or_any(value: Option<u128>) -> Self {
         value.map_or(Self::Any, Self::Is)
     }
 }

@@ -1,6 +1,7 @@
 //! One way of one packet, decided wherever something is not known.
 
 use super::choice::Choices;
+use super::connection::{After, Connection, Ends};
 use super::live::{Known, Live, Truth, output_device};
 use super::sets::Found;
 use super::{By, Direction, Event, Happened, MAX_EVENTS, Tracer, Verdict};
@@ -12,6 +13,7 @@ use crate::model::ruleset::{
     AddressPart, At, Data, Hook, Match, Nat, NatAddress, NatKind, NatPorts, Rule, Statement, Step,
     Value, Verdict as Ruled, nat_priority,
 };
+use crate::model::tracking::Tracking;
 
 /// The priority of connection tracking (`NF_IP_PRI_CONNTRACK`).
 const CONNTRACK: i32 = -200;
@@ -38,6 +40,14 @@ enum Ruling {
     Ended(Verdict, By),
 }
 
+/// How a way ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Ended {
+    pub verdict: Verdict,
+    pub by: By,
+    pub after: After,
+}
+
 /// One way of one packet.
 pub(super) struct Run<'r, 'a> {
     tracer: &'r Tracer<'a>,
@@ -55,6 +65,12 @@ pub(super) struct Run<'r, 'a> {
     redirected: bool,
     /// Its mark, or an address, was changed where that routes it again.
     reroute: bool,
+    /// What was decided of whether connections are tracked, where that is not known.
+    perhaps_tracks: Option<bool>,
+    /// The connection that it answers to, where that is known.
+    connection: Option<&'r Connection>,
+    /// What is known of it so far, besides what is in `live`.
+    after: After,
 }
 
 impl<'r, 'a> Run<'r, 'a> {
@@ -78,27 +94,85 @@ impl<'r, 'a> Run<'r, 'a> {
             translated: false,
             redirected: false,
             reroute: false,
+            perhaps_tracks: None,
+            connection: None,
+            after: After::default(),
         }
     }
 
+    /// The same for an answer to a connection.
+    pub(super) const fn with(mut self, connection: Option<&'r Connection>) -> Self {
+        self.connection = connection;
+        self
+    }
+
     /// What becomes of the packet on this way.
-    pub(super) fn through(mut self) -> (Verdict, By) {
-        let states = self.tracer.states(self.packet);
+    pub(super) fn through(mut self) -> Ended {
+        let states = self.tracer.states(self.packet, self.live.v6);
         let state = states[self.choices.choose(states.len(), || "ct state".to_owned())];
         let ended = match self.direction {
             Direction::Output => self.out(state),
             Direction::Input | Direction::Forward => self.inwards(state),
         };
         let Some((verdict, by)) = ended else {
-            let by = self.accepted.into_iter().flatten().next();
-            return (Verdict::Accept, by.unwrap_or(By::Nothing));
+            let by = self.accepted.into_iter().flatten().next().unwrap_or(By::Nothing);
+            return Ended { verdict: Verdict::Accept, by, after: self.at_the_end() };
         };
         // A flow table takes packets of known connections past the hooks.
         let skips = self.tracer.offloads
             && self.direction == Direction::Forward
             && state == State::Established
             && self.choices.choose(2, || "flow table".to_owned()) == 1;
-        if skips { (Verdict::Accept, By::Nothing) } else { (verdict, by) }
+        let (verdict, by) = if skips { (Verdict::Accept, By::Nothing) } else { (verdict, by) };
+        Ended { verdict, by, after: self.at_the_end() }
+    }
+
+    /// What is known of the packet now. Nobody asks where nobody wants an explanation.
+    fn at_the_end(&self) -> After {
+        if self.events.is_none() {
+            return After::default();
+        }
+        let ends = self.ends();
+        let began = self.after.began.map(|began| Connection {
+            translated: ends,
+            mark: self.narrow(Field::ConnectionMark),
+            ..began
+        });
+        let leaves = !self.after.here && self.hook != Hook::Input;
+        let oif = self.live.is(Field::OutputDevice).filter(|_| leaves);
+        After { ends, oif, began, ..self.after }
+    }
+
+    fn ends(&self) -> Ends {
+        let (source, destination) = self.live.addresses();
+        let port = |field| self.narrow(field).and_then(|port| u16::try_from(port).ok());
+        Ends {
+            src: self.live.ip(source),
+            sport: port(Field::SourcePort),
+            dst: self.live.ip(destination),
+            dport: port(Field::DestinationPort),
+        }
+    }
+
+    fn narrow(&self, field: Field) -> Option<u32> {
+        self.live.is(field).and_then(|value| u32::try_from(value).ok())
+    }
+
+    /// Connection tracking sees the packet.
+    fn track(&mut self, state: State) {
+        self.live.track(state);
+        if !self.live.is_tracked() {
+            return;
+        }
+        match self.connection {
+            Some(connection) if state == State::Established => connection.answered(&mut self.live),
+            Some(_) | None if state == State::New && self.events.is_some() => {
+                let ends = self.ends();
+                self.after.began =
+                    Some(Connection { original: ends, translated: ends, mark: Some(0) });
+            }
+            Some(_) | None => {}
+        }
     }
 
     /// From this host.
@@ -109,6 +183,7 @@ impl<'r, 'a> Run<'r, 'a> {
         if let Some(ended) = self.pass(Hook::Output, Some(state)) {
             return Some(ended);
         }
+        self.after.mark = self.narrow(Field::Mark);
         if self.reroute || *self.live.at(destination) != before {
             let known = self.routed();
             let marked = self.reroute && *self.live.at(destination) == before;
@@ -142,7 +217,9 @@ impl<'r, 'a> Run<'r, 'a> {
                 (false, None) => self.direction == Direction::Forward,
             }
         };
+        self.after.mark = self.narrow(Field::Mark);
         if !forwards {
+            self.after.here = true;
             return self.pass(Hook::Input, None);
         }
         self.live.device(false, output_device(self.output().or_else(|| self.routed())));
@@ -180,7 +257,7 @@ impl<'r, 'a> Run<'r, 'a> {
         self.hook = hook;
         self.translated = false;
         // Where nothing asks for connections, there is nothing to track.
-        let mut untracked = state.filter(|_| self.tracer.stateful);
+        let mut untracked = state.filter(|_| self.tracer.may_track(self.live.v6));
         let mut to_restore = !matches!(hook, Hook::Ingress | Hook::Egress);
         let tracer = self.tracer;
         let stages = tracer.stages(hook, self.live.v6);
@@ -189,13 +266,13 @@ impl<'r, 'a> Run<'r, 'a> {
             if priority >= CONNTRACK
                 && let Some(state) = untracked.take()
             {
-                self.live.track(state);
+                self.track(state);
             }
             if to_restore && (priority, true) >= (nat_priority(hook), stage.step.nat) {
                 to_restore = false;
                 self.restore(hook);
             }
-            if stage.step.nat && (self.translated || !self.is_first()) {
+            if stage.step.nat && (self.translated || !self.is_first() || !self.tracks()) {
                 continue;
             }
             if let Some(ended) = self.stage(&stage.step, stage.order_matters) {
@@ -203,12 +280,23 @@ impl<'r, 'a> Run<'r, 'a> {
             }
         }
         if let Some(state) = untracked {
-            self.live.track(state);
+            self.track(state);
         }
         if to_restore {
             self.restore(hook);
         }
         None
+    }
+
+    /// Whether the kernel tracks connections on this way.
+    fn tracks(&mut self) -> bool {
+        match self.tracer.tracking(self.live.v6) {
+            Tracking::Always => true,
+            Tracking::Never => false,
+            Tracking::Perhaps => *self.perhaps_tracks.get_or_insert_with(|| {
+                self.choices.choose(2, || "whether connections are tracked".to_owned()) == 1
+            }),
+        }
     }
 
     /// Base chains of one priority.
@@ -259,6 +347,9 @@ impl<'r, 'a> Run<'r, 'a> {
     fn restore(&mut self, hook: Hook) {
         if !self.tracer.translates || !self.live.is_tracked() || self.is_first() {
             return;
+        }
+        if let Some(connection) = self.connection {
+            return connection.undo(&mut self.live, hook);
         }
         if self.choices.choose(2, || "how the connection is translated".to_owned()) == 0 {
             return;

@@ -12,9 +12,10 @@ use super::super::arena::{Set, TooComplex};
 use super::super::space::{End, Space, Values};
 use super::super::words::example;
 use super::explain::{self, Hooks, Hop};
-use super::search::{Place, addresses, begins_outside, service, wished};
+use super::search::{Place, addresses, begins_on, service, wished};
 use super::transfer::{Leaves, ON_THE_WIRE, Piece, sent};
-use super::{Answer, Assumption, Breach, Doubt, Port, Prover};
+use super::wire::WireId;
+use super::{Answer, Assumption, Breach, Doubt, Footprint, Port, Prover};
 use crate::model::field::{Field, device, state};
 use crate::model::interval::Interval;
 use crate::name::HostName;
@@ -49,16 +50,15 @@ struct Begin {
     anyhow: bool,
 }
 
-/// What is known about a demand that a service can always be opened. `hosts` takes those whose rules
-/// were looked at.
+/// What is known about a demand that a service can always be opened. `seen` takes what was looked at.
 pub(super) fn answer(
     prover: &mut Prover,
     (from, to): (&Party, &Party),
     named: &str,
-    hosts: &mut BTreeSet<HostName>,
+    seen: &mut Footprint,
 ) -> Result<Answer, TooComplex> {
     let receivers = receivers(prover, to)?;
-    let mut asking = Asking { prover, hosts, receivers, known: HashMap::new(), to_internet: None };
+    let mut asking = Asking { prover, seen, receivers, known: HashMap::new(), to_internet: None };
     if *to == Party::Internet {
         let internet = asking.prover.site.policy.addresses(to);
         let internet = addresses(&mut asking.prover.space, End::Destination, &internet)?;
@@ -131,7 +131,8 @@ fn receivers(prover: &mut Prover, to: &Party) -> Result<BTreeMap<HostName, Set>,
         if matches!(to, Party::Zone(_)) && prover.site.policy.forwards(name) {
             continue;
         }
-        let own: Vec<IpNet> = own(host).filter(|net| wanted.contains(net.addr())).collect();
+        let own: Vec<IpNet> =
+            host.network.answers_for().filter(|net| wanted.contains(net.addr())).collect();
         if !own.is_empty() {
             let here = prover.space.networks(End::Destination, &own)?;
             receivers.insert(name.clone(), here);
@@ -140,15 +141,9 @@ fn receivers(prover: &mut Prover, to: &Party) -> Result<BTreeMap<HostName, Set>,
     Ok(receivers)
 }
 
-/// The addresses of a host's interfaces that are up.
-fn own(host: &super::Host) -> impl Iterator<Item = IpNet> {
-    let interfaces = host.network.interfaces.iter().flatten().filter(|one| one.up);
-    interfaces.flat_map(|one| one.addresses.iter().map(|one| IpNet::from(one.address)))
-}
-
 struct Asking<'p> {
     prover: &'p mut Prover,
-    hosts: &'p mut BTreeSet<HostName>,
+    seen: &'p mut Footprint,
     receivers: BTreeMap<HostName, Set>,
     /// The destinations of the Internet, where it is what must be reached.
     to_internet: Option<Set>,
@@ -195,11 +190,11 @@ impl Asking<'_> {
                 continue;
             }
             let senders: Vec<IpNet> =
-                own(host).filter(|net| sources.contains(net.addr())).collect();
+                host.network.answers_for().filter(|net| sources.contains(net.addr())).collect();
             if senders.is_empty() {
                 continue;
             }
-            let itself: Vec<IpNet> = own(host).collect();
+            let itself: Vec<IpNet> = host.network.answers_for().collect();
             let space = &mut self.prover.space;
             let senders = space.networks(End::Source, &senders)?;
             let itself = space.networks(End::Destination, &itself)?;
@@ -218,10 +213,14 @@ impl Asking<'_> {
         sources: &Addresses,
         opening: Set,
     ) -> Result<Vec<Begin>, TooComplex> {
-        let wires = begins_outside(self.prover);
+        let Prover { site, wires, .. } = &*self.prover;
+        let outside = wires.all().map(|(id, _)| id);
+        let outside: Vec<WireId> =
+            outside.filter(|id| begins_on(site, wires, *id, sources, true)).collect();
         let mut places = Vec::new();
         let mut versions = BTreeSet::new();
-        for id in wires {
+        for id in outside {
+            self.seen.wires.insert(id);
             let wire = self.prover.wires.get(id);
             versions.extend(wire.networks.iter().map(|net| matches!(net, IpNet::V6(_))));
             places.extend(wire.ports.iter().cloned().map(Place::Port));
@@ -288,7 +287,7 @@ impl Asking<'_> {
         host: &HostName,
         interface: Option<&str>,
     ) -> Result<super::transfer::Transfer, TooComplex> {
-        self.hosts.insert(host.clone());
+        self.seen.hosts.insert(host.clone());
         let Prover { space, site, transfers, .. } = &mut *self.prover;
         transfers.of(space, site, host, interface)
     }
@@ -349,6 +348,7 @@ impl Asking<'_> {
         };
         let port = Port { host: host.clone(), interface: interface.clone() };
         let Some(wire) = self.prover.wires.at(&port) else { return Ok(Vec::new()) };
+        self.seen.wires.insert(wire);
         let others: Vec<Port> = match router {
             Some(router) => self.prover.wires.owners(wire, router).cloned().collect(),
             None => self.prover.wires.get(wire).ports.iter().cloned().collect(),
@@ -357,7 +357,8 @@ impl Asking<'_> {
         for other in others.iter().filter(|other| other.host != *host) {
             let space = &mut self.prover.space;
             let packets = if receivers {
-                let own: Vec<IpNet> = own(&self.prover.site.hosts[&other.host]).collect();
+                let own: Vec<IpNet> =
+                    self.prover.site.hosts[&other.host].network.answers_for().collect();
                 let own = space.networks(End::Destination, &own)?;
                 space.and(image, own)?
             } else {

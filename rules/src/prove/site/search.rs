@@ -10,8 +10,8 @@ use super::super::space::{End, Space, Values};
 use super::super::wish::wishes;
 use super::super::words::example;
 use super::transfer::{Leaves, Piece, come, openers, sent};
-use super::wire::WireId;
-use super::{Answer, Assumption, Doubt, Port, Prover, explain};
+use super::wire::{WireId, Wires};
+use super::{Answer, Assumption, Doubt, Footprint, Host, Port, Prover, Site, explain};
 use crate::model::field::{Field, device_name};
 use crate::model::interval::Intervals;
 use crate::name::HostName;
@@ -114,11 +114,11 @@ enum Count {
     Surely,
 }
 
-/// What is known about a demand. `hosts` takes those whose rules were looked at.
+/// What is known about a demand. `seen` takes what was looked at.
 pub(super) fn answer(
     prover: &mut Prover,
     demand: &Demand,
-    hosts: &mut BTreeSet<HostName>,
+    seen: &mut Footprint,
 ) -> Result<Answer, TooComplex> {
     if let Demand::Always { from, to, service } = demand {
         return super::always::answer(prover, (from, to), service, hosts);
@@ -133,13 +133,13 @@ pub(super) fn answer(
             Assumption::Neighbours,
         ]
     };
-    let mut forged = Search::new(prover, &question, Sources::Any, Count::Maybe, hosts);
+    let mut forged = Search::new(prover, &question, Sources::Any, Count::Maybe, seen);
     forged.run()?;
     if forged.reached.is_empty() {
         return Ok(Answer::Proved { assumptions: usual() });
     }
     let forged = Found { steps: forged.steps, reached: forged.reached };
-    let mut honest = Search::new(prover, &question, Sources::OfTheWire, Count::Maybe, hosts);
+    let mut honest = Search::new(prover, &question, Sources::OfTheWire, Count::Maybe, seen);
     honest.run()?;
     if honest.reached.is_empty() {
         let (_, packets, _) = explain::best(prover, &forged)?;
@@ -149,7 +149,7 @@ pub(super) fn answer(
         return Ok(Answer::Proved { assumptions });
     }
     let honest = Found { steps: honest.steps, reached: honest.reached };
-    let mut sure = Search::new(prover, &question, Sources::OfTheWire, Count::Surely, hosts);
+    let mut sure = Search::new(prover, &question, Sources::OfTheWire, Count::Surely, seen);
     sure.run()?;
     if !sure.reached.is_empty() {
         let sure = Found { steps: sure.steps, reached: sure.reached };
@@ -206,6 +206,51 @@ impl Question {
     }
 }
 
+/// Whether somebody whom an invariant is about may send on a wire.
+pub(super) fn begins_on(
+    site: &Site,
+    wires: &Wires,
+    id: WireId,
+    from: &Addresses,
+    from_internet: bool,
+) -> bool {
+    let own: Addresses = wires.get(id).networks.iter().copied().collect();
+    if !from_internet {
+        return own.meets(from);
+    }
+    let zones = site.policy.zones.values();
+    let zoned: Addresses = zones.flat_map(|zone| zone.networks.iter().copied()).collect();
+    !own.without(&zoned).is_empty() || wires.leading_away(site, id).next().is_some()
+}
+
+/// Whether an invariant may begin in a host, as it was or as it is, or on a wire of one of these
+/// interfaces, which are all that it shared a wire with or does now; or, where something must arrive,
+/// whether it may have to arrive there.
+pub(super) fn begins(
+    site: &Site,
+    wires: &Wires,
+    what: &Demand,
+    hosts: [Option<&Host>; 2],
+    near: &BTreeSet<Port>,
+) -> bool {
+    let (party, receiver) = match what {
+        Demand::Never { from, .. } | Demand::Only { from, .. } => (from, None),
+        Demand::Always { from, to, .. } => (from, Some(to)),
+    };
+    let is_of = |party: &Party, addresses: &Addresses| {
+        hosts.into_iter().flatten().any(|host| {
+            let own: Addresses = host.network.answers_for().collect();
+            host.zone.clone().map(Party::Zone).as_ref() == Some(party) || own.meets(addresses)
+        })
+    };
+    let from = site.policy.addresses(party);
+    let in_it = is_of(party, &from)
+        || receiver.is_some_and(|party| is_of(party, &site.policy.addresses(party)));
+    let from_internet = *party == Party::Internet;
+    let mut near = wires.all().filter(|(_, wire)| !wire.ports.is_disjoint(near));
+    in_it || near.any(|(id, _)| begins_on(site, wires, id, &from, from_internet))
+}
+
 pub(super) fn addresses(space: &mut Space, end: End, all: &Addresses) -> Result<Set, TooComplex> {
     let v4 = all.v4().iter().copied().map(IpNet::V4);
     let nets: Vec<IpNet> = v4.chain(all.v6().iter().copied().map(IpNet::V6)).collect();
@@ -254,16 +299,17 @@ struct Search<'p> {
     question: &'p Question,
     sources: Sources,
     count: Count,
-    hosts: &'p mut BTreeSet<HostName>,
+    footprint: &'p mut Footprint,
     steps: Vec<Step>,
     seen: HashMap<Place, Set>,
     open: VecDeque<usize>,
     reached: Vec<Reached>,
+    /// The packets that open something.
+    opening: Set,
     /// The addresses that must not be reached, once as a set.
     to: Set,
     /// Which hosts are such that something may end in them, or go on.
     matters: BTreeMap<HostName, Matters>,
-    owned: HashMap<WireId, Set>,
 }
 
 /// Why a host is looked at.
@@ -282,17 +328,14 @@ impl<'p> Search<'p> {
         question: &'p Question,
         sources: Sources,
         count: Count,
-        hosts: &'p mut BTreeSet<HostName>,
+        footprint: &'p mut Footprint,
     ) -> Self {
         let matters = prover
             .site
             .hosts
             .iter()
             .map(|(name, host)| {
-                let own = || {
-                    let all = host.network.interfaces.iter().flatten().filter(|one| one.up);
-                    all.flat_map(|one| &one.addresses).map(|one| one.address)
-                };
+                let own: Addresses = host.network.answers_for().collect();
                 // A host that the policy lets forward has addresses of many zones, and is of each with
                 // those only.
                 let gateway = prover.site.policy.forwards(name);
@@ -300,7 +343,7 @@ impl<'p> Search<'p> {
                 let matters = Matters {
                     forwards: host.forwards_v4 || host.forwards_v6,
                     all_of_it: !gateway && zone.is_some() && zone == question.to_zone,
-                    addresses: own().any(|address| question.to.contains(address)),
+                    addresses: own.meets(&question.to),
                 };
                 (name.clone(), matters)
             })
@@ -310,18 +353,19 @@ impl<'p> Search<'p> {
             question,
             sources,
             count,
-            hosts,
+            footprint,
             steps: Vec::new(),
             seen: HashMap::new(),
             open: VecDeque::new(),
             reached: Vec::new(),
+            opening: Set::EMPTY,
             to: Set::EMPTY,
             matters,
-            owned: HashMap::new(),
         }
     }
 
     fn run(&mut self) -> Result<(), TooComplex> {
+        self.opening = openers(&mut self.prover.space)?;
         self.to = addresses(&mut self.prover.space, End::Destination, &self.question.to)?;
         self.begin()?;
         while let Some(step) = self.open.pop_front() {
@@ -362,25 +406,17 @@ impl<'p> Search<'p> {
     /// Where the packets of an invariant begin.
     fn begin(&mut self) -> Result<(), TooComplex> {
         let space = &mut self.prover.space;
-        let opening = openers(space)?;
-        let opening = space.without(opening, self.question.permitted)?;
+        let opening = space.without(self.opening, self.question.permitted)?;
         let opening = space.only(opening, &super::transfer::ON_THE_WIRE)?;
         let from = addresses(space, End::Source, &self.question.from)?;
-        let outside =
-            if self.question.from_internet { begins_outside(self.prover) } else { BTreeSet::new() };
-        let mut wires = Vec::new();
-        for (id, wire) in self.prover.wires.all() {
-            let own: Addresses = wire.networks.iter().copied().collect();
-            let begins = if self.question.from_internet {
-                outside.contains(&id)
-            } else {
-                own.meets(&self.question.from)
-            };
-            if begins {
-                wires.push((id, own));
-            }
-        }
-        for (id, own) in wires {
+        let Prover { site, wires, .. } = &*self.prover;
+        let begun = wires.all().filter(|(id, _)| {
+            begins_on(site, wires, *id, &self.question.from, self.question.from_internet)
+        });
+        let begun: Vec<(WireId, Addresses)> =
+            begun.map(|(id, wire)| (id, wire.networks.iter().copied().collect())).collect();
+        for (id, own) in begun {
+            self.footprint.wires.insert(id);
             let space = &mut self.prover.space;
             let sources = match self.sources {
                 Sources::Any => Set::ALL,
@@ -402,14 +438,7 @@ impl<'p> Search<'p> {
             let gateway = self.prover.site.policy.forwards(&name);
             let zone = host.zone.clone().map(Party::Zone);
             let whole = !gateway && zone.is_some() && zone == self.question.from_zone;
-            let own: Addresses = host
-                .network
-                .interfaces
-                .iter()
-                .flatten()
-                .filter(|one| one.up)
-                .flat_map(|one| one.addresses.iter().map(|one| IpNet::from(one.address)))
-                .collect();
+            let own: Addresses = host.network.answers_for().collect();
             if !whole && !own.meets(&self.question.from) {
                 continue;
             }
@@ -444,15 +473,19 @@ impl<'p> Search<'p> {
         let packets = self.steps[step].packets;
         let own: Addresses = self.prover.wires.get(wire).networks.iter().copied().collect();
         if own.meets(&self.question.to) {
+            // Whether a known host takes it is for that host to say.
+            let owned = self.owned(wire)?;
             let space = &mut self.prover.space;
             let here = addresses(space, End::Destination, &own)?;
             let there = space.all_of(&[packets, here, self.to])?;
+            let there = space.without(there, owned)?;
             self.reach(step, None, there, Ends::OnTheWire);
         }
+        self.footprint.wires.insert(wire);
         for port in self.prover.wires.get(wire).ports.clone() {
             let matters = self.matters[&port.host];
             if matters.forwards || matters.all_of_it || matters.addresses {
-                let packets = come(&mut self.prover.space, packets, &port.interface)?;
+                let packets = come(&mut self.prover.space, packets, self.opening, &port.interface)?;
                 self.add(Place::Port(port), packets, Some((step, None)))?;
             }
         }
@@ -465,7 +498,7 @@ impl<'p> Search<'p> {
         name: &HostName,
         interface: Option<&str>,
     ) -> Result<(), TooComplex> {
-        self.hosts.insert(name.clone());
+        self.footprint.hosts.insert(name.clone());
         let packets = self.steps[step].packets;
         let pieces = {
             let Prover { space, site, transfers, .. } = &mut *self.prover;
@@ -516,6 +549,7 @@ impl<'p> Search<'p> {
     ) -> Result<(), TooComplex> {
         let port = Port { host: host.clone(), interface: interface.to_owned() };
         let Some(wire) = self.prover.wires.at(&port) else { return Ok(()) };
+        self.footprint.wires.insert(wire);
         let image = sent(&mut self.prover.space, &piece.change, packets)?;
         let others: Vec<Port> = match next {
             Next::Router(router) => self.prover.wires.owners(wire, router).cloned().collect(),
@@ -530,17 +564,15 @@ impl<'p> Search<'p> {
             }
             let space = &mut self.prover.space;
             let packets = if next == Next::Receiver {
-                let own = self.prover.site.hosts[&other.host].network.interfaces.iter().flatten();
-                let own: Vec<IpNet> = own
-                    .flat_map(|one| one.addresses.iter().map(|one| IpNet::from(one.address)))
-                    .chain(EVERYBODY.iter().filter_map(|net| net.parse().ok()))
-                    .collect();
+                let own = self.prover.site.hosts[&other.host].network.answers_for();
+                let own: Vec<IpNet> =
+                    own.chain(EVERYBODY.iter().filter_map(|net| net.parse().ok())).collect();
                 let own = space.networks(End::Destination, &own)?;
                 space.and(image, own)?
             } else {
                 image
             };
-            let packets = come(space, packets, &other.interface)?;
+            let packets = come(space, packets, self.opening, &other.interface)?;
             self.add(Place::Port(other.clone()), packets, Some((step, Some(piece.clone()))))?;
         }
         // What nobody known takes.
@@ -556,7 +588,7 @@ impl<'p> Search<'p> {
             return Ok(());
         }
         let mut to = self.to;
-        if next == Next::Receiver {
+        if next == Next::Receiver && self.prover.receivers_filter {
             let owned = self.owned(wire)?;
             to = self.prover.space.without(to, owned)?;
         }
@@ -577,17 +609,15 @@ impl<'p> Search<'p> {
 
     /// The destinations that known hosts on a wire answer for.
     fn owned(&mut self, wire: WireId) -> Result<Set, TooComplex> {
-        if let Some(known) = self.owned.get(&wire) {
+        if let Some(known) = self.prover.owned.get(&wire) {
             return Ok(*known);
         }
         let mut own = Vec::new();
         for port in &self.prover.wires.get(wire).ports {
-            let all = self.prover.site.hosts[&port.host].network.interfaces.iter().flatten();
-            let up = all.filter(|one| one.up).flat_map(|one| &one.addresses);
-            own.extend(up.map(|one| IpNet::from(one.address)));
+            own.extend(self.prover.site.hosts[&port.host].network.answers_for());
         }
         let owned = self.prover.space.networks(End::Destination, &own)?;
-        self.owned.insert(wire, owned);
+        self.prover.owned.insert(wire, owned);
         Ok(owned)
     }
 
@@ -596,33 +626,6 @@ impl<'p> Search<'p> {
             self.reached.push(Reached { step, piece: piece.cloned(), packets, ends });
         }
     }
-}
-
-/// The wires by which packets of the Internet come: those with networks of no zone, and those on which
-/// there is a router that nobody knows.
-pub(super) fn begins_outside(prover: &Prover) -> BTreeSet<WireId> {
-    let zones = prover.site.policy.zones.values();
-    let zoned: Addresses = zones.flat_map(|zone| zone.networks.iter().copied()).collect();
-    let outside = prover.wires.all().filter(|(id, wire)| {
-        let own: Addresses = wire.networks.iter().copied().collect();
-        !own.without(&zoned).is_empty() || leads_away(prover, *id)
-    });
-    outside.map(|(id, _)| id).collect()
-}
-
-/// Whether a host on the wire sends packets to a router there that nobody knows.
-fn leads_away(prover: &Prover, wire: WireId) -> bool {
-    let wires = &prover.wires;
-    wires.get(wire).ports.iter().any(|port| {
-        let network = &prover.site.hosts[&port.host].network;
-        let routes = network.routes.iter().flat_map(|tables| tables.values());
-        routes.flat_map(crate::model::network::Table::iter).any(|route| {
-            route.hops.iter().any(|hop| {
-                let here = hop.device.is_none_or(|device| device_name(device) == port.interface);
-                here && hop.via.is_some_and(|via| wires.owners(wire, via).next().is_none())
-            })
-        })
-    })
 }
 
 /// Addresses that whoever is on a wire has of itself (RFC 4291).

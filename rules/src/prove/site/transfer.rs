@@ -8,7 +8,9 @@ use ipnet::IpNet;
 
 use super::super::arena::{Set, TooComplex};
 use super::super::change::Change;
+use super::super::memory::Memory;
 use super::super::pass::{Flow, Flows, Walk};
+use super::super::reads::asks_for_input;
 use super::super::space::{End, Space};
 use super::route::{Goes, Reach, routes};
 use super::{Host, ReversePath, Site};
@@ -50,17 +52,46 @@ pub(super) struct Piece {
 /// All that a host does with what comes by one way.
 pub(super) type Transfer = Rc<Vec<Piece>>;
 
+/// How packets come to a host.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Way {
+    /// They begin in it.
+    Begins,
+    /// By this interface.
+    Comes(String),
+    /// By any, which makes no difference to the host.
+    ComesByAny,
+}
+
+/// Whether it makes no difference to a host by which interface a packet comes.
+fn is_alike_everywhere(host: &Host) -> bool {
+    let mut rules = host.network.rules.iter().flatten();
+    !asks_for_input(&host.ruleset)
+        && host.reverse_path.values().all(|wanted| *wanted == ReversePath::Off)
+        && rules.all(|rule| rule.iif.is_none())
+}
+
 /// What hosts do, worked out when it is first asked.
 #[derive(Debug, Default)]
 pub(super) struct Transfers {
-    /// By host, and the interface by which packets come; nothing where they begin in it.
-    known: HashMap<HostName, BTreeMap<Option<String>, Transfer>>,
+    /// By host, and how packets come to it.
+    known: HashMap<HostName, BTreeMap<Way, Transfer>>,
+    /// What the chains of hosts did.
+    memories: HashMap<HostName, Memory>,
 }
 
 impl Transfers {
-    /// Forgets what a host did.
-    pub(super) fn forget(&mut self, host: &HostName) {
-        self.known.remove(host);
+    /// Forgets what a host did that is another one now; of its chains only what they would not do again.
+    pub(super) fn turn(&mut self, name: &HostName, before: Option<&Host>, now: Option<&Host>) {
+        self.known.remove(name);
+        match (before, now, self.memories.get_mut(name)) {
+            (Some(before), Some(now), Some(memory)) if before.network == now.network => {
+                memory.turn(&before.ruleset, &now.ruleset);
+            }
+            _ => {
+                self.memories.remove(name);
+            }
+        }
     }
 
     /// What a host does with what comes by an interface, or begins in it.
@@ -71,14 +102,31 @@ impl Transfers {
         host: &HostName,
         interface: Option<&str>,
     ) -> Result<Transfer, TooComplex> {
-        let key = interface.map(str::to_owned);
-        if let Some(known) = self.known.get(host).and_then(|known| known.get(&key)) {
-            return Ok(Rc::clone(known));
+        let way = match interface {
+            None => Way::Begins,
+            Some(interface) => Way::Comes(interface.to_owned()),
+        };
+        let known = self.known.get(host);
+        let found = known.and_then(|known| {
+            known.get(&way).or_else(|| match way {
+                Way::Comes(_) => known.get(&Way::ComesByAny),
+                Way::Begins | Way::ComesByAny => None,
+            })
+        });
+        if let Some(found) = found {
+            return Ok(Rc::clone(found));
         }
         let Some(of) = site.hosts.get(host) else { return Ok(Rc::default()) };
-        let pieces = match interface {
-            Some(interface) => arriving(space, of, interface)?,
-            None => leaving(space, of)?,
+        let memory = self.memories.entry(host.clone()).or_default();
+        let (key, pieces) = match way {
+            Way::Comes(_) if is_alike_everywhere(of) => {
+                (Way::ComesByAny, arriving(space, of, memory, None)?)
+            }
+            Way::Comes(interface) => {
+                let pieces = arriving(space, of, memory, Some(&interface))?;
+                (Way::Comes(interface), pieces)
+            }
+            Way::Begins | Way::ComesByAny => (Way::Begins, leaving(space, of, memory)?),
         };
         let pieces = Rc::new(pieces);
         self.known.entry(host.clone()).or_default().insert(key, Rc::clone(&pieces));
@@ -249,16 +297,24 @@ fn pieces(parts: Vec<Part>, host: &Host) -> Vec<Piece> {
         .collect()
 }
 
-/// What comes by an interface.
-fn arriving(space: &mut Space, host: &Host, interface: &str) -> Result<Vec<Piece>, TooComplex> {
-    let by = device(interface).unwrap_or_default();
-    let begin = openers(space)?;
-    let here = space.value(Field::InputDevice, by)?;
-    let begin = space.and(begin, here)?;
+/// What comes by an interface, or by any where that makes no difference.
+fn arriving(
+    space: &mut Space,
+    host: &Host,
+    memory: &mut Memory,
+    interface: Option<&str>,
+) -> Result<Vec<Piece>, TooComplex> {
+    let mut begin = openers(space)?;
+    let mut allowed = Reach { maybe: Set::ALL, surely: Set::ALL };
+    if let Some(interface) = interface {
+        let by = device(interface).unwrap_or_default();
+        let here = space.value(Field::InputDevice, by)?;
+        begin = space.and(begin, here)?;
+        allowed = sources(space, host, interface, by)?;
+    }
     let ways = routes(space, &host.network, End::Destination)?;
     let stays = unroutable(space)?;
-    let allowed = sources(space, host, interface, by)?;
-    let mut walk = Walk::new(space, &host.ruleset).knowing(&host.network);
+    let mut walk = Walk::new(space, &host.ruleset).knowing(&host.network).recalling(memory);
     let flows = walk.begin(begin)?;
     let (mut flows, mut surely) = (flows, begin);
     for hook in [Hook::Ingress, Hook::Prerouting] {
@@ -304,18 +360,15 @@ fn arriving(space: &mut Space, host: &Host, interface: &str) -> Result<Vec<Piece
 }
 
 /// What begins in a host, with any of its addresses.
-fn leaving(space: &mut Space, host: &Host) -> Result<Vec<Piece>, TooComplex> {
-    let addresses = host.network.interfaces.iter().flatten().filter(|one| one.up);
-    let own: Vec<IpNet> = addresses
-        .flat_map(|one| one.addresses.iter().map(|one| IpNet::from(one.address)))
-        .collect();
+fn leaving(space: &mut Space, host: &Host, memory: &mut Memory) -> Result<Vec<Piece>, TooComplex> {
+    let own: Vec<IpNet> = host.network.answers_for().collect();
     let own = space.networks(End::Source, &own)?;
     let begin = openers(space)?;
     let new = space.value(Field::State, state::NEW)?;
     let here = space.value(Field::InputDevice, 0)?;
     let begin = space.all_of(&[begin, new, here, own])?;
     let ways = routes(space, &host.network, End::Destination)?;
-    let mut walk = Walk::new(space, &host.ruleset).knowing(&host.network);
+    let mut walk = Walk::new(space, &host.ruleset).knowing(&host.network).recalling(memory);
     let flows: Vec<(Flow, Set)> =
         walk.begin(begin)?.as_slice().iter().map(|flow| (flow.clone(), flow.packets)).collect();
     let mut parts = routed(walk.space(), host, &flows, &ways)?;
@@ -393,8 +446,13 @@ pub(super) fn sent(space: &mut Space, change: &Change, packets: Set) -> Result<S
 }
 
 /// Packets of a wire as they come to an interface: as openers of a connection there.
-pub(super) fn come(space: &mut Space, packets: Set, interface: &str) -> Result<Set, TooComplex> {
+pub(super) fn come(
+    space: &mut Space,
+    packets: Set,
+    opening: Set,
+    interface: &str,
+) -> Result<Set, TooComplex> {
     let by = space.value(Field::InputDevice, device(interface).unwrap_or_default())?;
-    let opening = openers(space)?;
-    space.all_of(&[packets, by, opening])
+    let by = space.and(opening, by)?;
+    space.and(packets, by)
 }

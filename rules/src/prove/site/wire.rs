@@ -30,6 +30,8 @@ pub(super) struct Wires {
     of: HashMap<Port, WireId>,
     /// Who answers for an address, which every interface of its host does.
     owners: BTreeMap<IpAddr, BTreeSet<HostName>>,
+    /// Who answers for all of a network.
+    of_networks: Vec<(IpNet, HostName)>,
 }
 
 impl Wires {
@@ -37,14 +39,19 @@ impl Wires {
         let mut ports: Vec<(Port, BTreeSet<IpNet>)> = Vec::new();
         let mut places: HashMap<Port, usize> = HashMap::new();
         let mut owners: BTreeMap<IpAddr, BTreeSet<HostName>> = BTreeMap::new();
+        let mut of_networks = Vec::new();
         for (name, host) in &site.hosts {
+            for net in host.network.answers_for() {
+                if net.prefix_len() == net.max_prefix_len() {
+                    owners.entry(net.addr()).or_default().insert(name.clone());
+                } else {
+                    of_networks.push((net, name.clone()));
+                }
+            }
             for interface in host.network.interfaces.iter().flatten().filter(|one| one.up) {
                 let port = Port { host: name.clone(), interface: device_name(interface.device) };
                 if is_loopback(interface) {
                     continue;
-                }
-                for one in &interface.addresses {
-                    owners.entry(one.address).or_default().insert(name.clone());
                 }
                 let networks = interface.addresses.iter().map(|one| one.network.trunc());
                 let networks = networks.filter(tells_a_wire).collect();
@@ -77,7 +84,7 @@ impl Wires {
                 known.for_each(|other| join(&mut joined, *first, *other));
             }
         }
-        let mut wires = Self { owners, ..Self::default() };
+        let mut wires = Self { owners, of_networks, ..Self::default() };
         let mut roots: HashMap<usize, WireId> = HashMap::new();
         for (place, (port, networks)) in ports.into_iter().enumerate() {
             let root = root(&mut joined, place);
@@ -105,11 +112,34 @@ impl Wires {
         self.of.get(port).copied()
     }
 
+    /// The interfaces on a wire by which hosts send packets to a router there that nobody knows.
+    pub(super) fn leading_away<'w>(
+        &'w self,
+        site: &'w Site,
+        wire: WireId,
+    ) -> impl Iterator<Item = &'w Port> {
+        self.get(wire).ports.iter().filter(move |port| {
+            let network = &site.hosts[&port.host].network;
+            let routes = network.routes.iter().flat_map(|tables| tables.values());
+            routes.flat_map(crate::model::network::Table::iter).any(|route| {
+                route.hops.iter().any(|hop| {
+                    let here =
+                        hop.device.is_none_or(|device| device_name(device) == port.interface);
+                    here && hop.via.is_some_and(|via| self.owners(wire, via).next().is_none())
+                })
+            })
+        })
+    }
+
     /// The interfaces on a wire of hosts that answer for an address.
     pub(super) fn owners(&self, wire: WireId, address: IpAddr) -> impl Iterator<Item = &Port> {
         let owners = self.owners.get(&address);
         let ports = self.get(wire).ports.iter();
-        ports.filter(move |port| owners.is_some_and(|owners| owners.contains(&port.host)))
+        ports.filter(move |port| {
+            let mut wide = self.of_networks.iter().filter(|(net, _)| net.contains(&address));
+            owners.is_some_and(|owners| owners.contains(&port.host))
+                || wide.any(|(_, host)| *host == port.host)
+        })
     }
 }
 
