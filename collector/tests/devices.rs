@@ -246,7 +246,7 @@ async fn the_reference_site_is_polled_right_with_loss_delay_repeats_a_loop_and_a
     add_all(&lab, &fleet).await;
     assert_eq!(collector.site().devices().len(), 2 + 6 + 6 + 1 + 2);
     for device in &fleet.devices {
-        device.habit.loss.store(100, Ordering::Relaxed);
+        device.habit.loss.store(30, Ordering::Relaxed);
         device.habit.twice.store(100, Ordering::Relaxed);
         device.habit.delay.store(3, Ordering::Relaxed);
     }

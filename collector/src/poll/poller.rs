@@ -173,6 +173,7 @@ impl Watch {
                 polled.unwrap_or(Polled::Partial)
             }
             Err(error) => {
+                view.polling.interval = schedule::bounded(wanted.interval.0);
                 view.polling.asked_at = Some(self.site.now());
                 view.polling.failed = Some(error.to_string());
                 view.polling.silent = view.polling.silent.saturating_add(1);
