@@ -452,8 +452,7 @@ impl Devices {
         };
         let site = self.site().clone();
         let then = move |gone: &bool| if *gone { site.remove_device(&key) } else { Vec::new() };
-        let (gone, resolved) =
-            self.site().store().write_then("remove a device", job, then).await?;
+        let (gone, resolved) = self.site().store().write_then("remove a device", job, then).await?;
         if !gone {
             return Err(DeviceError::Unknown(name.clone()));
         }
@@ -563,18 +562,16 @@ impl Devices {
         let names = own.into_iter().chain(by_address().into_iter().filter_map(|n| n.parse().ok()));
         let names: Vec<HostName> = names.collect();
         let free = names.iter().find(|name| !self.is_taken(name));
-        free.or(names.last()).cloned().unwrap_or_else(|| {
-            "device".parse().expect("it is made of letters")
-        })
+        free.or(names.last())
+            .cloned()
+            .unwrap_or_else(|| "device".parse().expect("it is made of letters"))
     }
 }
 
 /// The address of a device.
 async fn resolved(name: &str, port: u16) -> Result<SocketAddr, DeviceError> {
-    let fail = |why: String| DeviceError::NoAddress {
-        name: bailey_rules::fact::bounded(name),
-        why,
-    };
+    let fail =
+        |why: String| DeviceError::NoAddress { name: bailey_rules::fact::bounded(name), why };
     match tokio::time::timeout(RESOLVING, tokio::net::lookup_host((name, port))).await {
         Ok(Ok(mut addresses)) => addresses.next().ok_or_else(|| fail("no address".to_owned())),
         Ok(Err(why)) => Err(fail(why.to_string())),

@@ -90,10 +90,7 @@ pub(crate) fn all(store: &Connection) -> rusqlite::Result<Vec<Record>> {
     rows.collect()
 }
 
-fn wrong(
-    column: usize,
-    error: impl std::error::Error + Send + Sync + 'static,
-) -> rusqlite::Error {
+fn wrong(column: usize, error: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error))
 }
 

@@ -136,8 +136,7 @@ fn zones(out: &mut Families, shown: &Shown) {
         for (state, count) in State::ALL.into_iter().zip(shown.counts(Some(zone.as_str()))) {
             out.add(&HOSTS, &[zone.as_str(), state.as_str()], count as f64);
         }
-        for (state, count) in State::ALL.into_iter().zip(shown.device_counts(Some(zone.as_str())))
-        {
+        for (state, count) in State::ALL.into_iter().zip(shown.device_counts(Some(zone.as_str()))) {
             out.add(&DEVICES, &[zone.as_str(), state.as_str()], count as f64);
         }
         for component in ALL_COMPONENTS {

@@ -19,8 +19,8 @@ use time::{OffsetDateTime, UtcOffset};
 use super::Web;
 use super::frame::Filter;
 use super::words::{Words, filled};
-use crate::push::Overview;
 use crate::device::DeviceStatus;
+use crate::push::Overview;
 use crate::site::{ConfigProblem, HostStatus};
 
 /// The parts of the site that a host is judged in, in the order of the screens. They are the

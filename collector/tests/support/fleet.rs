@@ -10,6 +10,8 @@
     clippy::missing_panics_doc,
     clippy::must_use_candidate,
     clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
     reason = "part of tests and of an example, each of which uses its own part"
 )]
 
@@ -178,13 +180,8 @@ pub fn reference_site(floors: usize) -> Vec<Plan> {
     let (core, second, floor) =
         (|n| format!("core-{n}"), |n| format!("sw-b-{n}"), |n| format!("floor-{n}"));
     let far = |name: String, mac, port: &str| Some((name, mac, port.to_owned()));
-    let port = |name: String, alias: String, mbits, far| PortPlan {
-        name,
-        alias,
-        mbits,
-        full: true,
-        far,
-    };
+    let port =
+        |name: String, alias: String, mbits, far| PortPlan { name, alias, mbits, full: true, far };
     let behind = |n: usize| (1..=floors).filter(move |f| (f - 1) % 6 + 1 == n);
     let all_hosts = |floor: usize| (1..=40).map(move |p| host(floor, p));
     let mut plans = Vec::new();
@@ -220,7 +217,8 @@ pub fn reference_site(floors: usize) -> Vec<Plan> {
         }
         let elsewhere = (1..=6).filter(|s| *s != n).flat_map(behind).flat_map(all_hosts);
         stations.extend(elsewhere.map(|mac| (10, mac, 1)));
-        plans.push(Plan { name: second(n), kind: Kind::Switch { mac: mac(2, n), ports, stations } });
+        plans
+            .push(Plan { name: second(n), kind: Kind::Switch { mac: mac(2, n), ports, stations } });
     }
     for n in 1..=floors {
         let mut ports: Vec<PortPlan> = (1..=48)
@@ -587,7 +585,9 @@ impl Agent {
             Value::Oid(arcs) => tlv(0x06, &oid(arcs)),
             Value::Gauge(value) => tlv(0x42, &unsigned((*value).into())),
             Value::Counter32(value) => tlv(0x41, &unsigned((*value).into())),
-            Value::Ticks => tlv(0x43, &unsigned(u64::from((elapsed.as_millis() / 10) as u32) + 360_000)),
+            Value::Ticks => {
+                tlv(0x43, &unsigned(u64::from((elapsed.as_millis() / 10) as u32) + 360_000))
+            }
             Value::Octets(nth) => tlv(0x46, &unsigned(octets(*nth))),
             Value::Packets(nth) => tlv(0x46, &unsigned(octets(*nth) / 500)),
             Value::Errors(nth) => {
@@ -652,7 +652,7 @@ fn oid(arcs: &[u32]) -> Vec<u8> {
         let mut shift = (32 - arc.leading_zeros()).div_ceil(7).max(1);
         while shift > 1 {
             shift -= 1;
-            out.push((arc >> (shift * 7)) as u8 & 0x7f | 0x80);
+            out.push(((arc >> (shift * 7)) as u8 & 0x7f) | 0x80);
         }
         out.push(arc as u8 & 0x7f);
     }
@@ -667,7 +667,7 @@ fn first(octets: &[u8]) -> Option<(u8, &[u8], &[u8])> {
         (usize::from(length), rest)
     } else {
         let (digits, rest) = rest.split_at_checked(usize::from(length & 0x7f))?;
-        (digits.iter().fold(0, |sum, digit| sum << 8 | usize::from(*digit)), rest)
+        (digits.iter().fold(0, |sum, digit| (sum << 8) | usize::from(*digit)), rest)
     };
     let (body, rest) = rest.split_at_checked(length)?;
     Some((tag, body, rest))
@@ -682,7 +682,8 @@ fn understood(datagram: &[u8]) -> Option<Question<'_>> {
     let (_, second, pdu) = first(pdu)?;
     let (_, third, pdu) = first(pdu)?;
     let (_, mut list, _) = first(pdu)?;
-    let count = |octets: &[u8]| octets.iter().fold(0, |sum, octet| sum << 8 | usize::from(*octet));
+    let count =
+        |octets: &[u8]| octets.iter().fold(0, |sum, octet| (sum << 8) | usize::from(*octet));
     let mut names = Vec::new();
     while let Some((_, varbind, rest)) = first(list) {
         names.push(arcs(first(varbind)?.1));
@@ -695,7 +696,7 @@ fn arcs(octets: &[u8]) -> Vec<u32> {
     let mut out = Vec::new();
     let mut arc = 0_u32;
     for octet in octets {
-        arc = arc << 7 | u32::from(octet & 0x7f);
+        arc = (arc << 7) | u32::from(octet & 0x7f);
         if octet & 0x80 == 0 {
             if out.is_empty() {
                 let first = (arc / 40).min(2);

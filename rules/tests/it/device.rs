@@ -347,7 +347,8 @@ fn health_is_judged_from_whatever_table_tells_of_it() {
         assert_eq!(lab.status(check, subject), status, "{check} {subject}");
     }
     let of = |what, value| VendorValue { what, row: "7".into(), value };
-    let values = vec![of(What::MemoryUsed, 95.0), of(What::MemoryFree, 5.0), of(What::Processor, 5.0)];
+    let values =
+        vec![of(What::MemoryUsed, 95.0), of(What::MemoryFree, 5.0), of(What::Processor, 5.0)];
     lab.view.vendor_values.take(Ok(values), lab.now, MINUTE);
     lab.view.resources.take(Ok(Resources::default()), lab.now, MINUTE);
     assert_eq!(lab.status("device_memory", "memory 7"), Some(Status::Warning));

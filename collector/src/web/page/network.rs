@@ -102,14 +102,16 @@ impl NetworkPage {
         let mut devices: Vec<_> =
             shown.devices.iter().filter(|device| matches(device, filter)).collect();
         devices.sort_by_key(|device| (Reverse(device.state), device.view.name.clone()));
-        let skipped = filter.after.as_deref().map_or(0, |cursor| {
-            devices.partition_point(|device| !is_after(device, cursor))
-        });
+        let skipped = filter
+            .after
+            .as_deref()
+            .map_or(0, |cursor| devices.partition_point(|device| !is_after(device, cursor)));
         let rest = &devices[skipped..];
         let here = &rest[..rest.len().min(MAX_ROWS)];
         let more_href = (rest.len() > here.len())
             .then(|| filter.after(here.last().map(|device| cursor(device))).href("/network"));
-        let mut links: Vec<LinkRow> = devices.iter().flat_map(|d| links(shown, d, w, lang)).collect();
+        let mut links: Vec<LinkRow> =
+            devices.iter().flat_map(|d| links(shown, d, w, lang)).collect();
         links.sort_by_key(|link| (Reverse(link.permille), link.device.clone(), link.name.clone()));
         let more_links = links.len().saturating_sub(MAX_LINKS);
         links.truncate(MAX_LINKS);
@@ -214,7 +216,8 @@ fn links(shown: &Shown, device: &DeviceStatus, w: &'static Words, lang: Lang) ->
     let wanted = shown.rule_files.for_host(&view.name, &view.zone).device;
     let interfaces = view.interfaces.value().into_iter().flatten();
     let shown = interfaces.filter(|interface| {
-        line(&wanted, interface).is_some() || mark(device, interface, lang).is_some_and(|m| m.1)
+        line(&wanted, interface).is_some()
+            || mark(device, interface, lang).is_some_and(|m| m.1)
             || used(view, &wanted, interface).and_then(|used| used.part).is_some_and(|p| p.0 >= 10)
     });
     shown.map(|interface| link_row(device, &wanted, interface, w, lang)).collect()
