@@ -18,7 +18,6 @@ use crate::screen::Screen;
 struct Answer {
     site: SiteName,
     invariants: Vec<Row>,
-    not_proved: Vec<String>,
 }
 
 /// One invariant. What stands beside a proof is read first, then the proof from the same object: the
@@ -62,12 +61,12 @@ pub(super) fn run(wanted: &Prove, asking: &Asking) -> Result<Done, Failure> {
     }
     let told: Answer = read(&answer)?;
     if let (Some(name), []) = (&wanted.invariant, told.invariants.as_slice()) {
-        return Err(unknown(name, &told));
+        return Err(unknown(name));
     }
     if told.invariants.is_empty() {
         asking.talk(&Text::new(
-            "the policy has no invariant that can be proved",
-            "策略中没有可证明的不变式",
+            "the policy has no invariant",
+            "策略中没有不变式",
         ));
     }
     let all_proved = told.invariants.iter().all(|row| row.beside.standing == Standing::Proved);
@@ -75,14 +74,7 @@ pub(super) fn run(wanted: &Prove, asking: &Asking) -> Result<Done, Failure> {
     Ok(if all_proved { done } else { done.ending(Exit::Findings.code()) })
 }
 
-fn unknown(name: &str, told: &Answer) -> Failure {
-    if told.not_proved.iter().any(|one| one == name) {
-        return Failure::new(
-            Exit::NotFound,
-            format!("no proof decides {name}, which is of the kind always: a connection tests it"),
-            format!("{name} 属于 always 类型，不作证明，由实际连接检验"),
-        );
-    }
+fn unknown(name: &str) -> Failure {
     Failure::new(
         Exit::NotFound,
         format!("the collector knows no invariant {name}"),
