@@ -8,8 +8,8 @@
 //! - [`push`]: orders to hosts.
 //! - [`alerts`]: findings to Alertmanager; [`web`] and [`metrics`]: everything to people and
 //!   Prometheus.
-//! - [`poll`]: devices without an agent, asked by SNMP; [`trap`] and [`syslog`]: what they send of
-//!   themselves.
+//! - [`device`]: devices without an agent, who they are and what is held of them; [`poll`] asks them by
+//!   SNMP; [`trap`] and [`syslog`]: what they send of themselves.
 //! - [`watch`]: the policy and rule files, read again when they change.
 //!
 //! It never knows the agent: what they share is `wire`.
@@ -20,6 +20,7 @@ pub mod clock;
 mod collector;
 pub mod counters;
 mod datagrams;
+pub mod device;
 pub mod enrolment;
 mod host;
 pub mod intake;

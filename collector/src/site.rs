@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 
 use arc_swap::ArcSwap;
 use bailey_rules::check::{Judged, State};
-use bailey_rules::expectation::RuleFiles;
+use bailey_rules::expectation::{DeviceWanted, RuleFiles};
 use bailey_rules::finding::Finding;
 use bailey_rules::host::HostView;
 use bailey_rules::name::{FindingId, HostKey, HostName};
@@ -18,9 +18,11 @@ use tokio::sync::{Notify, watch};
 
 use crate::clock::SharedClock;
 use crate::counters::Counters;
+use crate::device::{Device, DeviceStatus};
 use crate::enrolment::{Actor, Identity};
 use crate::host::{Dirty, Host};
 use crate::journal;
+use crate::judging::judged;
 use crate::senders::Senders;
 use crate::store::{Store, StoreError};
 use crate::trap::intake::Traps;
@@ -140,6 +142,12 @@ kinds! {
     Refusals = "refusals", "Connections refused", "连接被拒";
     /// Traps were lost.
     TrapsLost = "traps_lost", "Traps lost", "陷阱丢失";
+    /// A device is polled from now on.
+    DeviceAdded = "device_added", "Device added", "添加设备";
+    /// A device is asked in another way.
+    DeviceChanged = "device_changed", "Device changed", "变更设备";
+    /// A device is polled no more.
+    DeviceRemoved = "device_removed", "Device removed", "移除设备";
     /// A new policy or rule file was refused; the one before stays.
     SettingsRefused = "settings_refused", "Files refused", "配置被拒绝";
 }
@@ -191,7 +199,7 @@ pub(crate) struct Config {
 }
 
 /// Where a problem comes from: a newer one from the same place takes its place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Part {
     Policy,
     RuleFiles,
@@ -200,6 +208,7 @@ pub(crate) enum Part {
     Traps,
     Syslog,
     Alertmanager(usize),
+    Device(HostName),
 }
 
 /// A host that was taken away.
@@ -223,6 +232,8 @@ struct Inner {
     config: ArcSwap<Config>,
     problems: Mutex<BTreeMap<Part, ConfigProblem>>,
     hosts: RwLock<Registry>,
+    devices: RwLock<BTreeMap<HostName, Arc<Device>>>,
+    devices_moved: Notify,
     findings: RwLock<BTreeMap<HostKey, BTreeMap<FindingId, Finding>>>,
     resolved: Mutex<Resolved>,
     findings_moved: watch::Sender<u64>,
@@ -270,7 +281,7 @@ impl Site {
         alertmanagers: usize,
         senders: Senders,
     ) -> Self {
-        senders.set(&config.policy);
+        senders.set(&config.policy, std::iter::empty());
         Self(Arc::new(Inner {
             started_at: clock.now(),
             clock,
@@ -279,6 +290,8 @@ impl Site {
             config: ArcSwap::from_pointee(config),
             problems: Mutex::default(),
             hosts: RwLock::default(),
+            devices: RwLock::default(),
+            devices_moved: Notify::new(),
             findings: RwLock::default(),
             resolved: Mutex::new(Resolved {
                 delivered: vec![0; alertmanagers],
@@ -309,6 +322,18 @@ impl Site {
     #[must_use]
     pub fn host(&self, name: &HostName) -> Option<Arc<HostStatus>> {
         reading(&self.0.hosts).by_name.get(name).map(|host| host.status())
+    }
+
+    /// Every device, by name.
+    #[must_use]
+    pub fn devices(&self) -> Vec<Arc<DeviceStatus>> {
+        reading(&self.0.devices).values().map(|device| device.status()).collect()
+    }
+
+    /// One device.
+    #[must_use]
+    pub fn device(&self, name: &HostName) -> Option<Arc<DeviceStatus>> {
+        reading(&self.0.devices).get(name).map(|device| device.status())
     }
 
     /// The open findings, worst first, then oldest first.
@@ -406,6 +431,16 @@ impl Site {
         if let Some(host) = self.by_name(name) {
             host.touch();
         }
+        if let Some(device) = self.held_device(name) {
+            device.touch();
+        }
+    }
+
+    /// Lays what comes at the doors of the assets that there are now.
+    fn know_senders(&self) {
+        let devices = self.held_devices();
+        let devices = devices.iter().map(|device| (device.address.ip(), &device.name));
+        self.0.senders.set(&self.policy(), devices);
     }
 
     pub(crate) fn config(&self) -> Arc<Config> {
@@ -415,10 +450,13 @@ impl Site {
     /// Puts another policy or other rule files in force.
     pub(crate) fn set_config(&self, policy: Arc<Policy>, rule_files: Arc<RuleFiles>) {
         let generation = self.config().generation + 1;
-        self.0.senders.set(&policy);
         self.0.config.store(Arc::new(Config { policy, rule_files, generation }));
+        self.know_senders();
         for host in self.held() {
             host.touch();
+        }
+        for device in self.held_devices() {
+            device.touch();
         }
         self.0.dirty.wake.notify_one();
     }
@@ -484,6 +522,70 @@ impl Site {
         }
         host.revoked.cancel();
         drop(hosts);
+        Some(Removed { no: host.no, resolved: self.resolve_all(key) })
+    }
+
+    /// Every device as it is held, by name.
+    pub(crate) fn held_devices(&self) -> Vec<Arc<Device>> {
+        reading(&self.0.devices).values().cloned().collect()
+    }
+
+    /// The device with a name.
+    pub(crate) fn held_device(&self, name: &HostName) -> Option<Arc<Device>> {
+        reading(&self.0.devices).get(name).cloned()
+    }
+
+    fn has_device(&self, key: &HostKey) -> bool {
+        reading(&self.0.devices).values().any(|device| device.key == *key)
+    }
+
+    /// Told when devices came.
+    pub(crate) fn devices_moved(&self) -> &Notify {
+        &self.0.devices_moved
+    }
+
+    /// What the rule files demand of a device.
+    pub(crate) fn wanted_of(&self, device: &Device) -> DeviceWanted {
+        self.config().rule_files.for_host(&device.name, &device.zone).device
+    }
+
+    /// Adds a device.
+    pub(crate) fn add_device(&self, device: impl Into<Arc<Device>>) {
+        let device = device.into();
+        writing(&self.0.devices).insert(device.name.clone(), Arc::clone(&device));
+        self.know_senders();
+        device.touch();
+        self.0.devices_moved.notify_one();
+    }
+
+    /// A device as it is judged now, before its turn.
+    pub(crate) fn judged_at_once(&self, device: &Arc<Device>) -> Arc<DeviceStatus> {
+        let wanted = self.wanted_of(device);
+        device.set_status(judged(device, &wanted, self.traps(), self.now()));
+        device.status()
+    }
+
+    /// Takes a device away: it is asked no more. Gives its findings, resolved with it.
+    pub(crate) fn remove_device(&self, key: &HostKey) -> Vec<Finding> {
+        let mut devices = writing(&self.0.devices);
+        let name = devices.iter().find(|(_, device)| device.key == *key);
+        let Some(name) = name.map(|(name, _)| name.clone()) else { return Vec::new() };
+        if let Some(device) = devices.remove(&name) {
+            device.removed.cancel();
+        }
+        drop(devices);
+        self.know_senders();
+        self.set_device_problem(&name, None);
+        self.resolve_all(key)
+    }
+
+    /// Sets or clears what is wrong with a device that cannot be polled at all.
+    pub(crate) fn set_device_problem(&self, name: &HostName, message: Option<String>) {
+        self.set_problem(Part::Device(name.clone()), message);
+    }
+
+    /// Resolves every finding of an asset that is gone.
+    fn resolve_all(&self, key: &HostKey) -> Vec<Finding> {
         let now = self.now();
         let open = writing(&self.0.findings).remove(key).unwrap_or_default();
         let resolved: Vec<Finding> = open
@@ -492,19 +594,19 @@ impl Site {
             .collect();
         self.note_resolved(resolved.iter().cloned());
         self.0.dirty.wake.notify_one();
-        Some(Removed { no: host.no, resolved })
+        resolved
     }
 
-    /// The open findings of one host.
+    /// The open findings of one host or device.
     pub(crate) fn findings_of(&self, key: &HostKey) -> BTreeMap<FindingId, Finding> {
         reading(&self.0.findings).get(key).cloned().unwrap_or_default()
     }
 
-    /// Puts the open findings of a host in place of those before. A host that was taken away
+    /// Puts the open findings of a host or device in place of those before. One that was taken away
     /// meanwhile gets none.
     pub(crate) fn set_findings(&self, key: &HostKey, open: BTreeMap<FindingId, Finding>) {
         let mut findings = writing(&self.0.findings);
-        if open.is_empty() || self.by_key(key).is_none() {
+        if open.is_empty() || (self.by_key(key).is_none() && !self.has_device(key)) {
             findings.remove(key);
         } else {
             findings.insert(*key, open);

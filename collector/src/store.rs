@@ -1,4 +1,5 @@
-//! What must survive: identities, tokens, the log of reports with snapshots, findings, the journal.
+//! What must survive: identities, tokens, the log of reports with snapshots, devices, findings, the
+//! journal.
 //!
 //! One `SQLite` file in WAL mode with full sync and one thread that writes. Whatever waits when it
 //! looks is committed together, so that the cost of reaching the disk is shared by many reports, and
@@ -30,6 +31,7 @@ use tracing::{error, info, warn};
 
 use crate::clock::SharedClock;
 use crate::counters::{Counters, ReportResult};
+use crate::device;
 use crate::host::Host;
 use crate::journal::NewEvent;
 use crate::push::record;
@@ -548,16 +550,19 @@ fn open(path: &Path) -> Result<Connection, OpenError> {
             transaction.execute_batch(TABLES)?;
             transaction.execute_batch(record::TABLES)?;
             transaction.execute_batch(kept::TABLES)?;
+            transaction.execute_batch(device::record::TABLES)?;
             transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
             transaction.pragma_update(None, "user_version", SCHEMA)?;
             transaction.commit()?;
         } else if version < SCHEMA {
             let transaction =
                 connection.transaction_with_behavior(TransactionBehavior::Exclusive)?;
-            // Version 1 had no pushes, version 2 no traps.
+            // Version 1 had no pushes.
             if version < 2 {
                 transaction.execute_batch(record::TABLES)?;
             }
+            // Version 2 had neither devices nor traps.
+            transaction.execute_batch(device::record::TABLES)?;
             transaction.execute_batch(kept::TABLES)?;
             transaction.pragma_update(None, "user_version", SCHEMA)?;
             transaction.commit()?;

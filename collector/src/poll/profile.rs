@@ -19,6 +19,8 @@ use crate::poll::oid::{Oid, known};
 use crate::poll::snmp::{Snmp, SnmpError};
 use crate::poll::table::{self, Learned, Rows};
 
+pub use bailey_rules::fact::links::Mac;
+
 /// One subject of which devices tell.
 pub trait Profile {
     /// What is known of it.
@@ -71,35 +73,4 @@ fn single(index: &[u32]) -> Option<u32> {
 fn mac_of(index: &[u32]) -> Option<Mac> {
     let octets: Option<Vec<u8>> = index.iter().map(|arc| u8::try_from(*arc).ok()).collect();
     octets?.try_into().ok().map(Mac)
-}
-
-/// A MAC address (IEEE 802).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Mac(pub [u8; 6]);
-
-impl std::fmt::Display for Mac {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for (nth, octet) in self.0.iter().enumerate() {
-            if nth > 0 {
-                f.write_str(":")?;
-            }
-            write!(f, "{octet:02x}")?;
-        }
-        Ok(())
-    }
-}
-
-impl serde::Serialize for Mac {
-    fn serialize<S: serde::Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
-        out.collect_str(self)
-    }
-}
-
-/// A length of time in whole seconds, for programs.
-#[allow(clippy::ref_option)] // The shape that serde asks for.
-fn seconds<S: serde::Serializer>(
-    length: &Option<std::time::Duration>,
-    out: S,
-) -> Result<S::Ok, S::Error> {
-    serde::Serialize::serialize(&length.map(|length| length.as_secs()), out)
 }

@@ -13,12 +13,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bailey_rules::check::Judged;
+use bailey_rules::device::DeviceView;
 use bailey_rules::name::HostName;
 use bailey_rules::text::Text;
 use bailey_rules::time::Timestamp;
 use bailey_rules::trap::catalogue::{Act, Catalogue, Meaning};
-use bailey_rules::trap::checks;
 use bailey_rules::trap::ledger::Ledger;
+use bailey_rules::trap::{checks, polled};
 use rusqlite::Transaction;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -129,6 +130,14 @@ impl Traps {
     /// What traps mean.
     pub(crate) fn catalogue(&self) -> &Catalogue {
         &self.0.catalogue
+    }
+
+    /// As [`Self::judged`], held against what was read of the device last.
+    pub(crate) fn judged_of_device(&self, device: &DeviceView, now: Timestamp) -> Vec<Judged> {
+        if let Some(ledger) = self.ledgers().get_mut(&device.name) {
+            polled::confirm(ledger, device);
+        }
+        self.judged(&device.name, now)
     }
 
     /// What the traps of one asset come to at `now`; nothing while nothing is wrong.

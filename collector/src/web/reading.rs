@@ -138,7 +138,10 @@ pub fn event_title(kind: EventKind) -> Text {
         | EventKind::Trap
         | EventKind::TrapsLost
         | EventKind::Syslog
-        | EventKind::Refusals => kind.title(),
+        | EventKind::Refusals
+        | EventKind::DeviceAdded
+        | EventKind::DeviceChanged
+        | EventKind::DeviceRemoved => kind.title(),
     }
 }
 

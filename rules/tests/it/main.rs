@@ -5,6 +5,7 @@
 mod agent;
 mod backup;
 mod compile;
+mod device;
 mod enforcement;
 mod expectation;
 mod facts;
