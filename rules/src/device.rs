@@ -5,6 +5,7 @@
 //! the time at which it was last read. A part that could not be read keeps what it was, grows old, and
 //! says why.
 
+pub mod addresses;
 pub mod bridge;
 pub mod ethernet;
 pub mod hardware;
@@ -16,7 +17,7 @@ pub mod resources;
 pub mod schedule;
 pub mod vendor;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +26,7 @@ use serde::Serialize;
 
 use crate::name::{HostKey, HostName, ZoneName};
 use crate::time::Timestamp;
+use addresses::Resolved;
 use bridge::Learned;
 use ethernet::Port;
 use hardware::Hardware;
@@ -61,13 +63,15 @@ pub enum Part {
     Vendor,
     /// Whom it sees at its ports.
     Neighbours,
-    /// Which addresses it has learnt.
+    /// Which MAC addresses it has learnt behind its ports.
     Bridge,
+    /// Which MAC address answers for which IP address.
+    Addresses,
 }
 
 impl Part {
     /// Every part, in the order in which they are asked.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Identity,
         Self::Interfaces,
         Self::Power,
@@ -77,6 +81,7 @@ impl Part {
         Self::Ethernet,
         Self::Neighbours,
         Self::Bridge,
+        Self::Addresses,
     ];
 
     /// The word in JSON and evidence.
@@ -92,6 +97,7 @@ impl Part {
             Self::Vendor => "vendor",
             Self::Neighbours => "neighbours",
             Self::Bridge => "bridge",
+            Self::Addresses => "addresses",
         }
     }
 
@@ -108,7 +114,9 @@ impl Part {
             Self::Interfaces | Self::Power | Self::Vendor | Self::Resources | Self::Hardware => {
                 interval
             }
-            Self::Ethernet | Self::Neighbours | Self::Bridge => SLOW.max(interval),
+            Self::Ethernet | Self::Neighbours | Self::Bridge | Self::Addresses => {
+                SLOW.max(interval)
+            }
         }
     }
 }
@@ -276,8 +284,10 @@ pub struct DeviceView {
     pub vendor_values: Held<Vec<VendorValue>>,
     /// Whom it sees at its ports.
     pub neighbours: Held<Vec<Neighbour>>,
-    /// Which addresses it has learnt.
+    /// Which MAC addresses it has learnt behind its ports.
     pub bridge: Held<Learned>,
+    /// Which MAC address answers for which IP address.
+    pub addresses: Held<BTreeSet<Resolved>>,
     /// `sysUpTime` when the interfaces were read.
     up_at_interfaces: Option<Duration>,
     /// `sysUpTime` when the Ethernet ports were read.
@@ -322,6 +332,7 @@ impl DeviceView {
             vendor_values: Held::default(),
             neighbours: Held::default(),
             bridge: Held::default(),
+            addresses: Held::default(),
             up_at_interfaces: None,
             up_at_ethernet: None,
         }
@@ -340,6 +351,7 @@ impl DeviceView {
             Part::Vendor => self.vendor_values.freshness(),
             Part::Neighbours => self.neighbours.freshness(),
             Part::Bridge => self.bridge.freshness(),
+            Part::Addresses => self.addresses.freshness(),
         }
     }
 
@@ -362,6 +374,7 @@ impl DeviceView {
                 let none = |b: &Learned| b.stations.is_empty() && b.vlans.is_empty();
                 self.bridge.value().is_some_and(none)
             }
+            Part::Addresses => self.addresses.value().is_some_and(BTreeSet::is_empty),
         }
     }
 
@@ -385,6 +398,7 @@ impl DeviceView {
             Part::Vendor => self.vendor_values.is_due(interval, now),
             Part::Neighbours => self.neighbours.is_due(interval, now),
             Part::Bridge => self.bridge.is_due(interval, now),
+            Part::Addresses => self.addresses.is_due(interval, now),
         }
     }
 

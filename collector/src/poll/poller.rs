@@ -25,7 +25,7 @@ use crate::site::Site;
 
 /// The most devices that are asked in the same moment: their answers must fit the buffers of the sockets.
 /// Whoever's turn it is beyond that waits.
-pub const MAX_AT_ONCE: usize = 512;
+const MAX_AT_ONCE: usize = 512;
 
 /// The longest that one poll may take before the device is given up until its next turn.
 const LONGEST_POLL: Duration = Duration::from_mins(5);
@@ -134,8 +134,9 @@ impl Watch {
         let interval = schedule::bounded(self.site.wanted_of(&self.device).interval.0);
         let polling = &self.device.view().polling;
         let now = self.site.now();
-        // One that was never asked has its first turn within an interval.
-        let last = polling.asked_at.unwrap_or(now - interval);
+        // One that was never asked has its first turn within an interval; one whose poll took longer than
+        // that has its next one when it has rested.
+        let last = polling.asked_at.unwrap_or_default().max(now - interval / 2);
         let due = schedule::next(&self.device.key, interval, polling.silent, last);
         now.age(due).min(schedule::wait(interval, polling.silent) * 2)
     }

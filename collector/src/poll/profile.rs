@@ -5,7 +5,9 @@
 //! A profile names columns and reads what came for them. It does no I/O, and gives nothing for what
 //! did not come: never a zero.
 
+pub mod addresses;
 pub mod bridge;
+pub mod cdp;
 pub mod ethernet;
 pub mod host_resources;
 pub mod interfaces;

@@ -1,5 +1,6 @@
 //! One poll of one device: whatever of it is due, one question after the other.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use bailey_rules::check::device::line;
@@ -10,11 +11,13 @@ use crate::clock::Clock;
 use crate::counters::PollResult;
 use crate::poll::device::LONGEST;
 use crate::poll::oid::Oid;
+use crate::poll::profile::addresses::Addresses;
 use crate::poll::profile::bridge::Bridge;
+use crate::poll::profile::cdp::Cdp;
 use crate::poll::profile::ethernet::Ethernet;
 use crate::poll::profile::host_resources::HostResources;
 use crate::poll::profile::interfaces::Interfaces;
-use crate::poll::profile::lldp::Lldp;
+use crate::poll::profile::lldp::{Lldp, Neighbour};
 use crate::poll::profile::sensors::Sensors;
 use crate::poll::profile::system::System;
 use crate::poll::profile::ups::Ups;
@@ -220,7 +223,7 @@ async fn taken(
             )
         }
         Part::Neighbours => {
-            let outcome = asked::<Lldp>(session, learned).await;
+            let outcome = neighbours(session, learned, product).await;
             noted(
                 &mut view.neighbours,
                 outcome,
@@ -237,6 +240,16 @@ async fn taken(
                 clock,
                 |none| part.interval(every, none),
                 |b| b.stations.is_empty() && b.vlans.is_empty(),
+            )
+        }
+        Part::Addresses => {
+            let outcome = asked::<Addresses>(session, learned).await;
+            noted(
+                &mut view.addresses,
+                outcome,
+                clock,
+                |none| part.interval(every, none),
+                BTreeSet::is_empty,
             )
         }
     }
@@ -268,6 +281,21 @@ async fn asked<P: Profile>(
     learned: &mut Learned,
 ) -> Result<P::Facts, SnmpError> {
     in_time(take::<P>(session, learned)).await
+}
+
+/// Neighbours by LLDP, and those that only speak Cisco's own protocol.
+async fn neighbours(
+    session: &impl Snmp,
+    learned: &mut Learned,
+    product: Option<&Oid>,
+) -> Result<Vec<Neighbour>, SnmpError> {
+    let mut all = asked::<Lldp>(session, learned).await?;
+    if Cdp::is_spoken_by(product) {
+        let known: BTreeSet<u32> = all.iter().map(|neighbour| neighbour.local_port).collect();
+        let more = asked::<Cdp>(session, learned).await?;
+        all.extend(more.into_iter().filter(|neighbour| !known.contains(&neighbour.local_port)));
+    }
+    Ok(all)
 }
 
 async fn of_vendor(

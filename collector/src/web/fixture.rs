@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bailey_rules::check::{self, Given, judge, worst};
 use bailey_rules::device::ethernet::{Duplex as EthernetDuplex, Port};
-use bailey_rules::device::interface::{Counter, Counters, Link};
+use bailey_rules::device::interface::{Counter, Counters as PortCounters, Link};
 use bailey_rules::device::power::{Power, Source};
 use bailey_rules::device::{self, DeviceView};
 use bailey_rules::digest::FactDigest;
@@ -482,13 +482,13 @@ fn device_port(
         wanted: Link::Up,
         link,
         speed: Some(100_000_000),
-        counters: Counters {
+        counters: PortCounters {
             in_octets: Some(Counter::Wide(octets)),
             out_octets: Some(Counter::Wide(octets / 3)),
             in_packets: Some(Counter::Wide(octets / 500)),
             out_packets: Some(Counter::Wide(octets / 900)),
             in_errors: Some(Counter::Narrow(u32::try_from(octets / 4_000_000).unwrap())),
-            ..Counters::default()
+            ..PortCounters::default()
         },
     }
 }

@@ -54,7 +54,7 @@ impl<'a> Given<'a> {
         verdict
     }
 
-    /// Whether every part of the list was read lately, and when it was last tried.
+    /// Whether every part of the list was read lately, and could be when it was tried last.
     #[must_use]
     pub fn fresh(&self, parts: &[Part]) -> bool {
         parts.iter().all(|part| {

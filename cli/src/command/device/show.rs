@@ -125,7 +125,7 @@ fn checks(answer: &Answer, screen: Screen) -> String {
     for check in &wrong {
         table.row([
             screen.state(check.state),
-            component(&check.component, screen).into(),
+            screen.component(&check.component).into(),
             screen.say(&check.title).into(),
             check.subject.as_str().into(),
             screen.say(&check.why).into(),
@@ -134,14 +134,6 @@ fn checks(answer: &Answer, screen: Screen) -> String {
     let well = answer.checks.len() - wrong.len();
     let rest = format!("{well} {}\n", screen.word("checks are well", "项检查正常"));
     if wrong.is_empty() { rest } else { table.render() + &rest }
-}
-
-fn component(component: &str, screen: Screen) -> String {
-    match component {
-        "network" => screen.word("network", "网络").to_owned(),
-        "power" => screen.word("power", "电源").to_owned(),
-        other => screen.component(other).to_owned(),
-    }
 }
 
 fn interfaces(answer: &Answer, screen: Screen) -> String {

@@ -61,7 +61,7 @@ impl Profile for Lldp {
 }
 
 /// An id as text: a MAC address where it is one, hexadecimal where it is no text.
-fn named(octets: &[u8], is_mac: bool) -> String {
+pub(super) fn named(octets: &[u8], is_mac: bool) -> String {
     if let (true, Ok(mac)) = (is_mac, <[u8; 6]>::try_from(octets)) {
         return Mac(mac).to_string();
     }

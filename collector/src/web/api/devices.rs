@@ -1,6 +1,7 @@
 //! Devices: reading them, and the admin verbs, which are answered on the Unix socket only. No answer
 //! holds a credential.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use axum::Json;
@@ -8,6 +9,7 @@ use axum::extract::{Extension, Path, State};
 use axum::http::StatusCode;
 use bailey_rules::check::State as AssetState;
 use bailey_rules::check::device::{line, used};
+use bailey_rules::device::addresses::Resolved;
 use bailey_rules::device::bridge::Learned;
 use bailey_rules::device::ethernet::Port;
 use bailey_rules::device::hardware::Hardware;
@@ -145,6 +147,7 @@ pub struct DeviceAnswer {
     vendor_values: Option<Vec<VendorValue>>,
     neighbours: Option<Vec<Neighbour>>,
     bridge: Option<Learned>,
+    addresses: Option<BTreeSet<Resolved>>,
     checks: Vec<CheckRow>,
     open: Vec<FindingRow>,
 }
@@ -226,6 +229,7 @@ impl DeviceAnswer {
             vendor_values: view.vendor_values.value().cloned(),
             neighbours: view.neighbours.value().cloned(),
             bridge: view.bridge.value().cloned(),
+            addresses: view.addresses.value().cloned(),
             checks: check_rows(&device.judged),
             open: open.cloned().map(|finding| FindingRow::of(finding, shown.now)).collect(),
         }
