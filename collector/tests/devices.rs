@@ -143,6 +143,25 @@ async fn credentials_are_sealed_on_disk_and_open_after_a_restart() {
         device(&lab.collector, "ups-1").view.polling.answered_at.is_some()
     })
     .await;
+    let Lab { folder, collector, .. } = lab;
+    collector.shutdown().await;
+
+    // Without the key nothing opens: the device is there, is not polled, and can be given credentials.
+    std::fs::remove_file(folder.path().join("devices.key")).unwrap();
+    let lab = Lab::start_in(folder, |_| {}).await;
+    let problems = lab.collector.site().problems();
+    assert!(problems.iter().any(|problem| problem.message.contains("ups-1 is not polled")));
+    until("it is judged silent", || device(&lab.collector, "ups-1").state == State::Critical).await;
+    let name = "ups-1".parse().unwrap();
+    let text = "community: q9w8e7r6\n";
+    let given = lab.collector.devices().set_credentials(&name, text, Actor::uid(0)).await.unwrap();
+    assert!(matches!(given, Answer::Taken(_)));
+    until("it is polled again", || {
+        device(&lab.collector, "ups-1").view.polling.failed.is_none()
+            && device(&lab.collector, "ups-1").view.polling.answered_at.is_some()
+    })
+    .await;
+    assert!(lab.collector.site().problems().is_empty());
     lab.collector.shutdown().await;
 }
 
@@ -235,7 +254,7 @@ async fn the_reference_site_is_polled_right_with_loss_delay_repeats_a_loop_and_a
     add_all(&lab, &fleet).await;
     assert_eq!(collector.site().devices().len(), 2 + 6 + 6 + 1 + 2);
     for device in &fleet.devices {
-        device.habit.loss.store(100, Ordering::Relaxed);
+        device.habit.loss.store(30, Ordering::Relaxed);
         device.habit.twice.store(100, Ordering::Relaxed);
         device.habit.delay.store(3, Ordering::Relaxed);
     }

@@ -25,6 +25,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::name::{HostKey, HostName, ZoneName};
+use crate::text::Text;
 use crate::time::Timestamp;
 use addresses::Resolved;
 use bridge::Learned;
@@ -98,6 +99,23 @@ impl Part {
             Self::Neighbours => "neighbours",
             Self::Bridge => "bridge",
             Self::Addresses => "addresses",
+        }
+    }
+
+    /// What it is called on screen.
+    #[must_use]
+    pub fn title(self) -> Text {
+        match self {
+            Self::Identity => Text::new("who it is", "设备标识"),
+            Self::Interfaces => Text::new("interfaces", "接口"),
+            Self::Ethernet => Text::new("Ethernet ports", "以太网端口"),
+            Self::Power => Text::new("power", "电源"),
+            Self::Resources => Text::new("processors and storage", "处理器与存储"),
+            Self::Hardware => Text::new("sensors", "传感器"),
+            Self::Vendor => Text::new("the vendor's values", "厂商数据"),
+            Self::Neighbours => Text::new("neighbours", "邻居"),
+            Self::Bridge => Text::new("MAC addresses", "MAC 地址表"),
+            Self::Addresses => Text::new("ARP and neighbour tables", "ARP 与邻居表"),
         }
     }
 

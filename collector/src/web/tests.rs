@@ -231,6 +231,7 @@ const DENY_TABLE: &[(&str, &str, [u16; 5])] = &[
     ("GET", "/api/v1/devices/{name}", [401, 401, 404, 404, 404]),
     ("GET", "/api/v1/findings", [401, 401, 200, 200, 200]),
     ("GET", "/api/v1/flows", [401, 401, 200, 200, 200]),
+    ("GET", "/api/v1/traps", [401, 401, 200, 200, 200]),
     ("GET", "/api/v1/events", [401, 401, 200, 200, 200]),
     ("GET", live::PATH, [401, 401, 200, 200, 200]),
     ("GET", "/api/v1/pushes", [401, 401, 200, 200, 200]),
@@ -448,6 +449,10 @@ async fn the_api_refuses_what_it_does_not_understand() {
         ("/api/v1/flows?after=oa-1", StatusCode::OK),
         ("/api/v1/flows?limit=1", StatusCode::BAD_REQUEST),
         ("/api/v1/flows?host=no-such-host", StatusCode::NOT_FOUND),
+        ("/api/v1/traps?host=core-1&before=7&limit=1", StatusCode::OK),
+        ("/api/v1/traps?strangers=true", StatusCode::OK),
+        ("/api/v1/traps?host=core-1&strangers=true", StatusCode::BAD_REQUEST),
+        ("/api/v1/traps?limit=201", StatusCode::BAD_REQUEST),
         ("/api/v1/hosts/%22%3E%3Cscript%3E", StatusCode::NOT_FOUND),
     ] {
         let answer = door.get(&Knocker::Socket, path).await;
