@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot set up its case has failed")]
 
+#[path = "snmp/agent.rs"]
+#[allow(dead_code, reason = "shared with another test, which uses its own part")]
+mod agent;
 mod support;
 
 use std::net::{SocketAddr, UdpSocket};
@@ -11,8 +14,11 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use agent::Agent;
 use async_snmp::message::CommunityMessage;
 use async_snmp::{NotificationPdu, Value, VarBind, Version};
+use bailey_collector::device::{Answer, Wish};
+use bailey_collector::enrolment::Actor;
 use bailey_collector::settings::TrapSettings;
 use bailey_collector::trap::kept::{Kept, TrapQuery};
 use bailey_collector::{Collector, CollectorHandle};
@@ -297,6 +303,48 @@ async fn traps_of_every_version_open_one_finding_and_the_clear_resolves_it() {
     until("it is resolved", || findings(&lab.collector).is_empty()).await;
     lab.event("finding_resolved").await;
     drop(machine);
+    lab.collector.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_polled_device_has_its_traps_and_polling_undoes_a_forged_one() {
+    let state = support::state();
+    std::fs::create_dir(state.path().join("rules")).unwrap();
+    let fast = "expectations:\n  - device: {interval: 1 s}\n";
+    std::fs::write(state.path().join("rules/fast.yaml"), fast).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let lab = Lab::start_in(state, |settings| {
+        let credentials = credentials(folder.path(), &[community()]);
+        let listen = "127.0.0.1:0".parse().unwrap();
+        settings.traps = Some(TrapSettings { listen, credentials });
+    })
+    .await;
+    let receiver = address(&lab.collector);
+    // The real agent tells that it has started. Nobody knows it yet.
+    let sink = format!("rocommunity public 127.0.0.1\ntrap2sink {receiver} {COMMUNITY}\n");
+    let agent = Agent::start(&sink).await;
+    counted(&lab, "accepted", 1).await;
+    assert_eq!(kept(&lab.collector).await[0].asset, None);
+    let wish = Wish {
+        address: agent.address.ip().to_string(),
+        port: agent.address.port(),
+        zone: "inner".parse().unwrap(),
+        name: Some("hp-1".parse().unwrap()),
+        credentials: "community: public\n".to_owned(),
+    };
+    let added = lab.collector.devices().add(wish, Actor::uid(0)).await.unwrap();
+    assert!(matches!(added, Answer::Taken(_)), "{added:?}");
+    // Somebody says that the loopback is down, which is up.
+    let name = "1.3.6.1.2.1.2.2.1.1.1";
+    assert!(tool("snmptrap", &with_community(), receiver, &link(LINK_DOWN, name, "1")).await);
+    lab.event("finding_opened").await;
+    until("polling sees that it is up", || findings(&lab.collector).is_empty()).await;
+    lab.event("finding_resolved").await;
+    let opened = lab.events("finding_opened").await;
+    assert!(
+        opened.iter().any(|said| said.contains("the link of interface 1 went down")),
+        "{opened:?}"
+    );
     lab.collector.shutdown().await;
 }
 
