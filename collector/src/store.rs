@@ -33,7 +33,7 @@ use crate::clock::SharedClock;
 use crate::counters::{Counters, ReportResult};
 use crate::device;
 use crate::host::Host;
-use crate::journal::NewEvent;
+use crate::journal::{self, NewEvent};
 use crate::push::record;
 use crate::site::ConfigProblem;
 use crate::trap::kept;
@@ -551,6 +551,7 @@ fn open(path: &Path) -> Result<Connection, OpenError> {
             transaction.execute_batch(record::TABLES)?;
             transaction.execute_batch(kept::TABLES)?;
             transaction.execute_batch(device::record::TABLES)?;
+            transaction.execute_batch(journal::INDEX)?;
             transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
             transaction.pragma_update(None, "user_version", SCHEMA)?;
             transaction.commit()?;
@@ -564,6 +565,7 @@ fn open(path: &Path) -> Result<Connection, OpenError> {
             // Version 2 had neither devices nor traps.
             transaction.execute_batch(device::record::TABLES)?;
             transaction.execute_batch(kept::TABLES)?;
+            transaction.execute_batch(journal::INDEX)?;
             transaction.pragma_update(None, "user_version", SCHEMA)?;
             transaction.commit()?;
         }

@@ -676,7 +676,7 @@ mod tests {
         before
             .execute_batch(
                 "DROP TABLE push; DROP TABLE push_host; DROP TABLE push_order; \
-                 DROP TABLE device; DROP TABLE trap",
+                 DROP TABLE device; DROP TABLE trap; DROP INDEX event_kind",
             )
             .unwrap();
         before.pragma_update(None, "user_version", 1).unwrap();

@@ -32,13 +32,13 @@ use super::kept::{self, Body, Kept, MERGED, TrapQuery};
 use super::listener::{Listener, Received};
 use crate::counters::TrapResult;
 use crate::datagrams::{Dropped, bind, dropped_by_kernel};
-use crate::journal::{EVENT_BURST, EVENT_REFILL, NewEvent};
+use crate::journal::{self, EVENT_BURST, EVENT_REFILL, NewEvent};
 use crate::poll::credentials::{self, CredentialsError};
 use crate::poll::snmp::SnmpError;
 use crate::quota::{Bucket, Rate};
 use crate::senders::Senders;
 use crate::settings::TrapSettings;
-use crate::site::{EventKind, Part, Site};
+use crate::site::{Event, EventKind, Part, Site};
 use crate::store::{OpenError, StoreError};
 
 /// Traps that wait to be stored. A thread fills it, so that it is the only bound that is met when the
@@ -597,6 +597,22 @@ impl Intake {
 }
 
 impl Site {
+    /// What devices said by syslog, newest first: of one asset, or of all; before event `before`.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn messages(
+        &self,
+        asset: Option<HostName>,
+        before: Option<i64>,
+        limit: usize,
+    ) -> Result<Vec<Event>, StoreError> {
+        let read = move |store: &rusqlite::Connection| {
+            journal::messages(store, asset.as_ref(), before, limit)
+        };
+        self.store().read("read messages of devices", read).await
+    }
+
     /// Stored traps, newest first.
     ///
     /// # Errors

@@ -6,6 +6,7 @@ pub mod device;
 pub mod host;
 pub mod hosts;
 pub mod isolation;
+pub mod messages;
 pub mod network;
 pub mod runbook;
 pub mod signin;
@@ -42,6 +43,7 @@ pub const PAGES: &[Page] = &[
     isolation::PAGE,
     network::PAGE,
     device::PAGE,
+    messages::PAGE,
     runbook::PAGE,
 ];
 
