@@ -575,6 +575,7 @@ impl Site {
         }
         drop(devices);
         self.know_senders();
+        self.traps().end(&name);
         self.set_device_problem(&name, None);
         self.resolve_all(key)
     }

@@ -18,6 +18,8 @@ use crate::poll::credentials::Credentials;
 use crate::poll::snmp::SnmpError;
 use crate::poll::snmp::udp::{ours, taken};
 
+pub use super::usm::Sealed;
+
 /// `sysUpTime.0` and `snmpTrapOID.0` (RFC 3418).
 const UPTIME: &[u32] = &[1, 3, 6, 1, 2, 1, 1, 3, 0];
 const TRAP_OID: &[u32] = &[1, 3, 6, 1, 6, 3, 1, 1, 4, 1, 0];
@@ -54,8 +56,8 @@ pub struct Notification {
     pub version: Version,
     /// The user of `SNMPv3`; a community is a secret and is not kept.
     pub user: Option<String>,
-    /// Who sent it by his own word, where he proves it: the engine id.
-    pub engine: Option<Bytes>,
+    /// The engine id in whose name it was sealed and when, where a key proves it: a copy has the same.
+    pub sealed: Option<(Bytes, Sealed)>,
     /// Its number (RFC 3416 3), by which an inform that comes again is known; `SNMPv1` has none.
     pub number: Option<i32>,
     /// `sysUpTime`, in hundredths of a second.
@@ -158,7 +160,8 @@ impl Receiver {
         Some(Taken::Notification(Box::new(Notification {
             version: Version::V3,
             user: Some(bounded(&String::from_utf8_lossy(&message.user))),
-            engine: Some(Bytes::copy_from_slice(&message.engine)),
+            sealed: (message.proof == Proof::Key)
+                .then(|| (Bytes::copy_from_slice(&message.engine), message.sealed)),
             answer,
             ..notification
         })))
@@ -178,7 +181,7 @@ fn of_v1(trap: &TrapV1Pdu) -> Option<Notification> {
         trap: Trap::new(oid, values(trap.varbinds())?, Proof::None),
         version: Version::V1,
         user: None,
-        engine: None,
+        sealed: None,
         number: None,
         uptime: trap.time_stamp(),
         answer: None,
@@ -201,7 +204,7 @@ fn of_v2(pdu: &Pdu, proof: Proof) -> Option<Notification> {
         trap: Trap::new(oid, values(rest)?, proof),
         version: Version::V2c,
         user: None,
-        engine: None,
+        sealed: None,
         number: Some(pdu.request_id()),
         uptime,
         answer: None,
