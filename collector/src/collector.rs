@@ -227,6 +227,20 @@ impl Collector {
         let enrolment = Enrolment::new(site.clone(), ca, dialled);
         let stop = CancellationToken::new();
         let proving = Proving::new(site.clone(), stop.clone()).map_err(StartError::Prover)?;
+        // What runs already ends with a start that fails.
+        let unless_started = stop.clone().drop_guard();
+        let tasks = TaskTracker::new();
+        let traps = match &settings.traps {
+            None => None,
+            Some(set) => Some(trap::intake::start(&site, &settings.state, set, &tasks, &stop)?),
+        };
+        let syslog = match &settings.syslog {
+            None => SyslogAddresses::default(),
+            Some(set) => {
+                let tls = Arc::clone(&certificates.web);
+                syslog::start(&site, set, tls, &tasks, &stop).await?
+            }
+        };
         let socket = settings.state.join("bailey.sock");
         let parts = WebParts {
             site: site.clone(),
@@ -246,18 +260,6 @@ impl Collector {
             shutdown: stop.clone(),
         };
         let web = web::start(parts).await?;
-        let tasks = TaskTracker::new();
-        let traps = match &settings.traps {
-            None => None,
-            Some(set) => Some(trap::intake::start(&site, &settings.state, set, &tasks, &stop)?),
-        };
-        let syslog = match &settings.syslog {
-            None => SyslogAddresses::default(),
-            Some(set) => {
-                let tls = Arc::clone(&certificates.web);
-                syslog::start(&site, set, tls, &tasks, &stop).await?
-            }
-        };
         let addresses = Addresses { web: web.address, socket, agents, traps, syslog };
 
         note_start(&site).await;
@@ -281,6 +283,7 @@ impl Collector {
         tasks.spawn(proving.run(stop.clone()));
         tasks.spawn(Poller::new(site.clone(), sockets).run(stop.clone()));
         tasks.close();
+        unless_started.disarm();
         info!(web = %addresses.web, agents = %addresses.agents, "the collector runs");
         Ok(CollectorHandle {
             site,

@@ -56,38 +56,74 @@ impl NewEvent {
     }
 }
 
+const COLUMNS: &str = "SELECT id, at, host, kind, en, zh, actor FROM event";
+
+fn event(row: &rusqlite::Row<'_>) -> rusqlite::Result<Option<Event>> {
+    let word: String = row.get(3)?;
+    let host: Option<String> = row.get(2)?;
+    // An event of a later version that was gone back from has a kind without a word here.
+    let Some(kind) = EventKind::from_word(&word) else { return Ok(None) };
+    Ok(Some(Event {
+        id: row.get(0)?,
+        at: Timestamp::from_millis(row.get(1)?),
+        host: host.and_then(|host| host.parse().ok()),
+        kind,
+        text: Text { en: row.get(4)?, zh: row.get(5)? },
+        actor: row.get::<_, Option<String>>(6)?.map(|actor| Actor::named(&actor)),
+    }))
+}
+
 /// Events, newest first.
 pub(crate) fn read(connection: &Connection, query: &EventQuery) -> rusqlite::Result<Vec<Event>> {
     let before = query.before.unwrap_or(i64::MAX);
     let limit = i64::try_from(query.limit.min(MAX_EVENTS)).unwrap_or(0);
-    let event = |row: &rusqlite::Row<'_>| {
-        let word: String = row.get(3)?;
-        let host: Option<String> = row.get(2)?;
-        // An event of a later version that was gone back from has a kind without a word here.
-        let Some(kind) = EventKind::from_word(&word) else { return Ok(None) };
-        Ok(Some(Event {
-            id: row.get(0)?,
-            at: Timestamp::from_millis(row.get(1)?),
-            host: host.and_then(|host| host.parse().ok()),
-            kind,
-            text: Text { en: row.get(4)?, zh: row.get(5)? },
-            actor: row.get::<_, Option<String>>(6)?.map(|actor| Actor::named(&actor)),
-        }))
-    };
-    let columns = "SELECT id, at, host, kind, en, zh, actor FROM event";
     let events: Vec<Option<Event>> = match &query.host {
         Some(host) => connection
             .prepare_cached(&format!(
-                "{columns} WHERE host = ? AND id < ? ORDER BY id DESC LIMIT ?"
+                "{COLUMNS} WHERE host = ? AND id < ? ORDER BY id DESC LIMIT ?"
             ))?
             .query_map(params![host.as_str(), before, limit], event)?
             .collect::<Result<_, _>>()?,
         None => connection
-            .prepare_cached(&format!("{columns} WHERE id < ? ORDER BY id DESC LIMIT ?"))?
+            .prepare_cached(&format!("{COLUMNS} WHERE id < ? ORDER BY id DESC LIMIT ?"))?
             .query_map(params![before, limit], event)?
             .collect::<Result<_, _>>()?,
     };
     Ok(events.into_iter().flatten().collect())
+}
+
+/// By which the messages of devices are found among the events.
+pub(crate) const INDEX: &str = "CREATE INDEX event_kind ON event (kind, id);";
+
+/// What devices said by syslog, newest first: of one asset, or of all.
+pub(crate) fn messages(
+    connection: &Connection,
+    asset: Option<&HostName>,
+    before: Option<i64>,
+    limit: usize,
+) -> rusqlite::Result<Vec<Event>> {
+    let limit = limit.min(MAX_EVENTS);
+    let of_kind = |kind: EventKind| -> rusqlite::Result<Vec<Event>> {
+        let query = params![
+            kind.as_str(),
+            before.unwrap_or(i64::MAX),
+            asset.map(HostName::as_str),
+            i64::try_from(limit).unwrap_or(0)
+        ];
+        let events: Vec<Option<Event>> = connection
+            .prepare_cached(&format!(
+                "{COLUMNS} WHERE kind = ?1 AND id < ?2 AND (?3 IS NULL OR host = ?3)
+                 ORDER BY id DESC LIMIT ?4"
+            ))?
+            .query_map(query, event)?
+            .collect::<Result<_, _>>()?;
+        Ok(events.into_iter().flatten().collect())
+    };
+    let mut all = of_kind(EventKind::Syslog)?;
+    all.extend(of_kind(EventKind::Refusals)?);
+    all.sort_by_key(|event| std::cmp::Reverse(event.id));
+    all.truncate(limit);
+    Ok(all)
 }
 
 /// Takes away what is older than the retention, a step at a time; gives how many rows went. Rows are

@@ -25,6 +25,7 @@ use crate::host::{Host, Snapshot};
 use crate::journal::NewEvent;
 use crate::site::{Config, EventKind, HostStatus, Site};
 use crate::store::{Store, StoreError, write_snapshot};
+use crate::trap::intake::Traps;
 
 /// No verdict that is shown is older than this: silence grows old without a report.
 pub const JUDGED_EVERY: Duration = Duration::from_secs(5);
@@ -233,7 +234,7 @@ impl Judge {
         let now = self.site.now();
         let config = self.site.config();
         let wanted = self.wanted(&device.key, &device.name, &device.zone, &config);
-        let status = judged(device, &wanted.device, now);
+        let status = judged(device, &wanted.device, self.site.traps(), now);
         let mut open = self.site.findings_of(&device.key);
         let changes = advance(&open, &*status.view, &status.judged, now);
         let site = self.site.clone();
@@ -403,9 +404,15 @@ fn says_other(before: &[Judged], after: &[Judged]) -> bool {
 }
 
 /// What the checks say of a device now.
-pub(crate) fn judged(device: &Device, wanted: &DeviceWanted, now: Timestamp) -> DeviceStatus {
+pub(crate) fn judged(
+    device: &Device,
+    wanted: &DeviceWanted,
+    traps: &Traps,
+    now: Timestamp,
+) -> DeviceStatus {
     let view = device.view();
-    let judged = check::device::judge(&check::device::Given { device: &view, wanted, now });
+    let mut judged = check::device::judge(&check::device::Given { device: &view, wanted, now });
+    judged.extend(traps.judged_of_device(&view, now));
     DeviceStatus {
         state: worst(&judged),
         view,

@@ -293,7 +293,7 @@ impl Site {
         alertmanagers: usize,
         senders: Senders,
     ) -> Self {
-        senders.set(&config.policy);
+        senders.set(&config.policy, std::iter::empty());
         Self(Arc::new(Inner {
             started_at: clock.now(),
             clock,
@@ -482,6 +482,16 @@ impl Site {
         if let Some(host) = self.by_name(name) {
             host.touch();
         }
+        if let Some(device) = self.held_device(name) {
+            device.touch();
+        }
+    }
+
+    /// Lays what comes at the doors of the assets that there are now.
+    fn know_senders(&self) {
+        let devices = self.held_devices();
+        let devices = devices.iter().map(|device| (device.address.ip(), &device.name));
+        self.0.senders.set(&self.policy(), devices);
     }
 
     pub(crate) fn config(&self) -> Arc<Config> {
@@ -491,8 +501,8 @@ impl Site {
     /// Puts another policy or other rule files in force.
     pub(crate) fn set_config(&self, policy: Arc<Policy>, rule_files: Arc<RuleFiles>) {
         let generation = self.config().generation + 1;
-        self.0.senders.set(&policy);
         self.0.config.store(Arc::new(Config { policy, rule_files, generation }));
+        self.know_senders();
         for host in self.held() {
             host.touch();
         }
@@ -598,13 +608,15 @@ impl Site {
     pub(crate) fn add_device(&self, device: impl Into<Arc<Device>>) {
         let device = device.into();
         writing(&self.0.devices).insert(device.name.clone(), Arc::clone(&device));
+        self.know_senders();
         device.touch();
         self.0.devices_moved.notify_one();
     }
 
     /// A device as it is judged now, before its turn.
     pub(crate) fn judged_at_once(&self, device: &Arc<Device>) -> Arc<DeviceStatus> {
-        device.set_status(judged(device, &self.wanted_of(device), self.now()));
+        let wanted = self.wanted_of(device);
+        device.set_status(judged(device, &wanted, self.traps(), self.now()));
         device.status()
     }
 
@@ -617,6 +629,8 @@ impl Site {
             device.removed.cancel();
         }
         drop(devices);
+        self.know_senders();
+        self.traps().end(&name);
         self.set_device_problem(&name, None);
         self.resolve_all(key)
     }

@@ -33,7 +33,7 @@ use crate::clock::SharedClock;
 use crate::counters::{Counters, ReportResult};
 use crate::device;
 use crate::host::Host;
-use crate::journal::NewEvent;
+use crate::journal::{self, NewEvent};
 use crate::listings;
 use crate::proving::record as proofs;
 use crate::push::record;
@@ -555,6 +555,7 @@ fn open(path: &Path) -> Result<Connection, OpenError> {
             transaction.execute_batch(proofs::TABLES)?;
             transaction.execute_batch(device::record::TABLES)?;
             transaction.execute_batch(kept::TABLES)?;
+            transaction.execute_batch(journal::INDEX)?;
             transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
             transaction.pragma_update(None, "user_version", SCHEMA)?;
             transaction.commit()?;
@@ -579,6 +580,7 @@ fn open(path: &Path) -> Result<Connection, OpenError> {
             }
             // Version 5 had no traps.
             transaction.execute_batch(kept::TABLES)?;
+            transaction.execute_batch(journal::INDEX)?;
             transaction.pragma_update(None, "user_version", SCHEMA)?;
             transaction.commit()?;
         }

@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot set up its case has failed")]
 
+#[path = "snmp/agent.rs"]
+#[allow(dead_code, reason = "shared with another test, which uses its own part")]
+mod agent;
 mod support;
 
 use std::net::{SocketAddr, UdpSocket};
@@ -11,8 +14,11 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use agent::Agent;
 use async_snmp::message::CommunityMessage;
-use async_snmp::{NotificationPdu, Value, VarBind};
+use async_snmp::{NotificationPdu, Value, VarBind, Version};
+use bailey_collector::device::{Answer, Wish};
+use bailey_collector::enrolment::Actor;
 use bailey_collector::settings::TrapSettings;
 use bailey_collector::trap::kept::{Kept, TrapQuery};
 use bailey_collector::{Collector, CollectorHandle};
@@ -61,14 +67,14 @@ fn user(name: &str, auth: Option<&str>, privacy: Option<&str>) -> String {
     text
 }
 
-/// A collector that takes these credentials, and to which this machine is `core-1`.
+/// A collector that takes these credentials, and to which this machine is `hp-1`.
 async fn lab(texts: &[String]) -> (Lab, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let files = credentials(folder.path(), texts);
     let lab = Lab::start_with(|settings| {
         settings.traps =
             Some(TrapSettings { listen: "127.0.0.1:0".parse().unwrap(), credentials: files });
-        settings.senders.insert([127, 0, 0, 1].into(), "core-1".parse().unwrap());
+        settings.senders.insert([127, 0, 0, 1].into(), "hp-1".parse().unwrap());
     })
     .await;
     (lab, folder)
@@ -151,7 +157,7 @@ fn datagram(number: i32, trap: &str, name: &str, index: i32) -> Vec<u8> {
         async_snmp::Oid::from_slice(&arcs)
     };
     let value = VarBind::new(oid(name), Value::Integer(index));
-    let pdu = NotificationPdu::trap_v2(number, 100, oid(trap), vec![value]).unwrap();
+    let pdu = NotificationPdu::trap_v2(Version::V2c, number, 100, &oid(trap), vec![value]).unwrap();
     let message = CommunityMessage::v2c(COMMUNITY.as_bytes().to_vec(), pdu.into_raw()).unwrap();
     message.encode().unwrap().to_vec()
 }
@@ -241,7 +247,7 @@ async fn whatever_is_wrong_with_a_trap_is_counted_under_its_reason() {
     // Who knows the name and leaves the key away is not believed.
     once("security_level", vec!["-v", "3", "-u", "monitor", "-l", "noAuthNoPriv", "-e", ENGINE])
         .await;
-    let mut in_life = |boots_and_time: &'static str| {
+    let in_life = |boots_and_time: &'static str| {
         let mut options = right.clone();
         options.extend(["-e", "0x80001f8880aabbccee", "-Z", boots_and_time]);
         options
@@ -267,7 +273,7 @@ async fn whatever_is_wrong_with_a_trap_is_counted_under_its_reason() {
 async fn traps_of_every_version_open_one_finding_and_the_clear_resolves_it() {
     let texts = [community(), user("monitor", Some("SHA-256"), Some("AES-128"))];
     let (lab, _folder) = lab(&texts).await;
-    let machine = lab.enrolled("core-1").await;
+    let machine = lab.enrolled("hp-1").await;
     let agent = address(&lab.collector);
     let name = "1.3.6.1.2.1.2.2.1.1.7";
     let v1: Vec<&str> = vec!["1.3.6.1.4.1.8072.3.2.10", "127.0.0.1", "2", "0", "", name, "i", "7"];
@@ -276,7 +282,7 @@ async fn traps_of_every_version_open_one_finding_and_the_clear_resolves_it() {
     let opened = findings(&lab.collector).remove(0);
     assert_eq!((opened.check.as_str(), opened.subject.as_str()), ("trap_link", "link_down 7"));
     assert_eq!(opened.severity, Severity::Warning);
-    assert_eq!(opened.host_name.as_str(), "core-1");
+    assert_eq!(opened.host_name.as_str(), "hp-1");
     for _ in 0..3 {
         assert!(tool("snmptrap", &with_community(), agent, &link(LINK_DOWN, name, "7")).await);
     }
@@ -301,6 +307,48 @@ async fn traps_of_every_version_open_one_finding_and_the_clear_resolves_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_polled_device_has_its_traps_and_polling_undoes_a_forged_one() {
+    let state = support::state();
+    std::fs::create_dir(state.path().join("rules")).unwrap();
+    let fast = "expectations:\n  - device: {interval: 1 s}\n";
+    std::fs::write(state.path().join("rules/fast.yaml"), fast).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let lab = Lab::start_in(state, |settings| {
+        let credentials = credentials(folder.path(), &[community()]);
+        let listen = "127.0.0.1:0".parse().unwrap();
+        settings.traps = Some(TrapSettings { listen, credentials });
+    })
+    .await;
+    let receiver = address(&lab.collector);
+    // The real agent tells that it has started. Nobody knows it yet.
+    let sink = format!("rocommunity public 127.0.0.1\ntrap2sink {receiver} {COMMUNITY}\n");
+    let agent = Agent::start(&sink).await;
+    counted(&lab, "accepted", 1).await;
+    assert_eq!(kept(&lab.collector).await[0].asset, None);
+    let wish = Wish {
+        address: agent.address.ip().to_string(),
+        port: agent.address.port(),
+        zone: "inner".parse().unwrap(),
+        name: Some("hp-1".parse().unwrap()),
+        credentials: "community: public\n".to_owned(),
+    };
+    let added = lab.collector.devices().add(wish, Actor::uid(0)).await.unwrap();
+    assert!(matches!(added, Answer::Taken(_)), "{added:?}");
+    // Somebody says that the loopback is down, which is up.
+    let name = "1.3.6.1.2.1.2.2.1.1.1";
+    assert!(tool("snmptrap", &with_community(), receiver, &link(LINK_DOWN, name, "1")).await);
+    lab.event("finding_opened").await;
+    until("polling sees that it is up", || findings(&lab.collector).is_empty()).await;
+    lab.event("finding_resolved").await;
+    let opened = lab.events("finding_opened").await;
+    assert!(
+        opened.iter().any(|said| said.contains("the link of interface 1 went down")),
+        "{opened:?}"
+    );
+    lab.collector.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_unknown_trap_is_kept_raw_and_opens_nothing() {
     let (lab, _folder) = lab(&[community()]).await;
     let agent = address(&lab.collector);
@@ -314,7 +362,7 @@ async fn an_unknown_trap_is_kept_raw_and_opens_nothing() {
     assert_eq!(kept.len(), 1);
     assert_eq!(kept[0].times, 3);
     assert_eq!(kept[0].body.oid.to_string(), "1.3.6.1.4.1.99999.0.1");
-    assert_eq!(kept[0].asset.as_ref().unwrap().as_str(), "core-1");
+    assert_eq!(kept[0].asset.as_ref().unwrap().as_str(), "hp-1");
     let value = &kept[0].body.values[0].value;
     assert_eq!(value.octets().unwrap(), "\u{1b}[2J电源".as_bytes());
     assert!(findings(&lab.collector).is_empty());
@@ -325,7 +373,7 @@ async fn an_unknown_trap_is_kept_raw_and_opens_nothing() {
 async fn a_restart_keeps_the_engine_and_what_is_wrong() {
     let texts = [community(), user("monitor", Some("SHA-256"), Some("AES-128"))];
     let (lab, _folder) = lab(&texts).await;
-    let machine = lab.enrolled("core-1").await;
+    let machine = lab.enrolled("hp-1").await;
     let name = "1.3.6.1.2.1.2.2.1.1.7";
     let mut informer = as_user("monitor", Some("SHA-256"), Some("AES"));
     informer.extend(["-t", "5", "-r", "2"]);
@@ -343,7 +391,7 @@ async fn a_restart_keeps_the_engine_and_what_is_wrong() {
         listen: "127.0.0.1:0".parse().unwrap(),
         credentials: credentials(_folder.path(), &texts),
     });
-    settings.senders.insert([127, 0, 0, 1].into(), "core-1".parse().unwrap());
+    settings.senders.insert([127, 0, 0, 1].into(), "hp-1".parse().unwrap());
     collector.shutdown().await;
     let collector = Collector::start_at(settings, clock.clone()).await.unwrap();
     let second = std::fs::read_to_string(&engine).unwrap();
@@ -387,7 +435,7 @@ async fn a_message_that_somebody_sends_again_changes_nothing() {
 async fn a_storm_is_one_finding_more_and_every_datagram_is_counted() {
     const SENT: i32 = 3_000;
     let (lab, _folder) = lab(&[community()]).await;
-    let machine = lab.enrolled("core-1").await;
+    let machine = lab.enrolled("hp-1").await;
     let agent = address(&lab.collector);
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     for index in 1..=SENT {

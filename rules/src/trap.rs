@@ -1,5 +1,6 @@
 //! Traps and informs of devices (RFC 3416 4.2.6, 4.2.7): what one says ([`catalogue`]) and what
-//! stays true of its sender after many of them ([`ledger`]), which [`checks`] turns into verdicts.
+//! stays true of its sender after many of them ([`ledger`]), which [`checks`] turns into verdicts;
+//! [`polled`] holds it against what polling says.
 //!
 //! A trap is a hint, not a fact: it may be lost, come twice, come late, or come from somebody else.
 //! Whoever can send a datagram can forge one of `SNMPv1` or v2c, whose community anybody on the way
@@ -9,6 +10,7 @@
 pub mod catalogue;
 pub mod checks;
 pub mod ledger;
+pub mod polled;
 
 use serde::{Deserialize, Serialize};
 

@@ -675,8 +675,8 @@ mod tests {
         let before = Connection::open(path(&folder)).unwrap();
         before
             .execute_batch(
-                "DROP TABLE push; DROP TABLE push_host; DROP TABLE push_order; DROP TABLE listing;
-                 DROP TABLE proof; DROP TABLE device; DROP TABLE trap",
+                "DROP TABLE push; DROP TABLE push_host; DROP TABLE push_order; DROP TABLE listing; \
+                 DROP TABLE proof; DROP TABLE device; DROP TABLE trap; DROP INDEX event_kind",
             )
             .unwrap();
         before.pragma_update(None, "user_version", 1).unwrap();

@@ -17,7 +17,32 @@ pub fn read(octets: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use bailey_rules::fact::MAX_TEXT;
+    use bailey_rules::syslog::parse;
+    use bailey_rules::syslog::refused::refused;
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig {
+            cases: ProptestConfig::default().cases.max(20_000),
+            ..ProptestConfig::default()
+        })]
+
+        #[test]
+        fn no_octets_panic_on_their_way_to_the_journal(
+            front in prop::sample::select(vec!["", "<13>", "<13>1 ", "<189>Nov 26 09:12:33 sw-1 "]),
+            octets in prop::collection::vec(any::<u8>(), 0..200)
+        ) {
+            let whole = [front.as_bytes(), &octets].concat();
+            if let Ok(message) = parse(&read(&whole)) {
+                prop_assert!(message.text.len() <= MAX_TEXT);
+                prop_assert!(!message.text.chars().any(char::is_control));
+                let _ = refused(&message);
+            }
+        }
+    }
 
     #[test]
     fn both_encodings_are_read_and_neither_is_taken_for_the_other() {

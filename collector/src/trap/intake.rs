@@ -4,7 +4,7 @@
 //! store cannot be written, its sender asks again.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::hash::{BuildHasher as _, Hash as _, Hasher as _, RandomState};
+use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::path::PathBuf;
@@ -13,12 +13,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bailey_rules::check::Judged;
+use bailey_rules::device::DeviceView;
 use bailey_rules::name::HostName;
 use bailey_rules::text::Text;
 use bailey_rules::time::Timestamp;
 use bailey_rules::trap::catalogue::{Act, Catalogue, Meaning};
-use bailey_rules::trap::checks;
 use bailey_rules::trap::ledger::Ledger;
+use bailey_rules::trap::{checks, polled};
 use rusqlite::Transaction;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -31,13 +32,13 @@ use super::kept::{self, Body, Kept, MERGED, TrapQuery};
 use super::listener::{Listener, Received};
 use crate::counters::TrapResult;
 use crate::datagrams::{Dropped, bind, dropped_by_kernel};
-use crate::journal::{EVENT_BURST, EVENT_REFILL, NewEvent};
+use crate::journal::{self, EVENT_BURST, EVENT_REFILL, NewEvent};
 use crate::poll::credentials::{self, CredentialsError};
 use crate::poll::snmp::SnmpError;
 use crate::quota::{Bucket, Rate};
 use crate::senders::Senders;
 use crate::settings::TrapSettings;
-use crate::site::{EventKind, Part, Site};
+use crate::site::{Event, EventKind, Part, Site};
 use crate::store::{OpenError, StoreError};
 
 /// Traps that wait to be stored. A thread fills it, so that it is the only bound that is met when the
@@ -53,9 +54,12 @@ const LOOKED_AT: Duration = Duration::from_secs(1);
 /// For how long a loss is told after it was seen last.
 const LOSS_TOLD: Duration = Duration::from_mins(10);
 
-/// How long a trap is remembered by what it says, so that one that comes again is merged, and one
-/// that somebody sends again is seen through: longer than a message of SNMPv3 stays in time
-/// (RFC 3414 2.2.3).
+/// How long a message that comes again is the same one: a sender of informs asks again for so long, and
+/// a network doubles a datagram at once. Later it is another, for a device that starts anew counts anew.
+const ASKED_AGAIN: Duration = Duration::from_secs(30);
+
+/// How long a trap is remembered, so that a copy of one with a key's proof is seen through: longer than a
+/// message of SNMPv3 stays in time (RFC 3414 2.2.3).
 const REMEMBERED: Duration = Duration::from_mins(6);
 
 /// The most traps that are remembered.
@@ -131,6 +135,14 @@ impl Traps {
         &self.0.catalogue
     }
 
+    /// As [`Self::judged`], held against what was read of the device last.
+    pub(crate) fn judged_of_device(&self, device: &DeviceView, now: Timestamp) -> Vec<Judged> {
+        if let Some(ledger) = self.ledgers().get_mut(&device.name) {
+            polled::confirm(ledger, device);
+        }
+        self.judged(&device.name, now)
+    }
+
     /// What the traps of one asset come to at `now`; nothing while nothing is wrong.
     pub(crate) fn judged(&self, asset: &HostName, now: Timestamp) -> Vec<Judged> {
         let mut ledgers = self.ledgers();
@@ -158,6 +170,11 @@ impl Traps {
             debug!(%asset, trap = meaning.trap, cause = meaning.cause, ?noted, "trap noted");
         }
         notable
+    }
+
+    /// Forgets an asset that was taken away.
+    pub(crate) fn end(&self, asset: &HostName) {
+        self.ledgers().remove(asset);
     }
 
     fn leave_out(&self, asset: &HostName, count: u64, now: Timestamp) {
@@ -271,7 +288,7 @@ struct Remembered {
 #[derive(Default)]
 struct Memory {
     hasher: RandomState,
-    /// By the message itself: one that has the same number and time is the same one.
+    /// By the message itself, and until when one like it is the same one.
     messages: HashMap<u64, Instant>,
     /// By what they say, whenever it was sent.
     said: HashMap<u64, Remembered>,
@@ -285,26 +302,23 @@ enum Key {
 }
 
 impl Memory {
-    /// What makes a message the same message. One that proves its sender is known by its engine, so
-    /// that a copy from another address is seen through too.
-    fn message(&self, received: &Received) -> u64 {
-        let mut hash = self.hasher.build_hasher();
+    /// What makes a message the same message, and for how long: for all, number, time and content from
+    /// one address; of a sealed one besides, its seal from whatever address.
+    fn message(&self, received: &Received) -> Vec<(u64, Duration)> {
         let notification = &received.notification;
-        match &notification.engine {
-            Some(engine) => engine.hash(&mut hash),
-            None => received.source.ip().hash(&mut hash),
+        let said = (&notification.trap.oid, &notification.trap.values, notification.number);
+        let again = (received.source.ip(), notification.uptime, said);
+        let mut all = vec![(self.hasher.hash_one(again), ASKED_AGAIN)];
+        if let Some(sealed) = &notification.sealed {
+            all.push((self.hasher.hash_one((sealed, said)), REMEMBERED));
         }
-        (notification.number, notification.uptime).hash(&mut hash);
-        (&notification.trap.oid, &notification.trap.values).hash(&mut hash);
-        hash.finish()
+        all
     }
 
     /// What makes a trap say the same.
     fn said(&self, asset: Option<&HostName>, body: &Body) -> u64 {
-        let mut hash = self.hasher.build_hasher();
-        (asset.map(HostName::as_str), body.sender, body.proof, &body.oid).hash(&mut hash);
-        body.values.hash(&mut hash);
-        hash.finish()
+        let who = (asset.map(HostName::as_str), body.sender, body.proof);
+        self.hasher.hash_one((who, &body.oid, &body.values))
     }
 
     fn forget(&mut self, now: Instant) {
@@ -316,7 +330,10 @@ impl Memory {
             self.order.pop_front();
             match key {
                 Key::Message(hash) => {
-                    self.messages.remove(&hash);
+                    // It may have come again since.
+                    if self.messages.get(&hash).is_some_and(|until| *until <= at + REMEMBERED) {
+                        self.messages.remove(&hash);
+                    }
                 }
                 Key::Said(hash) => {
                     // Another of the same may have taken its place since.
@@ -328,14 +345,13 @@ impl Memory {
         }
     }
 
-    fn knows_message(&self, hash: u64) -> bool {
-        self.messages.contains_key(&hash)
+    fn knows_message(&self, hash: u64, now: Instant) -> bool {
+        self.messages.get(&hash).is_some_and(|until| now < *until)
     }
 
-    fn remember_message(&mut self, hash: u64, now: Instant) {
-        if self.messages.insert(hash, now).is_none() {
-            self.order.push_back((now, Key::Message(hash)));
-        }
+    fn remember_message(&mut self, hash: u64, length: Duration, now: Instant) {
+        self.messages.insert(hash, now + length);
+        self.order.push_back((now, Key::Message(hash)));
     }
 
     fn remember(&mut self, hash: u64, id: i64, first: Timestamp, now: Instant) {
@@ -403,12 +419,14 @@ impl Intake {
         let counters = Arc::clone(self.site.shared_counters());
         let mut rows: Vec<Row> = Vec::new();
         let mut by_said: HashMap<u64, usize> = HashMap::new();
-        let mut fresh: HashMap<u64, ()> = HashMap::new();
+        let mut fresh: HashMap<u64, Duration> = HashMap::new();
         let mut answers = Vec::new();
         let mut accepted = Vec::new();
         for received in batch {
             let message = self.memory.message(&received);
-            let known = self.memory.knows_message(message) || fresh.contains_key(&message);
+            let known = message
+                .iter()
+                .any(|(hash, _)| self.memory.knows_message(*hash, now) || fresh.contains_key(hash));
             let Received { at, source, notification } = received;
             if let Some(answer) = &notification.answer {
                 answers.push((answer.clone(), source));
@@ -417,7 +435,7 @@ impl Intake {
                 counters.traps.of(TrapResult::Duplicate).one();
                 continue;
             }
-            fresh.insert(message, ());
+            fresh.extend(message);
             let address = source.ip().to_canonical();
             let asset = self.senders.of(address);
             let body = Body::of(&notification, address);
@@ -440,8 +458,8 @@ impl Intake {
                 for (said, id, first) in numbered {
                     self.memory.remember(said, id, first, now);
                 }
-                for message in fresh.into_keys() {
-                    self.memory.remember_message(message, now);
+                for (message, length) in fresh {
+                    self.memory.remember_message(message, length, now);
                 }
                 for (answer, source) in answers {
                     // A sender that is gone needs no answer; another will ask again.
@@ -588,6 +606,22 @@ impl Intake {
 }
 
 impl Site {
+    /// What devices said by syslog, newest first: of one asset, or of all; before event `before`.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn messages(
+        &self,
+        asset: Option<HostName>,
+        before: Option<i64>,
+        limit: usize,
+    ) -> Result<Vec<Event>, StoreError> {
+        let read = move |store: &rusqlite::Connection| {
+            journal::messages(store, asset.as_ref(), before, limit)
+        };
+        self.store().read("read messages of devices", read).await
+    }
+
     /// Stored traps, newest first.
     ///
     /// # Errors

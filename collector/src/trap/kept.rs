@@ -251,7 +251,7 @@ mod tests {
             trap: Trap::new(known(&[1, 3, 6, 1]), values, Proof::Key),
             version: super::super::decode::Version::V3,
             user: Some("monitor".to_owned()),
-            engine: None,
+            sealed: None,
             number: Some(1),
             uptime: 0,
             answer: None,

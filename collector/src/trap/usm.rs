@@ -110,6 +110,14 @@ pub(super) enum Opened {
     Refused(TrapResult, Option<Bytes>),
 }
 
+/// When a message was sealed: no two messages that a key seals have the same, but copies of one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Sealed {
+    boots: u32,
+    time: u32,
+    number: i32,
+}
+
 /// A message that passed every step.
 pub(super) struct Message {
     /// What it says.
@@ -122,6 +130,8 @@ pub(super) struct Message {
     pub(super) proof: Proof,
     /// Whether it was sent to this engine, as informs must be.
     pub(super) to_us: bool,
+    /// When its sender sealed it.
+    pub(super) sealed: Sealed,
     number: i32,
     level: SecurityLevel,
     keys: Option<(LocalizedKey, Option<PrivKey>)>,
@@ -232,6 +242,11 @@ impl Usm {
             user: params.username().clone(),
             proof: if keys.is_some() { Proof::Key } else { Proof::None },
             to_us,
+            sealed: Sealed {
+                boots: params.engine_boots(),
+                time: params.engine_time(),
+                number: outer.msg_id(),
+            },
             number: outer.msg_id(),
             level,
             keys,

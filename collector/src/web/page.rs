@@ -7,6 +7,7 @@ pub mod host;
 pub mod hosts;
 mod invariants;
 pub mod isolation;
+pub mod messages;
 pub mod network;
 pub mod runbook;
 pub mod signin;
@@ -43,6 +44,7 @@ pub const PAGES: &[Page] = &[
     isolation::PAGE,
     network::PAGE,
     device::PAGE,
+    messages::PAGE,
     runbook::PAGE,
 ];
 

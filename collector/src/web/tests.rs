@@ -214,6 +214,7 @@ const DENY_TABLE: &[(&str, &str, [u16; 5])] = &[
     ("GET", "/alerts", [401, 401, 200, 401, 200]),
     ("GET", "/isolation", [401, 401, 200, 401, 200]),
     ("GET", "/network", [401, 401, 200, 401, 200]),
+    ("GET", "/messages", [401, 401, 200, 401, 200]),
     ("GET", "/network/{name}", [401, 401, 404, 401, 404]),
     ("GET", "/runbook", [401, 401, 200, 401, 200]),
     ("GET", "/signin", [200, 200, 200, 200, 200]),
@@ -235,6 +236,7 @@ const DENY_TABLE: &[(&str, &str, [u16; 5])] = &[
     ("GET", "/api/v1/flows", [401, 401, 200, 200, 200]),
     ("GET", "/api/v1/proofs", [401, 401, 200, 200, 200]),
     ("GET", "/api/v1/proofs/INV-01", [401, 401, 404, 404, 404]),
+    ("GET", "/api/v1/traps", [401, 401, 200, 200, 200]),
     ("GET", "/api/v1/events", [401, 401, 200, 200, 200]),
     ("GET", live::PATH, [401, 401, 200, 200, 200]),
     ("GET", "/api/v1/pushes", [401, 401, 200, 200, 200]),
@@ -456,6 +458,10 @@ async fn the_api_refuses_what_it_does_not_understand() {
         ("/api/v1/proofs?at=yesterday", StatusCode::BAD_REQUEST),
         ("/api/v1/proofs/INV-01?limit=0", StatusCode::BAD_REQUEST),
         ("/api/v1/flows?host=no-such-host", StatusCode::NOT_FOUND),
+        ("/api/v1/traps?host=core-1&before=7&limit=1", StatusCode::OK),
+        ("/api/v1/traps?strangers=true", StatusCode::OK),
+        ("/api/v1/traps?host=core-1&strangers=true", StatusCode::BAD_REQUEST),
+        ("/api/v1/traps?limit=201", StatusCode::BAD_REQUEST),
         ("/api/v1/hosts/%22%3E%3Cscript%3E", StatusCode::NOT_FOUND),
     ] {
         let answer = door.get(&Knocker::Socket, path).await;

@@ -153,6 +153,23 @@ words! {
 
     // Network.
     devices: "Devices", "设备";
+
+    // What devices say of themselves.
+    messages: "Messages", "设备消息";
+    traps: "Traps and informs", "陷阱与通知";
+    syslog: "Syslog", "系统日志";
+    no_traps: "No trap has come.", "尚未收到陷阱。";
+    traps_off: "Traps are not received: set \"traps:\" in collector.yaml.", "未接收陷阱：请在 collector.yaml 中设置 \"traps:\"。";
+    no_syslog: "No message has come.", "尚未收到消息。";
+    last_time: "Last", "最近";
+    times: "Times", "次数";
+    sender: "Sender", "发送者";
+    trap: "Trap", "陷阱";
+    says: "Says", "内容";
+    stranger: "unknown address", "未知地址";
+    unproven: "not proven", "未经证明";
+
+    // Devices.
     device: "Device", "设备";
     address: "Address", "地址";
     ports_up: "Ports up", "端口";

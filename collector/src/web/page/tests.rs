@@ -4,17 +4,22 @@ use std::collections::BTreeSet;
 
 use askama::Template as _;
 use axum::http::HeaderMap;
+use bailey_rules::snmp::value::{Value, VarBind};
 use bailey_rules::text::{Lang, Text};
+use bailey_rules::trap::Proof;
+use bailey_rules::trap::catalogue::Catalogue;
 
 use super::alerts::AlertsPage;
 use super::device::DevicePage;
 use super::host::HostPage;
 use super::hosts::HostsPage;
 use super::isolation::IsolationPage;
+use super::messages::{MessagesPage, Said};
 use super::network::NetworkPage;
 use super::{MAX_ROWS, host};
 use crate::enrolment::Actor;
 use crate::site::{Event, EventKind};
+use crate::trap::kept::{Body, Kept};
 use crate::web::fixture::{self, HOSTILE, Machine, ago};
 use crate::web::frame::{Choice, without_overrides};
 use crate::web::shown::Shown;
@@ -41,6 +46,40 @@ fn events() -> Vec<Event> {
         ),
         event(2, 90_000, EventKind::Connected, Text::new("Too long ago", "太久以前"), None),
     ]
+}
+
+/// A trap that means something, one of a stranger that means nothing here, and what syslog said.
+fn messages(shown: &Shown, uri: &str, lang: Lang, hostile: &str) -> String {
+    let text = |text: &str| Value::Octets(text.into());
+    let body = |asset: bool, oid: &str, name: &str, value: Value| Body {
+        sender: [10, 1, 0, 2].into(),
+        version: "v2c".to_owned(),
+        inform: false,
+        user: None,
+        proof: if asset { Proof::Key } else { Proof::None },
+        oid: oid.parse().unwrap(),
+        values: vec![VarBind::new(name.parse().unwrap(), value)],
+        left_out: 0,
+    };
+    let kept = |id, asset: Option<&str>, body| Kept {
+        id,
+        first_at: ago(600),
+        last_at: ago(300),
+        times: 3,
+        asset: asset.map(|name| name.parse().unwrap()),
+        body,
+    };
+    let down = ("1.3.6.1.6.3.1.1.5.3", "1.3.6.1.2.1.2.2.1.2.7");
+    let traps = vec![
+        kept(2, Some("core-1"), body(true, down.0, down.1, text(hostile))),
+        kept(1, None, body(false, "1.3.6.1.4.1.99999.1", "1.3.6.1.4.1.99999.2", text(hostile))),
+    ];
+    let mut event = event(4, 60, EventKind::Syslog, Text::new(hostile, hostile), None);
+    event.host = Some("core-1".parse().unwrap());
+    let catalogue = Catalogue::shipped();
+    let said =
+        Said { traps: Ok(traps), events: Ok(vec![event]), catalogue: &catalogue, received: true };
+    MessagesPage::build(shown, said, &choice(uri, lang), None).render().unwrap()
 }
 
 fn hosts(shown: &Shown, uri: &str, lang: Lang) -> String {
@@ -119,6 +158,7 @@ fn the_pages_read_well_in_both_languages() {
             ("alerts_none", alerts(&nobody, "/alerts", lang)),
             ("host", host_page(&shown, "/hosts/oa-17", lang, events())),
             ("isolation", isolation(&enforcing, "/isolation", lang)),
+            ("messages", messages(&shown, "/messages", lang, "GE0/0/7 电源")),
         ];
         for (name, html) in pages {
             insta::assert_snapshot!(format!("{name}_{tag}"), read(&html));
@@ -151,6 +191,8 @@ fn nothing_a_host_says_becomes_markup() {
             (alerts(&shown, &format!("/alerts?{all}"), lang), 3),
             (host_page(&shown, "/hosts/oa-66", lang, vec![told.clone()]), 60),
             (isolation(&enforcing, "/isolation", lang), 6),
+            (messages(&shown, "/messages", lang, HOSTILE), 3),
+            (messages(&shown, &format!("/messages?{all}"), lang, HOSTILE), 3),
             (network(&hostile, "/network", lang), 3),
             (network(&hostile, &format!("/network?{all}"), lang), 1),
             (device_page(&hostile, "/network/floor-3", lang, vec![told.clone()]), 4),
