@@ -7,6 +7,7 @@
 //! [`fact`] (what a probe read) → [`host`] (all that is held of one host) →
 //! [`check`] (facts and expectations to verdicts) → [`finding`] (verdicts over time).
 //! [`policy`] and [`expectation`] are what people write; [`plan`] tells what a new policy changes.
+//! [`topology`] is how the site is wired, and what follows for who is silent and who is where he must not be.
 //! [`listing`] is what a host sends of its packet filters beside facts, [`model`] what that means for a
 //! packet, and [`prove`] what follows for the site.
 
@@ -26,5 +27,6 @@ pub mod prove;
 pub mod report;
 pub mod text;
 pub mod time;
+pub mod topology;
 pub mod unit;
 pub mod yaml;

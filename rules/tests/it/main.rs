@@ -20,6 +20,7 @@ mod ruleset_questions;
 mod schema;
 mod site;
 mod site_proof;
+mod topology;
 mod unit;
 mod walk;
 mod yaml;
