@@ -11,6 +11,7 @@
 //!
 //! The result depends on nothing but what is given, and on no order of it.
 
+pub mod cause;
 pub mod mac;
 pub mod wish;
 

@@ -4,6 +4,7 @@
 
 mod agent;
 mod backup;
+mod cause;
 mod compile;
 mod enforcement;
 mod expectation;
