@@ -11,7 +11,9 @@
 //!
 //! The result depends on nothing but what is given, and on no order of it.
 
+pub mod book;
 pub mod cause;
+pub mod isolation;
 pub mod mac;
 pub mod wish;
 

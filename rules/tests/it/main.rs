@@ -24,4 +24,5 @@ mod site_proof;
 mod topology;
 mod unit;
 mod walk;
+mod wire_isolation;
 mod yaml;
