@@ -146,6 +146,8 @@ pub enum Command {
     Ruleset(RulesetVerb),
     /// Prove that no packet breaks an invariant, or show one that does
     Prove(Prove),
+    /// Have the collector poll devices by SNMP: switches, UPS, minicomputers, firewall appliances
+    Device(DeviceVerb),
     /// Ask a device by SNMP
     Snmp(SnmpVerb),
     /// Print a link that signs one browser in, once
@@ -691,6 +693,84 @@ pub struct RulesetDiff {
     /// Only this way: input, output, forward [default: all]
     #[arg(long, value_name = "HOOK", hide_possible_values = true)]
     pub hook: Option<Way>,
+}
+
+/// Arguments of `device`.
+#[derive(Debug, Clone, Args)]
+pub struct DeviceVerb {
+    /// What to do with it.
+    #[command(subcommand)]
+    pub command: DeviceCommand,
+}
+
+/// The commands under `device`.
+#[derive(Debug, Clone, Subcommand)]
+pub enum DeviceCommand {
+    /// Examine a device and poll it from now on; ends with 6 when it has a fault
+    Add(AddDevice),
+    /// List the devices and their states
+    List(ListDevices),
+    /// Show one device: its checks, and its interfaces with their use
+    Show(NamedDevice),
+    /// Ask a device with other credentials from now on; ends with 6 when they are wrong
+    Credentials(OtherCredentials),
+    /// Poll a device no more
+    Remove(RemoveDevice),
+}
+
+/// Arguments of `device add`.
+#[derive(Debug, Clone, Args)]
+pub struct AddDevice {
+    /// The device's address, and its port if it is not 161
+    #[arg(value_name = "ADDRESS[:PORT]")]
+    pub device: DeviceAddress,
+    /// The zone that it is in
+    #[arg(long, value_name = "ZONE")]
+    pub zone: ZoneName,
+    /// What it is called [default: its own name, or its address]
+    #[arg(long, value_name = "DEVICE")]
+    pub name: Option<HostName>,
+    /// The credentials: YAML with a community or a user of SNMPv3, - for standard input [default: ask]
+    #[arg(long, value_name = "FILE")]
+    pub credentials: Option<PathBuf>,
+}
+
+/// Arguments of `device list`.
+#[derive(Debug, Clone, Args)]
+pub struct ListDevices {
+    /// Only devices of this zone
+    #[arg(long, value_name = "ZONE")]
+    pub zone: Option<ZoneName>,
+}
+
+/// One device, by its name.
+#[derive(Debug, Clone, Args)]
+pub struct NamedDevice {
+    /// The device's name
+    #[arg(value_name = "DEVICE")]
+    pub device: HostName,
+}
+
+/// Arguments of `device credentials`.
+#[derive(Debug, Clone, Args)]
+pub struct OtherCredentials {
+    /// The device's name
+    #[arg(value_name = "DEVICE")]
+    pub device: HostName,
+    /// The credentials: YAML with a community or a user of SNMPv3, - for standard input [default: ask]
+    #[arg(long, value_name = "FILE")]
+    pub credentials: Option<PathBuf>,
+}
+
+/// Arguments of `device remove`.
+#[derive(Debug, Clone, Args)]
+pub struct RemoveDevice {
+    /// The device's name
+    #[arg(value_name = "DEVICE")]
+    pub device: HostName,
+    /// Do not ask
+    #[arg(long)]
+    pub yes: bool,
 }
 
 /// Arguments of `snmp`.

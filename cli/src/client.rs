@@ -143,7 +143,20 @@ impl Door {
     /// # Errors
     /// When nobody answers, the collector refuses, or the answer is not one.
     pub async fn ask(&self, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
-        let asked = tokio::time::timeout(ANSWER_LIMIT, async {
+        self.ask_within(ANSWER_LIMIT, path, body).await
+    }
+
+    /// Asks once for something that takes the collector longer: at most `limit`.
+    ///
+    /// # Errors
+    /// As [`Self::ask`].
+    pub async fn ask_within(
+        &self,
+        limit: Duration,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Value, Failure> {
+        let asked = tokio::time::timeout(limit, async {
             match self {
                 Self::Socket(socket) => {
                     let stream = connected(UnixStream::connect(socket)).await;
@@ -168,8 +181,8 @@ impl Door {
         let (status, bytes) = asked.await.unwrap_or_else(|_| {
             Err(Failure::new(
                 Exit::Unreachable,
-                format!("the collector took longer than {} s to answer", ANSWER_LIMIT.as_secs()),
-                format!("采集器在 {} 秒内没有应答", ANSWER_LIMIT.as_secs()),
+                format!("the collector took longer than {} s to answer", limit.as_secs()),
+                format!("采集器在 {} 秒内没有应答", limit.as_secs()),
             ))
         })?;
         understood(status, &bytes)
@@ -412,6 +425,19 @@ impl Client {
     /// As [`Door::ask`].
     pub fn post(&self, path: &str, body: &Value) -> Result<Value, Failure> {
         self.runtime.block_on(self.door.ask(path, Some(body)))
+    }
+
+    /// Has something done that may take as long as `limit`.
+    ///
+    /// # Errors
+    /// As [`Door::ask`].
+    pub fn post_within(
+        &self,
+        limit: Duration,
+        path: &str,
+        body: &Value,
+    ) -> Result<Value, Failure> {
+        self.runtime.block_on(self.door.ask_within(limit, path, Some(body)))
     }
 }
 

@@ -4,6 +4,7 @@ mod alerts;
 pub mod check;
 mod delivery;
 pub mod demo;
+mod device;
 mod enroll;
 mod hosts;
 mod policy;
@@ -60,6 +61,7 @@ pub fn run(arguments: Arguments, screen: Screen) -> Result<Done, Failure> {
         }
         Command::Ruleset(ruleset) => ruleset::run(&ruleset.command, global.output, screen),
         Command::Prove(wanted) => prove::run(&wanted, global.output, screen),
+        Command::Device(device) => device::run(&device.command, &Asking::new(&global, screen)?),
         Command::Snmp(snmp) => snmp::run(&snmp.command, global.output, screen),
         Command::Signin => signin::run(&Asking::new(&global, screen)?),
     }
@@ -98,6 +100,11 @@ impl Asking {
             }
         }
         Ok(answer)
+    }
+
+    /// Whether a person may be asked anything.
+    fn may_ask(&self) -> bool {
+        self.may_ask
     }
 
     /// Says something to a person without it becoming part of the output.

@@ -20,7 +20,7 @@ pub enum Exit {
     /// A person must confirm it first.
     NeedsConfirmation,
     /// With `--exit-code`: a critical finding is open. With `--dry-run`: something would change. Of
-    /// `snmp doctor`: the device has a fault.
+    /// `snmp doctor` and `device add`: the device has a fault.
     Findings,
     /// No collector answers, or the one host that something is for is not connected to it.
     Unreachable,

@@ -54,6 +54,8 @@ impl Screen {
             "backup" => self.word("backup", "备份"),
             "isolation" => self.word("isolation", "隔离"),
             "agent" => self.word("agent", "代理"),
+            "network" => self.word("network", "网络"),
+            "power" => self.word("power", "电源"),
             other => other,
         }
     }

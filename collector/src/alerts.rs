@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::site::{Part, Site};
+use crate::web::shown::pages_of;
 
 /// Open findings are sent again this often.
 pub const RESENT: Duration = Duration::from_mins(1);
@@ -150,7 +151,8 @@ fn labels(finding: &Finding) -> Labels {
 fn alert(finding: &Finding, links: &Links, now: Timestamp) -> Alert {
     let (host, subject) = (&finding.host_name, &finding.subject);
     let about = if subject.is_empty() { String::new() } else { format!(" {subject}") };
-    let page = format!("{}/hosts/{host}", links.page);
+    let pages = pages_of(finding.asset);
+    let page = format!("{}/{pages}/{host}", links.page);
     let runbook = links.runbook.as_ref().map_or_else(
         || format!("{}/runbook#{}", links.page, finding.alert),
         |link| link.replace("{alert}", &finding.alert),
@@ -379,6 +381,7 @@ mod tests {
         Finding {
             id: FindingId::from_bytes([7; 8]),
             host: HostKey::from_bytes([1; 32]),
+            asset: bailey_rules::finding::AssetKind::Host,
             host_name: "oa-17".parse().unwrap(),
             zone: "inner".parse().unwrap(),
             check: "backup_age".into(),

@@ -21,10 +21,15 @@ use crate::alerts::{self, AlertsError, Links, Teller};
 use crate::ca::{Ca, CaError, Names, state_folder};
 use crate::clock::{SharedClock, SystemClock};
 use crate::counters::Counters;
+use crate::device::vault::{Vault, VaultError};
+use crate::device::{Devices, record};
 use crate::enrolment::{self, Enrolment, enrolled, waited_for};
 use crate::intake::{self, Intake};
 use crate::journal::NewEvent;
 use crate::judging::{Judge, Saver, open_findings, write_down};
+use crate::poll::poller::Poller;
+use crate::poll::snmp::SnmpError;
+use crate::poll::snmp::udp::Sockets;
 use crate::push::Pushes;
 use crate::settings::{Endpoint, Settings};
 use crate::site::{EventKind, Site};
@@ -100,6 +105,12 @@ pub enum StartError {
     /// Alertmanagers.
     #[error(transparent)]
     Alerts(#[from] AlertsError),
+    /// The key that credentials of devices are sealed with.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// Sockets to ask devices.
+    #[error("cannot open a socket to ask devices: {0}")]
+    Poll(#[from] SnmpError),
 }
 
 /// Where a collector listens.
@@ -121,6 +132,7 @@ pub struct Collector;
 pub struct CollectorHandle {
     site: Site,
     enrolment: Enrolment,
+    devices: Devices,
     addresses: Addresses,
     web: WebHandle,
     saver: Saver,
@@ -157,6 +169,7 @@ impl Collector {
             settings.alertmanagers.iter().any(Endpoint::is_https),
         )?;
         let ca = Arc::new(Ca::open(&settings.state, clock.now())?);
+        let vault = Vault::open(&settings.state)?;
         let counters = Arc::new(Counters::default());
         // In a folder of its own: what is written there all the time must not wake the watch of the
         // files beside it.
@@ -166,6 +179,9 @@ impl Collector {
             Store::open(&folder.join("collector.db"), Arc::clone(&clock), Arc::clone(&counters))?;
         let site = Site::new(clock, counters, store, config, settings.alertmanagers.len());
         clear_leftovers(&site).await;
+        let sockets = Sockets::open().await?;
+        let devices = Devices::new(site.clone(), vault, sockets.clone());
+        devices.restore(&site.store().read_at_start(record::all)?);
         restore(&site)?;
         let pushes = Pushes::open(site.clone(), security_key)?;
         let saver = Saver::new();
@@ -191,6 +207,7 @@ impl Collector {
             site: site.clone(),
             enrolment: enrolment.clone(),
             pushes: pushes.clone(),
+            devices: devices.clone(),
             listen: settings.web,
             socket: socket.clone(),
             tls: Arc::clone(&certificates.web),
@@ -225,9 +242,20 @@ impl Collector {
         let intake = Intake::new(site.clone(), enrolment.clone(), tls, listener, stop.clone());
         tasks.spawn(intake.run());
         tasks.spawn(pushes.run(stop.clone()));
+        tasks.spawn(Poller::new(site.clone(), sockets).run(stop.clone()));
         tasks.close();
         info!(web = %addresses.web, agents = %addresses.agents, "the collector runs");
-        Ok(CollectorHandle { site, enrolment, addresses, web, saver, stop, tasks, _lock: lock })
+        Ok(CollectorHandle {
+            site,
+            enrolment,
+            devices,
+            addresses,
+            web,
+            saver,
+            stop,
+            tasks,
+            _lock: lock,
+        })
     }
 }
 
@@ -242,6 +270,12 @@ impl CollectorHandle {
     #[must_use]
     pub fn enrolment(&self) -> &Enrolment {
         &self.enrolment
+    }
+
+    /// Devices as they come and go.
+    #[must_use]
+    pub fn devices(&self) -> &Devices {
+        &self.devices
     }
 
     /// Where it listens.

@@ -138,6 +138,20 @@ words! {
 }
 
 words! {
+    /// What came of a poll of a device.
+    PollResult {
+        /// Everything that was due was read.
+        Whole = "whole",
+        /// The device answered, but not to everything.
+        Partial = "partial",
+        /// Nothing came.
+        Silent = "silent",
+        /// It refused, or what came was no answer.
+        Refused = "refused",
+    }
+}
+
+words! {
     /// Why reports are missing, as [`bailey_rules::report::LossReason`] says it.
     GapReason {
         /// The spool was full.
@@ -272,6 +286,10 @@ pub struct Counters {
     pub lost_reports: By<GapReason>,
     /// Findings opened against the isolation of the zones, by check.
     pub isolation_violations: ByCheck,
+    /// Polls of devices by what came of them.
+    pub polls: By<PollResult>,
+    /// How long polls took that were answered.
+    pub poll_duration: Histogram,
     /// Facts of kinds that this version does not know.
     pub unknown_facts: Counter,
     /// How often a host was asked to send everything, because the digests differed.

@@ -159,6 +159,9 @@ pub enum EnrolmentError {
         /// The zone asked for.
         zone: ZoneName,
     },
+    /// A device has the name.
+    #[error("\"{0}\" is the name of a device that is polled; choose another, or remove the device")]
+    IsDevice(HostName),
     /// The time is too short or too long.
     #[error("a token may be good for 10 s to 7 d, not for {} s", .0.as_secs())]
     Life(Duration),
@@ -278,6 +281,9 @@ impl Enrolment {
         by: Actor,
     ) -> Result<MadeToken, EnrolmentError> {
         self.check_zone(&host, &zone)?;
+        if self.site().held_device(&host).is_some() {
+            return Err(EnrolmentError::IsDevice(host));
+        }
         if !TOKEN_LIFE.contains(&life) {
             return Err(EnrolmentError::Life(life));
         }
@@ -675,12 +681,12 @@ pub(crate) fn clear_leftovers(store: &Transaction<'_>, now: Timestamp) -> rusqli
     resolve_of_nobody(store, now)
 }
 
-/// Resolves the open findings of hosts that are enrolled no more.
+/// Resolves the open findings of hosts and devices that are no more.
 fn resolve_of_nobody(store: &Transaction<'_>, now: Timestamp) -> rusqlite::Result<()> {
     store
         .execute(
             "UPDATE finding SET resolved_at = ? WHERE resolved_at IS NULL AND host NOT IN
-             (SELECT key FROM identity WHERE revoked_at IS NULL)",
+             (SELECT key FROM identity WHERE revoked_at IS NULL UNION SELECT key FROM device)",
             [now.as_millis()],
         )
         .map(drop)

@@ -32,6 +32,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::counters::{Counters, GapReason, ReportResult};
+use crate::device::Device;
 use crate::enrolment::Identity;
 use crate::journal::{EVENT_BURST, EVENT_REFILL, NewEvent};
 use crate::numbering::{Admission, Numbering};
@@ -79,10 +80,11 @@ pub(crate) enum Mail {
     Confirm(OrderRef),
 }
 
-/// Hosts that wait to be judged.
+/// Hosts and devices that wait to be judged.
 #[derive(Debug, Default)]
 pub(crate) struct Dirty {
     hosts: Mutex<Vec<Arc<Host>>>,
+    devices: Mutex<Vec<Arc<Device>>>,
     pub(crate) wake: Notify,
 }
 
@@ -93,6 +95,17 @@ impl Dirty {
             host.dirty.store(false, Ordering::Release);
         }
         hosts
+    }
+
+    pub(crate) fn add_device(&self, device: Arc<Device>) {
+        locked(&self.devices).push(device);
+        self.wake.notify_one();
+    }
+
+    pub(crate) fn take_devices(&self) -> Vec<Arc<Device>> {
+        let devices = std::mem::take(&mut *locked(&self.devices));
+        devices.iter().for_each(|device| device.taken());
+        devices
     }
 }
 

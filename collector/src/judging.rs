@@ -1,5 +1,5 @@
-//! From what is held to what is wrong: every host that changed is judged at once, every host at
-//! least each [`JUDGED_EVERY`], and what follows becomes findings, events and alerts.
+//! From what is held to what is wrong: every host and device that changed is judged at once, each at
+//! least every [`JUDGED_EVERY`], and what follows becomes findings, events and alerts.
 //!
 //! This is off the way of the reports: it looks at what is held and may fall behind it, and it never
 //! takes more than a quarter of the time of one core.
@@ -8,11 +8,11 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use bailey_rules::check::{CHECKS, Given, Judged, Status, judge, worst};
-use bailey_rules::expectation::Expectations;
+use bailey_rules::check::{self, CHECKS, Given, Judged, Status, judge, worst};
+use bailey_rules::expectation::{DeviceWanted, Expectations};
 use bailey_rules::finding::{Change, Finding, Severity, advance, identity};
 use bailey_rules::host::HostView;
-use bailey_rules::name::{FindingId, HostKey};
+use bailey_rules::name::{FindingId, HostKey, HostName, ZoneName};
 use bailey_rules::text::Text;
 use bailey_rules::time::{Timestamp, spoken};
 use rusqlite::{Connection, Transaction, params};
@@ -20,6 +20,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::device::{Device, DeviceStatus};
 use crate::host::{Host, Snapshot};
 use crate::journal::NewEvent;
 use crate::site::{Config, EventKind, HostStatus, Site};
@@ -109,9 +110,16 @@ impl Judge {
         }
     }
 
-    /// Judges every host that changed or whose turn it is.
+    /// Judges every host and device that changed or whose turn it is.
     pub(crate) async fn pass(&mut self) {
         let began = Instant::now();
+        let devices = self.devices_in_turn();
+        for devices in devices.chunks(IN_ONE_GO) {
+            for (device, polled) in devices {
+                self.judge_device(device, *polled);
+            }
+            tokio::task::yield_now().await;
+        }
         let mut turn = self.site.dirty().take();
         // Whatever wakes the judge besides hosts is shown too: an event, a problem.
         let problems = self.site.problems().len();
@@ -128,24 +136,43 @@ impl Judge {
         turn.extend(
             all.iter().filter(|host| !changed.contains(&host.key)).filter(old).take(share).cloned(),
         );
-        self.forget(&all);
+        self.forget(&all, &self.site.held_devices());
         for hosts in turn.chunks(IN_ONE_GO) {
             for host in hosts {
                 self.judge(host, changed.contains(&host.key));
             }
             tokio::task::yield_now().await;
         }
-        if !turn.is_empty() {
+        if !turn.is_empty() || !devices.is_empty() {
             self.site.counters().judge_duration.note(began.elapsed(), 1);
         }
         self.show();
     }
 
-    /// Judges every host once, before anybody can see the site.
+    /// Judges every host and device once, before anybody can see the site.
     pub(crate) fn judge_all(&mut self) {
         for host in self.site.held() {
             self.judge(&host, true);
         }
+        for device in self.site.held_devices() {
+            self.judge_device(&device, true);
+        }
+    }
+
+    /// The devices that were polled since, and those whose turn it is.
+    fn devices_in_turn(&self) -> Vec<(Arc<Device>, bool)> {
+        let polled = self.site.dirty().take_devices();
+        let seen: HashSet<HostKey> = polled.iter().map(|device| device.key).collect();
+        let all = self.site.held_devices();
+        let now = self.site.now();
+        let old = |device: &&Arc<Device>| {
+            let judged_at = device.status().judged_at;
+            judged_at.age(now) + TICK >= JUDGED_EVERY || judged_at > now
+        };
+        let share = all.len().div_ceil(25).max(1);
+        let others = all.iter().filter(|device| !seen.contains(&device.key)).filter(old);
+        let others = others.take(share).cloned().map(|device| (device, false));
+        polled.into_iter().map(|device| (device, true)).chain(others).collect()
     }
 
     fn show(&mut self) {
@@ -156,9 +183,11 @@ impl Judge {
         }
     }
 
-    fn forget(&mut self, all: &[Arc<Host>]) {
-        if self.wanted.len() > all.len() {
-            let keys: HashSet<HostKey> = all.iter().map(|host| host.key).collect();
+    fn forget(&mut self, hosts: &[Arc<Host>], devices: &[Arc<Device>]) {
+        if self.wanted.len() > hosts.len() + devices.len() {
+            let keys = hosts.iter().map(|host| host.key);
+            let keys: HashSet<HostKey> =
+                keys.chain(devices.iter().map(|device| device.key)).collect();
             self.wanted.retain(|key, _| keys.contains(key));
             self.unshown = true;
         }
@@ -173,7 +202,7 @@ impl Judge {
         }
         let now = self.site.now();
         let config = self.site.config();
-        let wanted = self.wanted(host, &config);
+        let wanted = self.wanted(&host.key, &host.name, &host.zone, &config);
         let view = host.view();
         let given = Given { host: &view, wanted: &wanted, policy: &config.policy, now };
         let mut judged = judge(&given);
@@ -181,12 +210,51 @@ impl Judge {
         if !host.heard_since_start() {
             quiet_after_restart(&mut judged, &open, &view, self.site.started_at(), now);
         }
-        let changes = advance(&open, &view, &judged, now);
+        let changes = advance(&open, &*view, &judged, now);
+        let event = |kind, said| host.event(now, kind, said);
+        let (moved, resolved) = self.take(&mut open, changes, event, now);
+        self.site.set_findings(&host.key, open);
+        let before = host.status();
+        let status = HostStatus { state: worst(&judged), view, judged, judged_at: now };
+        self.unshown |= reported || moved || says_other(&before.judged, &status.judged);
+        host.set_status(Arc::new(status));
+        self.tell(moved, resolved);
+    }
+
+    fn judge_device(&mut self, device: &Arc<Device>, polled: bool) {
+        if device.removed.is_cancelled() {
+            return;
+        }
+        let now = self.site.now();
+        let config = self.site.config();
+        let wanted = self.wanted(&device.key, &device.name, &device.zone, &config);
+        let status = judged(device, &wanted.device, now);
+        let mut open = self.site.findings_of(&device.key);
+        let changes = advance(&open, &*status.view, &status.judged, now);
+        let site = self.site.clone();
+        let event = |kind, said| device.event(now, kind, said, &site);
+        let (moved, resolved) = self.take(&mut open, changes, event, now);
+        self.site.set_findings(&device.key, open);
+        let before = device.status();
+        self.unshown |= polled || moved || says_other(&before.judged, &status.judged);
+        device.set_status(status);
+        self.tell(moved, resolved);
+    }
+
+    /// Takes changes into the open findings and has them written down. Gives whether anything but times
+    /// moved, and what was resolved.
+    fn take(
+        &mut self,
+        open: &mut BTreeMap<FindingId, Finding>,
+        changes: Vec<Change>,
+        event: impl Fn(EventKind, Text) -> Option<NewEvent>,
+        now: Timestamp,
+    ) -> (bool, Vec<Finding>) {
         let mut moved = false;
         let mut resolved = Vec::new();
         for change in changes {
             moved |= !matches!(change, Change::Touched(_));
-            self.note(host, &change, now);
+            self.note(&event, &change, now);
             match change {
                 Change::Opened(finding) | Change::Changed(finding) | Change::Touched(finding) => {
                     open.insert(finding.id, finding);
@@ -197,11 +265,11 @@ impl Judge {
                 }
             }
         }
-        self.site.set_findings(&host.key, open);
-        let before = host.status();
-        let status = HostStatus { state: worst(&judged), view, judged, judged_at: now };
-        self.unshown |= reported || moved || says_other(&before, &status);
-        host.set_status(Arc::new(status));
+        (moved, resolved)
+    }
+
+    /// Wakes whoever tells others of findings.
+    fn tell(&self, moved: bool, resolved: Vec<Finding>) {
         self.site.counters().judgements.one();
         if !resolved.is_empty() {
             self.site.note_resolved(resolved);
@@ -210,19 +278,30 @@ impl Judge {
         }
     }
 
-    fn wanted(&mut self, host: &Host, config: &Config) -> Arc<Expectations> {
-        match self.wanted.get(&host.key) {
+    fn wanted(
+        &mut self,
+        key: &HostKey,
+        name: &HostName,
+        zone: &ZoneName,
+        config: &Config,
+    ) -> Arc<Expectations> {
+        match self.wanted.get(key) {
             Some((generation, wanted)) if *generation == config.generation => Arc::clone(wanted),
             Some(_) | None => {
-                let wanted = Arc::new(config.rule_files.for_host(&host.name, &host.zone));
-                self.wanted.insert(host.key, (config.generation, Arc::clone(&wanted)));
+                let wanted = Arc::new(config.rule_files.for_host(name, zone));
+                self.wanted.insert(*key, (config.generation, Arc::clone(&wanted)));
                 wanted
             }
         }
     }
 
     /// Has a change written down, with an event where people should know.
-    fn note(&mut self, host: &Host, change: &Change, now: Timestamp) {
+    fn note(
+        &mut self,
+        event: impl Fn(EventKind, Text) -> Option<NewEvent>,
+        change: &Change,
+        now: Timestamp,
+    ) {
         let finding = change.finding();
         let (kind, said) = match change {
             Change::Opened(_) => (EventKind::FindingOpened, opened(finding)),
@@ -251,7 +330,7 @@ impl Judge {
         } else {
             self.touched.insert(finding.id, now);
         }
-        let event = host.event(now, kind, said);
+        let event = event(kind, said);
         self.saver.save(finding.clone(), event, &self.site);
     }
 
@@ -307,15 +386,29 @@ fn resolved(finding: &Finding) -> Text {
 }
 
 /// Whether the verdicts differ in more than wording and times.
-fn says_other(before: &HostStatus, after: &HostStatus) -> bool {
-    fn said(status: &HostStatus) -> impl Iterator<Item = (&str, &str, Status, bool)> {
-        status.judged.iter().flat_map(|result| {
+fn says_other(before: &[Judged], after: &[Judged]) -> bool {
+    fn said(judged: &[Judged]) -> impl Iterator<Item = (&str, &str, Status, bool)> {
+        judged.iter().flat_map(|result| {
             result.verdicts.iter().map(|verdict| {
                 (result.check.name, verdict.subject.as_str(), verdict.status, verdict.stale)
             })
         })
     }
-    before.state != after.state || !said(before).eq(said(after))
+    !said(before).eq(said(after))
+}
+
+/// What the checks say of a device now.
+pub(crate) fn judged(device: &Device, wanted: &DeviceWanted, now: Timestamp) -> DeviceStatus {
+    let view = device.view();
+    let judged = check::device::judge(&check::device::Given { device: &view, wanted, now });
+    DeviceStatus {
+        state: worst(&judged),
+        view,
+        judged,
+        judged_at: now,
+        added_by: device.added_by.clone(),
+        version: device.credentials().version(),
+    }
 }
 
 /// Whatever looks wrong because the collector was away is unknown for a while: not a finding, and not
@@ -381,8 +474,8 @@ pub(crate) async fn write_down(
     Ok(())
 }
 
-/// Puts a finding as it is now into the store. An open one of a host that was revoked meanwhile is
-/// left out: nothing would ever resolve it.
+/// Puts a finding as it is now into the store. An open one of a host or device that was taken away
+/// meanwhile is left out: nothing would ever resolve it.
 pub(crate) fn write_finding(store: &Transaction<'_>, finding: &Finding) -> rusqlite::Result<()> {
     let body = serde_json::to_string(finding)
         .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
@@ -391,6 +484,7 @@ pub(crate) fn write_finding(store: &Transaction<'_>, finding: &Finding) -> rusql
             "INSERT INTO finding (id, first_at, host, resolved_at, body) SELECT ?1, ?2, ?3, ?4, ?5
              WHERE ?4 IS NOT NULL
                 OR EXISTS (SELECT 1 FROM identity WHERE key = ?3 AND revoked_at IS NULL)
+                OR EXISTS (SELECT 1 FROM device WHERE key = ?3)
              ON CONFLICT (id, first_at) DO UPDATE
              SET resolved_at = excluded.resolved_at, body = excluded.body",
         )?

@@ -8,7 +8,8 @@
 //! - [`push`]: orders to hosts.
 //! - [`alerts`]: findings to Alertmanager; [`web`] and [`metrics`]: everything to people and
 //!   Prometheus.
-//! - [`poll`]: devices without an agent, asked by SNMP.
+//! - [`device`]: devices without an agent, who they are and what is held of them; [`poll`] asks them by
+//!   SNMP.
 //! - [`watch`]: the policy and rule files, read again when they change.
 //!
 //! It never knows the agent: what they share is `wire`.
@@ -18,6 +19,7 @@ pub mod ca;
 pub mod clock;
 mod collector;
 pub mod counters;
+pub mod device;
 pub mod enrolment;
 mod host;
 pub mod intake;

@@ -1,7 +1,8 @@
 //! Metrics for Prometheus in its text format 0.0.4: one page for the site and the collector, one
-//! page for each host. A page is built from one look at the site and encoded by the `prometheus`
+//! page for each host and device. A page is built from one look at the site and encoded by the `prometheus`
 //! crate; nothing is registered, so nothing of a host that is gone lingers.
 
+pub mod device;
 pub mod host;
 pub mod site;
 #[cfg(test)]
@@ -11,6 +12,8 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse as _, Response};
+use bailey_rules::check::device::line;
+use bailey_rules::device::interface::Interface;
 use bailey_rules::name::HostName;
 use prometheus::TextEncoder;
 use prometheus::proto::{
@@ -181,6 +184,18 @@ pub(crate) async fn host_page(State(web): State<Web>, Path(name): Path<String>) 
     let findings = web.site().findings();
     let of_host = findings.iter().filter(|finding| finding.host == host.view.key);
     answer(&host::families(&host, of_host, web.site().now()))
+}
+
+pub(crate) async fn device_page(State(web): State<Web>, Path(name): Path<String>) -> Response {
+    let device = name.parse::<HostName>().ok().and_then(|name| web.site().device(&name));
+    let Some(device) = device else {
+        return Problem::not_found("there is no device of this name").into_response();
+    };
+    let findings = web.site().findings();
+    let of_device = findings.iter().filter(|finding| finding.host == device.view.key);
+    let wanted = web.site().rule_files().for_host(&device.view.name, &device.view.zone).device;
+    let rated = |interface: &Interface| line(&wanted, interface).map(|line| line.rated.0 / 8);
+    answer(&device::families(&device, of_device, rated, web.site().now()))
 }
 
 fn answer(page: &Families) -> Response {

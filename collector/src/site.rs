@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 
 use arc_swap::ArcSwap;
 use bailey_rules::check::{Judged, State};
-use bailey_rules::expectation::RuleFiles;
+use bailey_rules::expectation::{DeviceWanted, RuleFiles};
 use bailey_rules::finding::Finding;
 use bailey_rules::host::HostView;
 use bailey_rules::name::{FindingId, HostKey, HostName};
@@ -18,9 +18,11 @@ use tokio::sync::{Notify, watch};
 
 use crate::clock::SharedClock;
 use crate::counters::Counters;
+use crate::device::{Device, DeviceStatus};
 use crate::enrolment::{Actor, Identity};
 use crate::host::{Dirty, Host};
 use crate::journal;
+use crate::judging::judged;
 use crate::store::{Store, StoreError};
 
 /// The most events that one query gives.
@@ -130,6 +132,12 @@ kinds! {
     OrderFollowed = "order_followed", "Order followed", "命令已执行";
     /// A host did not follow an order.
     OrderFailed = "order_failed", "Order not followed", "命令未执行";
+    /// A device is polled from now on.
+    DeviceAdded = "device_added", "Device added", "添加设备";
+    /// A device is asked in another way.
+    DeviceChanged = "device_changed", "Device changed", "变更设备";
+    /// A device is polled no more.
+    DeviceRemoved = "device_removed", "Device removed", "移除设备";
     /// A new policy or rule file was refused; the one before stays.
     SettingsRefused = "settings_refused", "Files refused", "配置被拒绝";
 }
@@ -181,13 +189,14 @@ pub(crate) struct Config {
 }
 
 /// Where a problem comes from: a newer one from the same place takes its place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Part {
     Policy,
     RuleFiles,
     Watching,
     Certificates,
     Alertmanager(usize),
+    Device(HostName),
 }
 
 /// A host that was taken away.
@@ -211,6 +220,8 @@ struct Inner {
     config: ArcSwap<Config>,
     problems: Mutex<BTreeMap<Part, ConfigProblem>>,
     hosts: RwLock<Registry>,
+    devices: RwLock<BTreeMap<HostName, Arc<Device>>>,
+    devices_moved: Notify,
     findings: RwLock<BTreeMap<HostKey, BTreeMap<FindingId, Finding>>>,
     resolved: Mutex<Resolved>,
     findings_moved: watch::Sender<u64>,
@@ -263,6 +274,8 @@ impl Site {
             config: ArcSwap::from_pointee(config),
             problems: Mutex::default(),
             hosts: RwLock::default(),
+            devices: RwLock::default(),
+            devices_moved: Notify::new(),
             findings: RwLock::default(),
             resolved: Mutex::new(Resolved {
                 delivered: vec![0; alertmanagers],
@@ -291,6 +304,18 @@ impl Site {
     #[must_use]
     pub fn host(&self, name: &HostName) -> Option<Arc<HostStatus>> {
         reading(&self.0.hosts).by_name.get(name).map(|host| host.status())
+    }
+
+    /// Every device, by name.
+    #[must_use]
+    pub fn devices(&self) -> Vec<Arc<DeviceStatus>> {
+        reading(&self.0.devices).values().map(|device| device.status()).collect()
+    }
+
+    /// One device.
+    #[must_use]
+    pub fn device(&self, name: &HostName) -> Option<Arc<DeviceStatus>> {
+        reading(&self.0.devices).get(name).map(|device| device.status())
     }
 
     /// The open findings, worst first, then oldest first.
@@ -384,6 +409,9 @@ impl Site {
         for host in self.held() {
             host.touch();
         }
+        for device in self.held_devices() {
+            device.touch();
+        }
         self.0.dirty.wake.notify_one();
     }
 
@@ -448,6 +476,67 @@ impl Site {
         }
         host.revoked.cancel();
         drop(hosts);
+        Some(Removed { no: host.no, resolved: self.resolve_all(key) })
+    }
+
+    /// Every device as it is held, by name.
+    pub(crate) fn held_devices(&self) -> Vec<Arc<Device>> {
+        reading(&self.0.devices).values().cloned().collect()
+    }
+
+    /// The device with a name.
+    pub(crate) fn held_device(&self, name: &HostName) -> Option<Arc<Device>> {
+        reading(&self.0.devices).get(name).cloned()
+    }
+
+    fn has_device(&self, key: &HostKey) -> bool {
+        reading(&self.0.devices).values().any(|device| device.key == *key)
+    }
+
+    /// Told when devices came.
+    pub(crate) fn devices_moved(&self) -> &Notify {
+        &self.0.devices_moved
+    }
+
+    /// What the rule files demand of a device.
+    pub(crate) fn wanted_of(&self, device: &Device) -> DeviceWanted {
+        self.config().rule_files.for_host(&device.name, &device.zone).device
+    }
+
+    /// Adds a device.
+    pub(crate) fn add_device(&self, device: impl Into<Arc<Device>>) {
+        let device = device.into();
+        writing(&self.0.devices).insert(device.name.clone(), Arc::clone(&device));
+        device.touch();
+        self.0.devices_moved.notify_one();
+    }
+
+    /// A device as it is judged now, before its turn.
+    pub(crate) fn judged_at_once(&self, device: &Arc<Device>) -> Arc<DeviceStatus> {
+        device.set_status(judged(device, &self.wanted_of(device), self.now()));
+        device.status()
+    }
+
+    /// Takes a device away: it is asked no more. Gives its findings, resolved with it.
+    pub(crate) fn remove_device(&self, key: &HostKey) -> Vec<Finding> {
+        let mut devices = writing(&self.0.devices);
+        let name = devices.iter().find(|(_, device)| device.key == *key);
+        let Some(name) = name.map(|(name, _)| name.clone()) else { return Vec::new() };
+        if let Some(device) = devices.remove(&name) {
+            device.removed.cancel();
+        }
+        drop(devices);
+        self.set_device_problem(&name, None);
+        self.resolve_all(key)
+    }
+
+    /// Sets or clears what is wrong with a device that cannot be polled at all.
+    pub(crate) fn set_device_problem(&self, name: &HostName, message: Option<String>) {
+        self.set_problem(Part::Device(name.clone()), message);
+    }
+
+    /// Resolves every finding of an asset that is gone.
+    fn resolve_all(&self, key: &HostKey) -> Vec<Finding> {
         let now = self.now();
         let open = writing(&self.0.findings).remove(key).unwrap_or_default();
         let resolved: Vec<Finding> = open
@@ -456,19 +545,19 @@ impl Site {
             .collect();
         self.note_resolved(resolved.iter().cloned());
         self.0.dirty.wake.notify_one();
-        Some(Removed { no: host.no, resolved })
+        resolved
     }
 
-    /// The open findings of one host.
+    /// The open findings of one host or device.
     pub(crate) fn findings_of(&self, key: &HostKey) -> BTreeMap<FindingId, Finding> {
         reading(&self.0.findings).get(key).cloned().unwrap_or_default()
     }
 
-    /// Puts the open findings of a host in place of those before. A host that was taken away
+    /// Puts the open findings of a host or device in place of those before. One that was taken away
     /// meanwhile gets none.
     pub(crate) fn set_findings(&self, key: &HostKey, open: BTreeMap<FindingId, Finding>) {
         let mut findings = writing(&self.0.findings);
-        if open.is_empty() || self.by_key(key).is_none() {
+        if open.is_empty() || (self.by_key(key).is_none() && !self.has_device(key)) {
             findings.remove(key);
         } else {
             findings.insert(*key, open);

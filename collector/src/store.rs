@@ -1,4 +1,5 @@
-//! What must survive: identities, tokens, the log of reports with snapshots, findings, the journal.
+//! What must survive: identities, tokens, the log of reports with snapshots, devices, findings, the
+//! journal.
 //!
 //! One `SQLite` file in WAL mode with full sync and one thread that writes. Whatever waits when it
 //! looks is committed together, so that the cost of reaching the disk is shared by many reports, and
@@ -30,6 +31,7 @@ use tracing::{error, info, warn};
 
 use crate::clock::SharedClock;
 use crate::counters::{Counters, ReportResult};
+use crate::device;
 use crate::host::Host;
 use crate::journal::NewEvent;
 use crate::push::record;
@@ -62,7 +64,7 @@ const BUSY: Duration = Duration::from_secs(5);
 const APPLICATION_ID: i32 = 0x4261_696c;
 
 /// The version of the tables that this program writes (`PRAGMA user_version`).
-const SCHEMA: i32 = 2;
+const SCHEMA: i32 = 3;
 
 /// Files up to this size are checked as a whole at start; larger ones as they are read.
 const CHECKED_AT_START: u64 = 64 * 1024 * 1024;
@@ -546,6 +548,7 @@ fn open(path: &Path) -> Result<Connection, OpenError> {
                 connection.transaction_with_behavior(TransactionBehavior::Exclusive)?;
             transaction.execute_batch(TABLES)?;
             transaction.execute_batch(record::TABLES)?;
+            transaction.execute_batch(device::record::TABLES)?;
             transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
             transaction.pragma_update(None, "user_version", SCHEMA)?;
             transaction.commit()?;
@@ -553,7 +556,11 @@ fn open(path: &Path) -> Result<Connection, OpenError> {
             let transaction =
                 connection.transaction_with_behavior(TransactionBehavior::Exclusive)?;
             // Version 1 had no pushes.
-            transaction.execute_batch(record::TABLES)?;
+            if version < 2 {
+                transaction.execute_batch(record::TABLES)?;
+            }
+            // Version 2 had no devices.
+            transaction.execute_batch(device::record::TABLES)?;
             transaction.pragma_update(None, "user_version", SCHEMA)?;
             transaction.commit()?;
         }

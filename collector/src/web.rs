@@ -36,6 +36,7 @@ use time::UtcOffset;
 use tokio_util::sync::CancellationToken;
 
 use crate::counters::Counter;
+use crate::device::Devices;
 use crate::enrolment::Enrolment;
 use crate::push::Pushes;
 use crate::site::Site;
@@ -48,6 +49,9 @@ pub const MAX_BODY: usize = 64 * 1024;
 /// The longest that answering one request may take, live streams apart.
 pub const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
+/// The same for requests that ask a device first: name, doctor and first look one after the other.
+pub const DEVICE_LIMIT: Duration = Duration::from_secs(40);
+
 /// What the web side is started with.
 pub struct WebParts {
     /// The site that is shown.
@@ -56,6 +60,8 @@ pub struct WebParts {
     pub enrolment: Enrolment,
     /// Pushes of orders.
     pub pushes: Pushes,
+    /// Devices: the admin verbs of the Unix socket.
+    pub devices: Devices,
     /// Where HTTPS listens; port 0 takes a free one.
     pub listen: SocketAddr,
     /// The Unix socket of the command line; a stale one is replaced.
@@ -143,6 +149,7 @@ struct Shared {
     site: Site,
     enrolment: Enrolment,
     pushes: Pushes,
+    devices: Devices,
     sessions: Sessions,
     scrape_token: ScrapeToken,
     streams: live::Streams,
@@ -172,6 +179,12 @@ impl Web {
     #[must_use]
     pub fn pushes(&self) -> &Pushes {
         &self.0.pushes
+    }
+
+    /// Devices as they come and go.
+    #[must_use]
+    pub fn devices(&self) -> &Devices {
+        &self.0.devices
     }
 
     /// Who is signed in.
@@ -278,6 +291,7 @@ pub async fn start(parts: WebParts) -> Result<WebHandle, WebError> {
         site: parts.site,
         enrolment: parts.enrolment,
         pushes: parts.pushes,
+        devices: parts.devices,
         sessions: Sessions::default(),
         scrape_token,
         streams: live::Streams::default(),
@@ -306,6 +320,7 @@ pub(crate) fn router(web: Web) -> Router {
     let scraped = Router::new()
         .route("/metrics", get(crate::metrics::site_page))
         .route("/metrics/host/{name}", get(crate::metrics::host_page))
+        .route("/metrics/device/{name}", get(crate::metrics::device_page))
         .route("/sd", get(sd::targets))
         .route_layer(middleware::from_fn_with_state(web.clone(), access::scraper));
     pages
@@ -323,12 +338,15 @@ pub(crate) fn router(web: Web) -> Router {
 }
 
 async fn in_time(request: axum::extract::Request, next: middleware::Next) -> Response {
-    match tokio::time::timeout(ANSWER_LIMIT, next.run(request)).await {
+    let asks_device = request.method() == axum::http::Method::POST
+        && request.uri().path().starts_with(api::devices::PATH);
+    let limit = if asks_device { DEVICE_LIMIT } else { ANSWER_LIMIT };
+    match tokio::time::timeout(limit, next.run(request)).await {
         Ok(response) => response,
         Err(_) => problem::Problem::new(
             StatusCode::REQUEST_TIMEOUT,
             "request-timeout",
-            format!("the request took longer than {} s", ANSWER_LIMIT.as_secs()),
+            format!("the request took longer than {} s", limit.as_secs()),
         )
         .into_response(),
     }

@@ -10,6 +10,7 @@ mod certificate_ending;
 mod clock_ahead;
 mod clock_synchronised;
 mod cpu_busy;
+pub mod device;
 mod enforced;
 mod enforcer_problem;
 mod failed_units;
@@ -319,7 +320,7 @@ pub struct Check {
     /// Its name on screen.
     pub title: fn() -> Text,
     /// What part of the site it is about, the alert label `component`:
-    /// `host`, `firewall`, `backup`, `isolation`, `agent`.
+    /// `host`, `firewall`, `backup`, `isolation`, `agent`; of devices `network`, `power` and `host`.
     pub component: &'static str,
     /// The alert's name when it is critical and when it is a warning, such as `BaileyBackupMissing`.
     pub alert: Alerts,

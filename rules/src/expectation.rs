@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::check::Status;
 use crate::name::{HostName, ZoneName};
 use crate::topology::wish::{Wishes, WrittenLink};
-use crate::unit::{Celsius, Hundredths, Percent, Period, Size};
+use crate::unit::{BitRate, Celsius, Hundredths, PerMillion, Percent, Period, Size};
 use crate::yaml::{self, Problem, Problems, Source, Spanned};
 
 pub use layer::{Ceiling, Demand, Floor, Network, Pattern};
@@ -23,12 +23,13 @@ use layer::{Layered, section};
 pub use wire::{Approved, MacPrefix, Makers, Vlans, ZoneVlans};
 
 /// The shipped rule files, in their order.
-pub const SHIPPED: [(&str, &str); 6] = [
+pub const SHIPPED: [(&str, &str); 7] = [
     ("shipped/host.yaml", include_str!("../shipped/host.yaml")),
     ("shipped/agent.yaml", include_str!("../shipped/agent.yaml")),
     ("shipped/firewall.yaml", include_str!("../shipped/firewall.yaml")),
     ("shipped/backup.yaml", include_str!("../shipped/backup.yaml")),
     ("shipped/isolation.yaml", include_str!("../shipped/isolation.yaml")),
+    ("shipped/device.yaml", include_str!("../shipped/device.yaml")),
     ("shipped/wire.yaml", include_str!("../shipped/wire.yaml")),
 ];
 
@@ -181,7 +182,55 @@ section! {
 }
 
 section! {
-    /// Everything that is demanded of one host.
+    /// Demands on a device that is asked by SNMP.
+    DeviceWanted / DevicePart {
+        /// How often it is asked.
+        interval: Period,
+        /// A device that has not answered for this many of its intervals is a warning.
+        silent_intervals: NonZeroU32,
+        /// A device that has not answered for this long is down, if that is longer than the above.
+        silent_down: Period,
+        /// What a core switch is that does not answer; `off` for what is none.
+        core: Demand,
+        /// A core switch that has not answered for this long is that.
+        core_down: Period,
+        /// What a watched interface is that does not pass packets.
+        link_down: Demand,
+        /// Interfaces that must pass packets, by name or alias. Lines must too.
+        links: Vec<Pattern>,
+        /// Part of the speed of an interface in use, on average over a quarter of an hour.
+        link_use: Ceiling<Percent>,
+        /// Packets in error, of all.
+        link_errors: Ceiling<PerMillion>,
+        /// What a port is whose ends disagree about duplex.
+        duplex: Demand,
+        /// Interfaces that are not judged, by name or alias.
+        links_ignore: Vec<Pattern>,
+        /// Lines with a speed of their own, by the name or alias of the interface.
+        lines: Lines,
+        /// What a UPS is that runs on its battery.
+        ups_on_battery: Demand,
+        /// How long its battery will still last.
+        ups_runtime: Floor<Period>,
+        /// What a UPS is that has an alarm or does not protect its load.
+        ups_fault: Demand,
+        /// Temperature of a sensor.
+        temperature: Ceiling<Celsius>,
+        /// Sensors that are not judged, as the pages name them.
+        temperature_ignore: Vec<Pattern>,
+        /// Part of processor time in use.
+        processor: Ceiling<Percent>,
+        /// Part of the memory in use.
+        memory: Ceiling<Percent>,
+        /// Part of a file system in use.
+        storage: Ceiling<Percent>,
+        /// File systems that are not judged.
+        storage_ignore: Vec<Pattern>,
+    }
+}
+
+section! {
+    /// Everything that is demanded of one host or device.
     Expectations / Part {
         /// The machine itself.
         host: HostWanted,
@@ -193,6 +242,8 @@ section! {
         backup: BackupWanted,
         /// Isolation.
         isolation: IsolationWanted,
+        /// A device.
+        device: DeviceWanted,
     }
 }
 
@@ -208,19 +259,34 @@ pub struct JobWanted {
 /// Demanded jobs by name. A later layer adds jobs and replaces those it names.
 pub type Jobs = BTreeMap<String, JobWanted>;
 
+/// What is demanded of one line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LineWanted {
+    /// What it is called: where it leads, or who is paid for it.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// How fast it is by contract, whatever the interface could.
+    pub rated: BitRate,
+}
+
+/// Lines by the name or alias of their interface. A later layer adds lines and replaces those it names.
+pub type Lines = BTreeMap<String, LineWanted>;
+
 /// One entry of a rule file as it is written.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Entry {
-    /// Only for hosts whose name fits one of these.
+    /// Only for hosts and devices whose name fits one of these.
     hosts: Option<Vec<Pattern>>,
-    /// Only for hosts of these zones.
+    /// Only for hosts and devices of these zones.
     zones: Option<Vec<ZoneName>>,
     host: Option<HostPart>,
     agent: Option<AgentPart>,
     firewall: Option<FirewallPart>,
     backup: Option<BackupPart>,
     isolation: Option<IsolationPart>,
+    device: Option<DevicePart>,
 }
 
 /// A rule file as it is written.
@@ -249,6 +315,7 @@ impl Entry {
             firewall: self.firewall.clone(),
             backup: self.backup.clone(),
             isolation: self.isolation.clone(),
+            device: self.device.clone(),
         }
     }
 }
@@ -300,7 +367,7 @@ impl RuleFiles {
         }
     }
 
-    /// What is demanded of one host.
+    /// What is demanded of one host or device.
     ///
     /// # Panics
     /// Never: the shipped files set every key for every host; a test holds that.
@@ -362,14 +429,15 @@ impl RuleFiles {
 
 /// An entry that can never change anything is a mistake.
 fn without_effect(source: &Source<'_>, entry: &Spanned<Entry>) -> Option<Problem> {
-    let Entry { hosts, zones, host, agent, firewall, backup, isolation } = &entry.value;
+    let Entry { hosts, zones, host, agent, firewall, backup, isolation, device } = &entry.value;
     let chooses_none =
         hosts.as_ref().is_some_and(Vec::is_empty) || zones.as_ref().is_some_and(Vec::is_empty);
     let demands_nothing = host.is_none()
         && agent.is_none()
         && firewall.is_none()
         && backup.is_none()
-        && isolation.is_none();
+        && isolation.is_none()
+        && device.is_none();
     if chooses_none {
         Some(
             source
@@ -380,7 +448,7 @@ fn without_effect(source: &Source<'_>, entry: &Spanned<Entry>) -> Option<Problem
         Some(
             source
                 .at(entry, "this entry demands nothing")
-                .help("add a section: host, agent, firewall, backup or isolation"),
+                .help("add a section: host, agent, firewall, backup, isolation or device"),
         )
     } else {
         None

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::check::{Absence, Check, Evidence, Judged, Status, Verdict};
+use crate::device::DeviceView;
 use crate::host::HostView;
 use crate::name::{FindingId, HostKey, HostName, ZoneName};
 use crate::text::Text;
@@ -42,20 +43,64 @@ impl Severity {
     }
 }
 
+/// What sort of asset a finding is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AssetKind {
+    /// It runs an agent.
+    #[default]
+    Host,
+    /// It is polled.
+    Device,
+}
+
+/// Whom a judgement is of.
+#[derive(Debug, Clone, Copy)]
+pub struct Asset<'a> {
+    /// What sort it is.
+    pub kind: AssetKind,
+    /// Its identity.
+    pub key: &'a HostKey,
+    /// Its name.
+    pub name: &'a HostName,
+    /// Its zone.
+    pub zone: &'a ZoneName,
+}
+
+impl<'a> From<&'a HostView> for Asset<'a> {
+    fn from(host: &'a HostView) -> Self {
+        Self { kind: AssetKind::Host, key: &host.key, name: &host.name, zone: &host.zone }
+    }
+}
+
+impl<'a> From<&'a DeviceView> for Asset<'a> {
+    fn from(device: &'a DeviceView) -> Self {
+        Self {
+            kind: AssetKind::Device,
+            key: &device.key,
+            name: &device.name,
+            zone: &device.zone,
+        }
+    }
+}
+
 /// A broken expectation. The same cause is the same finding, however often it is seen.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
     /// Its identity.
     pub id: FindingId,
-    /// The host's identity.
+    /// The identity of the host or device.
     pub host: HostKey,
-    /// The host's name when it was last judged.
+    /// Which of the two it is.
+    #[serde(default)]
+    pub asset: AssetKind,
+    /// Its name when it was last judged.
     pub host_name: HostName,
-    /// The host's zone when it was last judged.
+    /// Its zone when it was last judged.
     pub zone: ZoneName,
     /// The check.
     pub check: String,
-    /// The part of the site: `host`, `agent`, `firewall`, `backup`, `isolation`.
+    /// The part of the site: `host`, `agent`, `firewall`, `backup`, `isolation`, `network`, `power`.
     pub component: String,
     /// The alert's name, such as `BaileyBackupMissing`.
     pub alert: String,
@@ -103,12 +148,12 @@ impl Change {
     }
 }
 
-/// The identity of what `check` finds about `subject` on `host`: the first octets of a SHA-256, so
+/// The identity of what `check` finds about `subject` on an asset: the first octets of a SHA-256, so
 /// that it is the same after a restart and on every collector. Severity is no part of it.
 #[must_use]
-pub fn identity(host: &HostKey, check: &str, subject: &str) -> FindingId {
+pub fn identity(asset: &HostKey, check: &str, subject: &str) -> FindingId {
     let mut hash = Sha256::new();
-    hash.update(host.as_bytes());
+    hash.update(asset.as_bytes());
     hash.update(check.as_bytes());
     hash.update([0]);
     hash.update(subject.as_bytes());
@@ -118,36 +163,38 @@ pub fn identity(host: &HostKey, check: &str, subject: &str) -> FindingId {
     FindingId::from_bytes(short)
 }
 
-/// What one judgement of `host` does to the findings.
+/// What one judgement of an asset does to the findings.
 ///
-/// `open` holds the open findings, of this host and possibly of others (which are left alone);
-/// `judged` is the result of [`crate::check::judge`], every check once.
+/// `open` holds the open findings, of this asset and possibly of others (which are left alone);
+/// `judged` is the result of [`crate::check::judge`] or [`crate::check::device::judge`], every check
+/// once.
 ///
 /// A finding resolves only when fresh facts show that its cause is gone. Data that stopped, that
 /// cannot be read, or whose probe failed leaves it open and [`Finding::held`].
 #[must_use]
-pub fn advance(
+pub fn advance<'a>(
     open: &BTreeMap<FindingId, Finding>,
-    host: &HostView,
+    asset: impl Into<Asset<'a>>,
     judged: &[Judged],
     now: Timestamp,
 ) -> Vec<Change> {
+    let asset = asset.into();
     let mut changes = Vec::new();
     let mut seen = BTreeSet::new();
     for result in judged {
         for verdict in &result.verdicts {
-            let id = identity(&host.key, result.check.name, &verdict.subject);
+            let id = identity(asset.key, result.check.name, &verdict.subject);
             if !seen.insert(id) {
                 continue;
             }
             let change = match open.get(&id) {
-                None => opened(id, host, result, verdict, now).map(Change::Opened),
-                Some(old) => moved(old, host, result, verdict, now),
+                None => opened(id, asset, result, verdict, now).map(Change::Opened),
+                Some(old) => moved(old, asset, result, verdict, now),
             };
             changes.extend(change);
         }
     }
-    for (id, old) in open.iter().filter(|(id, old)| old.host == host.key && !seen.contains(id)) {
+    for (id, old) in open.iter().filter(|(id, old)| old.host == *asset.key && !seen.contains(id)) {
         debug_assert_eq!(*id, old.id);
         let result = judged.iter().find(|result| result.check.name == old.check);
         changes.extend(if result.is_none_or(shows_absence) {
@@ -174,7 +221,7 @@ fn shows_absence(result: &Judged) -> bool {
 
 fn opened(
     id: FindingId,
-    host: &HostView,
+    asset: Asset<'_>,
     result: &Judged,
     verdict: &Verdict,
     now: Timestamp,
@@ -183,9 +230,10 @@ fn opened(
     let severity = Severity::of(verdict.status)?;
     Some(Finding {
         id,
-        host: host.key,
-        host_name: host.name.clone(),
-        zone: host.zone.clone(),
+        host: *asset.key,
+        asset: asset.kind,
+        host_name: asset.name.clone(),
+        zone: asset.zone.clone(),
         check: check.name.to_owned(),
         component: check.component.to_owned(),
         alert: alert(check, severity).to_owned(),
@@ -209,7 +257,7 @@ const fn alert(check: &Check, severity: Severity) -> &'static str {
 
 fn moved(
     old: &Finding,
-    host: &HostView,
+    asset: Asset<'_>,
     result: &Judged,
     verdict: &Verdict,
     now: Timestamp,
@@ -227,8 +275,8 @@ fn moved(
         };
     };
     let known = Finding {
-        host_name: host.name.clone(),
-        zone: host.zone.clone(),
+        host_name: asset.name.clone(),
+        zone: asset.zone.clone(),
         held: !fresh,
         ..old.clone()
     };

@@ -7,12 +7,14 @@
 //! [`fact`] (what a probe read) → [`host`] (all that is held of one host) →
 //! [`check`] (facts and expectations to verdicts) → [`finding`] (verdicts over time).
 //! [`policy`] and [`expectation`] are what people write; [`plan`] tells what a new policy changes.
-//! [`topology`] is how the site is wired, and what follows for who is silent and who is where he must not be.
+//! [`device`] is what is held of a device that has no agent, and [`topology`] how the site is wired: who is
+//! silent because somebody else is, and who is where he must not be.
 //! [`listing`] is what a host sends of its packet filters beside facts, [`model`] what that means for a
 //! packet, and [`prove`] what follows for the site.
 
 pub mod check;
 pub mod compile;
+pub mod device;
 pub mod digest;
 pub mod expectation;
 pub mod fact;

@@ -167,7 +167,8 @@ macro_rules! hex_name {
 
 hex_name! {
     /// Who a host is: the SHA-256 of its certificate's SubjectPublicKeyInfo (RFC 5280 4.1.2.7).
-    /// Never a host name, an address or a serial number.
+    /// Never a host name, an address or a serial number. A device has no key; its identity is drawn by
+    /// chance when it is added.
     HostKey, "host key", 32, "64 hexadecimal digits (SHA-256 of a public key)"
 }
 hex_name! {

@@ -269,3 +269,74 @@ impl fmt::Display for Hundredths {
         }
     }
 }
+
+/// How fast a line is as people write it in files: `10 Mbit/s`, `2M`, `1 Gbit/s`. In bits a second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct BitRate(pub u64);
+
+/// Units of speed with their bits a second, largest first. Operators write the short ones.
+const BIT_RATE_UNITS: [(&str, u64); 7] = [
+    ("Gbit/s", 1_000_000_000),
+    ("Mbit/s", 1_000_000),
+    ("kbit/s", 1000),
+    ("bit/s", 1),
+    ("G", 1_000_000_000),
+    ("M", 1_000_000),
+    ("k", 1000),
+];
+
+written!(BitRate, "the speed of a line", "it as 10 Mbit/s", |text| {
+    let (number, unit) = number_and_unit(text)?;
+    let each = BIT_RATE_UNITS.iter().find(|(name, _)| *name == unit)?.1;
+    let bits = u64::try_from(u128::from(number) * u128::from(each) / 1000).ok()?;
+    (bits > 0).then_some(BitRate(bits))
+});
+
+impl BitRate {
+    /// The speed at which so many octets pass in a second.
+    #[must_use]
+    pub const fn of_octets(octets: u64) -> Self {
+        Self(octets.saturating_mul(8))
+    }
+}
+
+impl fmt::Display for BitRate {
+    /// The largest unit that leaves a whole part, with at most one decimal.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let units = &BIT_RATE_UNITS[..4];
+        let fits = |&&(_, each): &&(&str, u64)| self.0 >= each;
+        let (unit, each) = units.iter().find(fits).unwrap_or(&units[3]);
+        // In tenths, rounded down: a line is never shown fuller than it is.
+        let tenths = u128::from(self.0) * 10 / u128::from(*each);
+        match tenths % 10 {
+            0 => write!(f, "{} {unit}", tenths / 10),
+            part => write!(f, "{}.{part} {unit}", tenths / 10),
+        }
+    }
+}
+
+/// A small part of a whole as people write it in files: `100 ppm`, parts of a million.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct PerMillion(pub u32);
+
+written!(PerMillion, "a part of a million", "it as 100 ppm", |text| {
+    let (number, unit) = number_and_unit(text)?;
+    let number = (unit == "ppm").then_some(number / 1000)?;
+    u32::try_from(number).ok().map(PerMillion)
+});
+
+impl PerMillion {
+    /// `part` of `whole`, rounded down; `None` when there is no whole.
+    #[must_use]
+    pub fn of(part: u64, whole: u64) -> Option<Self> {
+        let scaled = u128::from(part) * 1_000_000;
+        let ratio = scaled.checked_div(u128::from(whole))?;
+        Some(Self(u32::try_from(ratio).unwrap_or(u32::MAX)))
+    }
+}
+
+impl fmt::Display for PerMillion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ppm", self.0)
+    }
+}

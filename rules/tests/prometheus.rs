@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use bailey_rules::check::CHECKS;
+use bailey_rules::check::{CHECKS, device};
 use serde_json::Value;
 
 fn repository() -> PathBuf {
@@ -39,7 +39,8 @@ fn alerts() -> BTreeMap<String, Value> {
 #[test]
 fn what_a_check_alerts_of_prometheus_alerts_of_too() {
     let alerts = alerts();
-    for check in CHECKS {
+    let of_devices = device::CHECKS.iter().map(|of_device| &of_device.check);
+    for check in CHECKS.iter().chain(of_devices) {
         for (severity, name) in
             [("critical", check.alert.critical), ("warning", check.alert.warning)]
         {

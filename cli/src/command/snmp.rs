@@ -32,7 +32,7 @@ pub(super) fn run(command: &SnmpCommand, format: Format, screen: Screen) -> Resu
 }
 
 /// Reads a credentials file.
-fn read(path: &Path) -> Result<FromFile, Failure> {
+pub(super) fn read_credentials(path: &Path) -> Result<FromFile, Failure> {
     credentials::read(path).map_err(|error| match error {
         CredentialsError::Unreadable { path, why, missing } => {
             let shown = path.display();

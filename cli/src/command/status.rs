@@ -21,6 +21,8 @@ struct Answer {
     started_at: Timestamp,
     agents_connected: u64,
     hosts: States,
+    /// A collector of an earlier version knows none.
+    devices: Option<States>,
     findings: Severities,
     zones: Vec<Zone>,
     config_problems: Vec<Problem>,
@@ -111,6 +113,9 @@ fn table(answer: &Answer, screen: Screen) -> String {
     line("site", "站点", answer.site.as_str().into());
     line("collector", "采集器", version.into());
     line("agents", "代理", agents.into());
+    if let Some(devices) = answer.devices.filter(|devices| devices.all() > 0) {
+        line("devices", "设备", Cell::made(devices.in_words(screen)));
+    }
     line("findings", "告警", answer.findings.in_words(screen).into());
 
     let mut zones = Table::headed(screen.words_of(ZONES));

@@ -46,7 +46,7 @@ const IDENTITY_CONFLICTS: Declared = gauge(
 );
 const CONNECTED: Declared =
     gauge("bailey_host_connected", "Whether the host's session is open.", &[]);
-const CHECK_STATE: Declared = gauge(
+pub(super) const CHECK_STATE: Declared = gauge(
     "bailey_check_state",
     "1 for the state of the check's worst subject, 0 for the others.",
     &["check", "state"],
@@ -100,20 +100,20 @@ const DISK_READ: Declared =
     counter("bailey_disk_read_bytes_total", "Octets read since boot.", &["device"]);
 const DISK_WRITTEN: Declared =
     counter("bailey_disk_written_bytes_total", "Octets written since boot.", &["device"]);
-const TEMPERATURE: Declared =
+pub(super) const TEMPERATURE: Declared =
     gauge("bailey_temperature_celsius", "Temperature of a sensor.", &["sensor"]);
-const LINK_UP: Declared =
+pub(super) const LINK_UP: Declared =
     gauge("bailey_link_up", "Whether the interface can carry traffic.", &["interface"]);
-const LINK_SPEED: Declared = gauge(
+pub(super) const LINK_SPEED: Declared = gauge(
     "bailey_link_speed_bytes",
     "Rated speed of the interface, octets a second.",
     &["interface"],
 );
-const LINK_RECEIVED: Declared =
+pub(super) const LINK_RECEIVED: Declared =
     counter("bailey_link_receive_bytes_total", "Octets received.", &["interface"]);
-const LINK_SENT: Declared =
+pub(super) const LINK_SENT: Declared =
     counter("bailey_link_transmit_bytes_total", "Octets sent.", &["interface"]);
-const LINK_ERRORS: Declared = counter(
+pub(super) const LINK_ERRORS: Declared = counter(
     "bailey_link_errors_total",
     "Frames received in error or that could not be sent.",
     &["interface", "direction"],

@@ -7,7 +7,7 @@ use bailey_rules::finding::Severity;
 
 use super::{Declared, Families, MAX_SUBJECTS, counter, gauge, histogram, host};
 use crate::counters::{Counters, ReportResult};
-use crate::web::shown::{COMPONENTS, Shown};
+use crate::web::shown::{ALL_COMPONENTS, Shown};
 
 /// The most series of the site's page; zones are the only label of it that can grow.
 pub const MAX_SERIES: usize = 10_000;
@@ -52,6 +52,10 @@ const VIOLATIONS: Declared = counter(
     "Findings against the isolation of the zones since the collector started, by check.",
     &["kind"],
 );
+const DEVICES: Declared =
+    gauge("bailey_devices", "Polled devices by zone and state.", &["zone", "state"]);
+const POLLS: Declared =
+    counter("bailey_snmp_polls_total", "Polls of devices by what came of them.", &["result"]);
 const CONFIG_PROBLEMS: Declared = gauge(
     "bailey_config_problems",
     "Files that were refused, and other things of the collector that a person must look at.",
@@ -73,6 +77,9 @@ pub(crate) fn families(
     let refused = counters.auth_failures.each().map(|(reason, count)| (reason.as_str(), count));
     for (reason, count) in refused.chain(refusals.iter().copied()) {
         out.add(&AUTH_FAILURES, &[reason], count as f64);
+    }
+    for (result, count) in counters.polls.each() {
+        out.add(&POLLS, &[result.as_str()], count as f64);
     }
     out.add(&STORE_BYTES, &[], counters.store_bytes.get() as f64);
     out.add(&STORE_FREE, &[], counters.store_free_bytes.get() as f64);
@@ -129,7 +136,11 @@ fn zones(out: &mut Families, shown: &Shown) {
         for (state, count) in State::ALL.into_iter().zip(shown.counts(Some(zone.as_str()))) {
             out.add(&HOSTS, &[zone.as_str(), state.as_str()], count as f64);
         }
-        for component in COMPONENTS {
+        for (state, count) in State::ALL.into_iter().zip(shown.device_counts(Some(zone.as_str())))
+        {
+            out.add(&DEVICES, &[zone.as_str(), state.as_str()], count as f64);
+        }
+        for component in ALL_COMPONENTS {
             for severity in [Severity::Warning, Severity::Critical] {
                 let count = findings.get(&(zone.as_str(), component, severity)).copied();
                 let labels = [zone.as_str(), component, severity.as_str()];

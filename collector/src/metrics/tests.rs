@@ -15,7 +15,7 @@ use bailey_rules::policy::Mode;
 use bailey_rules::time::Timestamp;
 use bailey_rules::unit::Bytes;
 
-use super::{MAX_SERIES, MAX_SUBJECTS, host, site};
+use super::{MAX_SERIES, MAX_SUBJECTS, device, host, site};
 use crate::counters::Counters;
 use crate::web::fixture::{self, HOSTILE, Machine, NOW};
 use crate::web::shown::Shown;
@@ -201,6 +201,78 @@ fn a_host_cannot_flood_prometheus() {
     let site = site_page(&shown);
     let left_out: u64 = series(&site)["bailey_series_left_out"].parse().unwrap();
     assert!(left_out > 4_000, "what is left out is counted: {left_out}");
+}
+
+fn device_page(said: &str, name: &str) -> String {
+    let shown = fixture::with_devices(Vec::new(), fixture::devices(said));
+    let device = shown.devices.iter().find(|d| d.view.name.as_str() == name).unwrap();
+    let rated = |interface: &bailey_rules::device::interface::Interface| {
+        (interface.name == "GE0/0/49").then_some(1_250_000)
+    };
+    device::families(device, shown.findings.iter(), rated, NOW).text().unwrap()
+}
+
+#[test]
+fn a_devices_page_holds_what_it_tells_and_a_silent_one_only_that_it_is_silent() {
+    let floor = device_page("S5720", "floor-3");
+    assert_eq!(promtool(&floor), "");
+    let found = series(&floor);
+    let at = "host=\"floor-3\",zone=\"inner\"";
+    let link = format!("{{{at},interface=\"GE0/0/49\"}}");
+    for (metric, value) in [
+        ("bailey_link_up", "1"),
+        ("bailey_link_speed_bytes", "12500000"),
+        ("bailey_link_rated_bytes", "1250000"),
+        ("bailey_link_receive_bytes_total", "11040000000"),
+    ] {
+        assert_eq!(found[&*format!("{metric}{link}")], value, "{metric}");
+    }
+    let down = format!("bailey_link_up{{{at},interface=\"GE0/0/50\"}}");
+    assert_eq!(found[&*down], "0");
+    assert_eq!(found[&*format!("bailey_snmp_up{{{at}}}")], "1");
+    assert_eq!(found[&*format!("bailey_snmp_poll_duration_seconds{{{at}}}")], "0.18");
+    let saturated = format!("bailey_check_state{{{at},check=\"link_use\",state=\"warning\"}}");
+    assert_eq!(found[&*saturated], "1");
+
+    let core = device_page("S5720", "core-1");
+    let found = series(&core);
+    let at = "host=\"core-1\",zone=\"inner\"";
+    assert_eq!(found[&*format!("bailey_snmp_up{{{at}}}")], "0");
+    assert_eq!(found[&*format!("bailey_device_state{{{at},state=\"critical\"}}")], "1");
+    assert!(!core.contains("bailey_link_up{"), "nothing is known of its links");
+
+    let ups = device_page("S5720", "ups-1");
+    let found = series(&ups);
+    let at = "host=\"ups-1\",zone=\"outer\"";
+    assert_eq!(found[&*format!("bailey_ups_on_battery{{{at}}}")], "1");
+    assert_eq!(found[&*format!("bailey_ups_runtime_seconds{{{at}}}")], "1260");
+    let battery = format!("bailey_temperature_celsius{{{at},sensor=\"battery\"}}");
+    assert_eq!(found[&*battery], "27");
+    assert_eq!(promtool(&ups), "");
+}
+
+#[test]
+fn a_device_cannot_flood_prometheus_nor_break_a_label() {
+    let page = device_page(HOSTILE, "floor-3");
+    assert_eq!(promtool(&page), "");
+    for line in page.lines().filter(|line| !line.starts_with('#')) {
+        assert!(line.starts_with("bailey_"), "{line}");
+    }
+    let mut devices = fixture::devices("S5720");
+    let floor = devices.iter_mut().find(|view| view.name.as_str() == "floor-3").unwrap();
+    let one = floor.interfaces.value().unwrap()[0].clone();
+    let many = (0..20_000).map(|index| bailey_rules::device::interface::Interface {
+        index,
+        name: format!("GE{index}"),
+        ..one.clone()
+    });
+    floor.take_interfaces(Ok(many.collect()), fixture::ago(20), |_| false);
+    let shown = fixture::with_devices(Vec::new(), devices);
+    let device = shown.devices.iter().find(|d| d.view.name.as_str() == "floor-3").unwrap();
+    let page = device::families(device, std::iter::empty(), |_| None, NOW);
+    let text = page.text().unwrap();
+    assert!(series(&text).len() <= MAX_SERIES);
+    assert!(page.left_out() > 50_000, "{}", page.left_out());
 }
 
 #[test]

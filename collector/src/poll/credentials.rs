@@ -470,6 +470,8 @@ pub enum CredentialsError {
 pub struct FromFile {
     /// The credentials.
     pub credentials: Credentials,
+    /// The whole text of the file.
+    pub text: Secret,
     /// A warning: others on this machine can read the file.
     pub warning: Option<Text>,
 }
@@ -504,7 +506,7 @@ pub fn read(path: &Path) -> Result<FromFile, CredentialsError> {
             format!("本机其他用户可以读取 {shown}：请执行 chmod 600 {shown}"),
         )
     });
-    Ok(FromFile { credentials, warning })
+    Ok(FromFile { credentials, text: Secret::new(text), warning })
 }
 
 #[cfg(test)]

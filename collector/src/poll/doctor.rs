@@ -236,11 +236,11 @@ impl<D: Dial> Examination<'_, D> {
     /// The digest is wrong: by another protocol, is it right?
     async fn auth(&mut self, user: &User) -> Fault {
         let Some(auth) = user.level.auth() else { return Fault::AuthKey };
-        let others = AuthProtocol::ALL.iter().filter(|other| **other != auth.protocol);
+        let others = AuthProtocol::ALL.iter().copied().filter(|other| *other != auth.protocol);
         let tried = others.map(async |other| {
-            let key = Key { protocol: *other, passphrase: auth.passphrase.clone() };
+            let key = Key { protocol: other, passphrase: auth.passphrase.clone() };
             let answer = self.quietly(&with(user, Level::AuthNoPriv(key))).await;
-            (*other, is_authentic(&answer))
+            (other, is_authentic(&answer))
         });
         let fits = first_that_fits(tried).await;
         match fits {

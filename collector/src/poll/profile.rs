@@ -5,7 +5,9 @@
 //! A profile names columns and reads what came for them. It does no I/O, and gives nothing for what
 //! did not come: never a zero.
 
+pub mod addresses;
 pub mod bridge;
+pub mod cdp;
 pub mod ethernet;
 pub mod host_resources;
 pub mod interfaces;
@@ -18,6 +20,8 @@ pub mod vendor;
 use crate::poll::oid::{Oid, known};
 use crate::poll::snmp::{Snmp, SnmpError};
 use crate::poll::table::{self, Learned, Rows};
+
+pub use bailey_rules::fact::links::Mac;
 
 /// One subject of which devices tell.
 pub trait Profile {
@@ -71,35 +75,4 @@ fn single(index: &[u32]) -> Option<u32> {
 fn mac_of(index: &[u32]) -> Option<Mac> {
     let octets: Option<Vec<u8>> = index.iter().map(|arc| u8::try_from(*arc).ok()).collect();
     octets?.try_into().ok().map(Mac)
-}
-
-/// A MAC address (IEEE 802).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Mac(pub [u8; 6]);
-
-impl std::fmt::Display for Mac {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for (nth, octet) in self.0.iter().enumerate() {
-            if nth > 0 {
-                f.write_str(":")?;
-            }
-            write!(f, "{octet:02x}")?;
-        }
-        Ok(())
-    }
-}
-
-impl serde::Serialize for Mac {
-    fn serialize<S: serde::Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
-        out.collect_str(self)
-    }
-}
-
-/// A length of time in whole seconds, for programs.
-#[allow(clippy::ref_option)] // The shape that serde asks for.
-fn seconds<S: serde::Serializer>(
-    length: &Option<std::time::Duration>,
-    out: S,
-) -> Result<S::Ok, S::Error> {
-    serde::Serialize::serialize(&length.map(|length| length.as_secs()), out)
 }

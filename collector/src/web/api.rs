@@ -2,6 +2,7 @@
 //! session, the bearer secret or the Unix socket; the admin verbs answer on the Unix socket only.
 
 pub mod answer;
+pub mod devices;
 mod enforcement;
 pub mod enroll;
 mod flows;
@@ -40,6 +41,8 @@ pub(crate) fn routes(web: &Web) -> Router<Web> {
         .route("/api/v1/status", get(status))
         .route("/api/v1/hosts", get(hosts))
         .route("/api/v1/hosts/{name}", get(host))
+        .route("/api/v1/devices", get(devices::list))
+        .route("/api/v1/devices/{name}", get(devices::one))
         .route("/api/v1/findings", get(findings))
         .route("/api/v1/events", get(events))
         .route("/api/v1/pushes", get(pushes::list))
@@ -62,6 +65,9 @@ pub(crate) fn routes(web: &Web) -> Router<Web> {
         .route("/api/v1/pushes/{id}/start", post(pushes::start))
         .route("/api/v1/pushes/{id}/confirm", post(pushes::confirm))
         .route("/api/v1/pushes/{id}/cancel", post(pushes::cancel))
+        .route("/api/v1/devices", post(devices::add))
+        .route("/api/v1/devices/{name}/credentials", post(devices::credentials))
+        .route("/api/v1/devices/{name}/remove", post(devices::remove))
         .route("/api/v1/signin", post(signin))
         .route_layer(middleware::from_fn(access::admin));
     reading.merge(admin)

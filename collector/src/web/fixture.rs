@@ -5,7 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bailey_rules::check::{Given, judge, worst};
+use bailey_rules::check::{self, Given, judge, worst};
+use bailey_rules::device::ethernet::{Duplex as EthernetDuplex, Port};
+use bailey_rules::device::interface::{Counter, Counters as PortCounters, Link};
+use bailey_rules::device::power::{Power, Source};
+use bailey_rules::device::{self, DeviceView};
 use bailey_rules::digest::FactDigest;
 use bailey_rules::expectation::RuleFiles;
 use bailey_rules::fact::backup::{Job, Repository, Snapshot};
@@ -33,7 +37,8 @@ use super::shown::{LocalTime, Shown};
 use crate::ca::Ca;
 use crate::clock::{Clock, SharedClock};
 use crate::counters::Counters;
-use crate::enrolment::{Enrolment, Identity};
+use crate::device::DeviceStatus;
+use crate::enrolment::{Actor, Enrolment, Identity};
 use crate::push::Overview;
 use crate::push::machine::{
     ConfirmBy, HostState, Push, PushId, PushKind, PushState, Staging, Target,
@@ -435,6 +440,120 @@ pub(crate) fn machines() -> Vec<Machine> {
     ]
 }
 
+fn held_device(name: &str, zone: &str, address: &str) -> DeviceView {
+    use sha2::{Digest as _, Sha256};
+    let key = HostKey::from_bytes(Sha256::digest(name.as_bytes()).into());
+    let (name, zone) = (name.parse().unwrap(), zone.parse().unwrap());
+    let mut view =
+        DeviceView::new(key, name, zone, address.parse().unwrap(), ago(90_000), ago(90_000));
+    view.polling.asked_at = Some(ago(20));
+    view.polling.answered_at = Some(ago(20));
+    view.polling.took = Some(Duration::from_millis(180));
+    view
+}
+
+fn device_identity(view: &mut DeviceView, description: &str, vendor: &str) {
+    let identity = device::Identity {
+        description: Some(description.into()),
+        product: Some("1.3.6.1.4.1.2011.2.23.414".into()),
+        vendor: Some(vendor.into()),
+        name: Some(view.name.to_string()),
+        contact: None,
+        location: Some("机房 1".into()),
+        up: Some(Duration::from_hours(2_000)),
+    };
+    view.identity.take(Ok(identity), ago(20), Duration::from_mins(1));
+}
+
+fn device_port(index: u32, name: &str, alias: &str, link: Link, octets: u64) -> device::interface::Interface {
+    device::interface::Interface {
+        index,
+        name: name.into(),
+        alias: alias.into(),
+        kind: Some(6),
+        mac: Some(Mac([0, 0x1b, 0x21, 0, 0, u8::try_from(index).unwrap()])),
+        wanted: Link::Up,
+        link,
+        speed: Some(100_000_000),
+        counters: PortCounters {
+            in_octets: Some(Counter::Wide(octets)),
+            out_octets: Some(Counter::Wide(octets / 3)),
+            in_packets: Some(Counter::Wide(octets / 500)),
+            out_packets: Some(Counter::Wide(octets / 900)),
+            in_errors: Some(Counter::Narrow(u32::try_from(octets / 4_000_000).unwrap())),
+            ..PortCounters::default()
+        },
+    }
+}
+
+/// Devices of both networks: a switch with a full uplink and a port at half duplex, a silent one, and a
+/// UPS on its battery. `said` is what one of them says of itself.
+pub(crate) fn devices(said: &str) -> Vec<DeviceView> {
+    let mut floor = held_device("floor-3", "inner", "10.1.0.43:161");
+    device_identity(&mut floor, said, "Huawei");
+    for minute in 0..=16_u64 {
+        let at = ago((16 - minute) * 60 + 20);
+        let ports = vec![
+            device_port(1, "GE0/0/1", said, Link::Up, minute * 60 * 12_000),
+            device_port(49, "GE0/0/49", "uplink sw-b-2", Link::Up, minute * 60 * 11_500_000),
+            device_port(50, "GE0/0/50", "uplink sw-b-3", Link::LowerLayerDown, 0),
+        ];
+        floor.take_interfaces(Ok(ports), at, |_| false);
+    }
+    let port = |duplex| Port { duplex: Some(duplex), damaged: None, late_collisions: Some(0) };
+    let ports = [(1, port(EthernetDuplex::Half)), (49, port(EthernetDuplex::Full))];
+    floor.take_ethernet(Ok(ports.into()), ago(140));
+    let neighbour = device::neighbour::Neighbour {
+        local_port: 49,
+        local_name: Some("GE0/0/49".into()),
+        chassis: "00:1b:21:02:00:02".into(),
+        port: "GE0/0/3".into(),
+        port_description: None,
+        name: Some(said.into()),
+    };
+    floor.neighbours.take(Ok(vec![neighbour]), ago(140), Duration::from_mins(5));
+    let mut core = held_device("core-1", "inner", "10.1.0.1:161");
+    device_identity(&mut core, "S12700", "Huawei");
+    core.polling.answered_at = Some(ago(400));
+    core.polling.silent = 6;
+    core.polling.failed = Some("no answer within 4500 ms (3 tries)".into());
+    let mut ups = held_device("ups-1", "outer", "172.20.0.9:161");
+    device_identity(&mut ups, "Smart-UPS 3000", "APC");
+    let power = Power {
+        source: Some(Source::Battery),
+        lasts: Some(Duration::from_mins(21)),
+        on_battery: Some(Duration::from_mins(4)),
+        charge: Some(61),
+        celsius: Some(27),
+        load: vec![42],
+        ..Power::default()
+    };
+    ups.power.take(Ok(Some(power)), ago(20), Duration::from_mins(1));
+    vec![core, floor, ups]
+}
+
+/// The site with these devices beside its machines.
+pub(crate) fn with_devices(machines: Vec<Machine>, devices: Vec<DeviceView>) -> Shown {
+    let mut shown = shown(machines);
+    for view in devices {
+        let wanted = shown.rule_files.for_host(&view.name, &view.zone).device;
+        let given = check::device::Given { device: &view, wanted: &wanted, now: NOW };
+        let judged = check::device::judge(&given);
+        let opened = advance(&BTreeMap::new(), &view, &judged, ago(370));
+        shown.findings.extend(opened.into_iter().map(|change| change.finding().clone()));
+        shown.devices.push(Arc::new(DeviceStatus {
+            state: worst(&judged),
+            view: Arc::new(view),
+            judged,
+            judged_at: NOW,
+            added_by: Actor::uid(0),
+            version: "v3",
+        }));
+    }
+    shown.findings.sort_by_key(|f| (std::cmp::Reverse(f.severity), f.first_at, f.id));
+    shown
+}
+
 /// `machines` as a page sees them.
 pub(crate) fn shown(machines: Vec<Machine>) -> Shown {
     let policy = policy();
@@ -443,7 +562,7 @@ pub(crate) fn shown(machines: Vec<Machine>) -> Shown {
     hosts.sort_by_key(|host| host.view.name.clone());
     let mut findings: Vec<Finding> = hosts
         .iter()
-        .flat_map(|host| advance(&BTreeMap::new(), &host.view, &host.judged, ago(370)))
+        .flat_map(|host| advance(&BTreeMap::new(), &*host.view, &host.judged, ago(370)))
         .filter_map(|change| match change {
             Change::Opened(finding) => Some(finding),
             Change::Changed(_) | Change::Resolved(_) | Change::Touched(_) => None,
@@ -452,6 +571,8 @@ pub(crate) fn shown(machines: Vec<Machine>) -> Shown {
     findings.sort_by_key(|f| (std::cmp::Reverse(f.severity), f.first_at, f.id));
     Shown {
         hosts,
+        devices: Vec::new(),
+        rule_files: Arc::new(RuleFiles::shipped()),
         findings,
         problems: Vec::new(),
         policy: Arc::new(policy),

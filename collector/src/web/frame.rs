@@ -281,8 +281,10 @@ impl Frame {
                 })
             })
             .collect();
-        let search_path =
-            if choice.path == "/alerts" { "/alerts".to_owned() } else { "/hosts".to_owned() };
+        let search_path = match choice.path.as_str() {
+            path @ ("/alerts" | "/network") => path.to_owned(),
+            _ => "/hosts".to_owned(),
+        };
         let zone_path =
             if choice.path == "/isolation" { "/isolation" } else { search_path.as_str() };
         Self {

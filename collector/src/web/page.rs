@@ -2,9 +2,11 @@
 //! it is built from one look at the site.
 
 pub mod alerts;
+pub mod device;
 pub mod host;
 pub mod hosts;
 pub mod isolation;
+pub mod network;
 pub mod runbook;
 pub mod signin;
 #[cfg(test)]
@@ -33,7 +35,15 @@ pub struct Page {
 }
 
 /// Every page for signed-in people, in the order of the navigation.
-pub const PAGES: &[Page] = &[hosts::PAGE, host::PAGE, alerts::PAGE, isolation::PAGE, runbook::PAGE];
+pub const PAGES: &[Page] = &[
+    hosts::PAGE,
+    host::PAGE,
+    alerts::PAGE,
+    isolation::PAGE,
+    network::PAGE,
+    device::PAGE,
+    runbook::PAGE,
+];
 
 /// The start of the site leads to the hosts.
 pub async fn root() -> Redirect {

@@ -134,7 +134,10 @@ pub fn event_title(kind: EventKind) -> Text {
         | EventKind::PushFailed
         | EventKind::PushCancelled
         | EventKind::OrderFollowed
-        | EventKind::OrderFailed => kind.title(),
+        | EventKind::OrderFailed
+        | EventKind::DeviceAdded
+        | EventKind::DeviceChanged
+        | EventKind::DeviceRemoved => kind.title(),
     }
 }
 

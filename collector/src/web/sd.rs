@@ -1,5 +1,5 @@
 //! HTTP service discovery for Prometheus (`http_sd_config`): one target for the site page, one for
-//! each host's page.
+//! each host's and device's page.
 
 use axum::Json;
 use axum::extract::{Extension, State};
@@ -33,21 +33,29 @@ pub(crate) async fn targets(
 ) -> Json<Vec<TargetGroup>> {
     let address = asked_for
         .map_or_else(|| web.shown_address().to_string(), |Extension(asked_for)| asked_for.0);
-    let hosts = web.site().hosts();
-    let of_hosts = hosts.iter().map(|host| (host.view.name.as_str(), host.view.zone.as_str()));
-    Json(groups(&address, of_hosts))
+    let (hosts, devices) = (web.site().hosts(), web.site().devices());
+    let of_hosts =
+        hosts.iter().map(|host| ("host", host.view.name.as_str(), host.view.zone.as_str()));
+    let of_devices = devices
+        .iter()
+        .map(|device| ("device", device.view.name.as_str(), device.view.zone.as_str()));
+    Json(groups(&address, of_hosts.chain(of_devices)))
 }
 
-fn groups<'a>(address: &str, hosts: impl Iterator<Item = (&'a str, &'a str)>) -> Vec<TargetGroup> {
+/// `assets`: for each the word of its page, its name and its zone.
+fn groups<'a>(
+    address: &str,
+    assets: impl Iterator<Item = (&'a str, &'a str, &'a str)>,
+) -> Vec<TargetGroup> {
     let group = |path, instance, zone| TargetGroup {
         targets: [address.to_owned()],
         labels: Labels { scheme: "https", path, instance, zone },
     };
     let site = group("/metrics".to_owned(), address.to_owned(), None);
-    let hosts = hosts.map(|(name, zone)| {
-        group(format!("/metrics/host/{name}"), name.to_owned(), Some(zone.to_owned()))
+    let assets = assets.map(|(page, name, zone)| {
+        group(format!("/metrics/{page}/{name}"), name.to_owned(), Some(zone.to_owned()))
     });
-    std::iter::once(site).chain(hosts).collect()
+    std::iter::once(site).chain(assets).collect()
 }
 
 #[cfg(test)]
@@ -55,8 +63,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_host_is_a_target_of_its_own() {
-        let found = groups("10.1.0.2:7711", [("oa-17", "inner")].into_iter());
+    fn every_host_and_device_is_a_target_of_its_own() {
+        let assets = [("host", "oa-17", "inner"), ("device", "core-1", "inner")];
+        let found = groups("10.1.0.2:7711", assets.into_iter());
         insta::assert_snapshot!(serde_json::to_string_pretty(&found).unwrap(), @r#"
         [
           {
@@ -77,6 +86,17 @@ mod tests {
               "__scheme__": "https",
               "__metrics_path__": "/metrics/host/oa-17",
               "instance": "oa-17",
+              "zone": "inner"
+            }
+          },
+          {
+            "targets": [
+              "10.1.0.2:7711"
+            ],
+            "labels": {
+              "__scheme__": "https",
+              "__metrics_path__": "/metrics/device/core-1",
+              "instance": "core-1",
               "zone": "inner"
             }
           }

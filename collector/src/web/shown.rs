@@ -8,7 +8,8 @@ use std::time::Duration;
 use askama::Template;
 use askama::filters::HtmlSafe;
 use bailey_rules::check::State;
-use bailey_rules::finding::{Finding, Severity};
+use bailey_rules::expectation::RuleFiles;
+use bailey_rules::finding::{AssetKind, Finding, Severity};
 use bailey_rules::name::ZoneName;
 use bailey_rules::policy::Policy;
 use bailey_rules::text::Lang;
@@ -19,17 +20,29 @@ use super::Web;
 use super::frame::Filter;
 use super::words::{Words, filled};
 use crate::push::Overview;
+use crate::device::DeviceStatus;
 use crate::site::{ConfigProblem, HostStatus};
 
 /// The parts of the site that a host is judged in, in the order of the screens. They are the
 /// `component` of a check.
 pub const COMPONENTS: [&str; 5] = ["host", "firewall", "backup", "isolation", "agent"];
 
+/// The parts of the site that a device is judged in, in the order of the screens.
+pub const DEVICE_COMPONENTS: [&str; 3] = ["network", "power", "host"];
+
+/// Every part of the site that anything is judged in.
+pub const ALL_COMPONENTS: [&str; 7] =
+    ["host", "firewall", "backup", "isolation", "agent", "network", "power"];
+
 /// The site at one moment.
 #[derive(Clone)]
 pub struct Shown {
     /// Every host, by name.
     pub hosts: Vec<Arc<HostStatus>>,
+    /// Every device, by name.
+    pub devices: Vec<Arc<DeviceStatus>>,
+    /// What the rule files demand.
+    pub rule_files: Arc<RuleFiles>,
     /// Open findings, worst first.
     pub findings: Vec<Finding>,
     /// Reloads that were refused, newest first.
@@ -51,6 +64,8 @@ impl Shown {
         let site = web.site();
         Self {
             hosts: site.hosts(),
+            devices: site.devices(),
+            rule_files: site.rule_files(),
             findings: site.findings(),
             problems: site.problems(),
             policy: site.policy(),
@@ -60,13 +75,16 @@ impl Shown {
         }
     }
 
-    /// Zones that the policy names or a host is in, those with most hosts first.
+    /// Zones that the policy names or a host or device is in, those with most hosts first.
     #[must_use]
     pub fn zones(&self) -> Vec<ZoneName> {
         let mut hosts: BTreeMap<&ZoneName, usize> =
             self.policy.zones.keys().map(|zone| (zone, 0)).collect();
         for host in &self.hosts {
             *hosts.entry(&host.view.zone).or_default() += 1;
+        }
+        for device in &self.devices {
+            hosts.entry(&device.view.zone).or_default();
         }
         let mut zones: Vec<_> = hosts.into_iter().collect();
         zones.sort_by_key(|(_, hosts)| std::cmp::Reverse(*hosts));
@@ -89,19 +107,40 @@ impl Shown {
     pub fn counts(&self, zone: Option<&str>) -> [usize; State::ALL.len()] {
         count_states(self.hosts.iter().filter(|host| in_zone(host.view.zone.as_str(), zone)))
     }
+
+    /// How many devices are in each state, in the order of [`State::ALL`].
+    #[must_use]
+    pub fn device_counts(&self, zone: Option<&str>) -> [usize; State::ALL.len()] {
+        let of_zone = self.devices.iter().filter(|d| in_zone(d.view.zone.as_str(), zone));
+        tally(of_zone.map(|device| device.state))
+    }
+}
+
+/// How many of `states` are each, in the order of [`State::ALL`].
+fn tally(states: impl Iterator<Item = State>) -> [usize; State::ALL.len()] {
+    let mut counts = [0; State::ALL.len()];
+    for one in states {
+        for (count, state) in counts.iter_mut().zip(State::ALL) {
+            *count += usize::from(one == state);
+        }
+    }
+    counts
 }
 
 /// How many of `hosts` are in each state, in the order of [`State::ALL`].
 pub fn count_states<'a>(
     hosts: impl Iterator<Item = &'a Arc<HostStatus>>,
 ) -> [usize; State::ALL.len()] {
-    let mut counts = [0; State::ALL.len()];
-    for host in hosts {
-        for (count, state) in counts.iter_mut().zip(State::ALL) {
-            *count += usize::from(host.state == state);
-        }
+    tally(hosts.map(|host| host.state))
+}
+
+/// Where the pages of a sort of asset are.
+#[must_use]
+pub const fn pages_of(kind: AssetKind) -> &'static str {
+    match kind {
+        AssetKind::Host => "hosts",
+        AssetKind::Device => "network",
     }
-    counts
 }
 
 /// Whether a zone passes the filter of the address line.

@@ -74,6 +74,8 @@ words! {
     backup: "Backup", "备份";
     isolation: "Isolation", "隔离";
     agent: "Agent", "代理";
+    network: "Network", "网络";
+    power: "Power", "电源";
     last_report: "Last report", "最近上报";
     version: "Version", "版本";
     not_judged: "not judged", "未评估";
@@ -148,6 +150,49 @@ words! {
     held: "held: no fresh data", "保持：无新数据";
     held_why: "Nothing fresh confirms or clears it. A finding never closes because data stopped.",
         "没有新数据确认或排除。告警不会因数据中断而关闭。";
+
+    // Network.
+    devices: "Devices", "设备";
+    device: "Device", "设备";
+    address: "Address", "地址";
+    ports_up: "Ports up", "端口";
+    last_answer: "Last answer", "最近应答";
+    no_answer_why: "No answer", "无应答";
+    no_device_title: "No device is polled yet", "尚未轮询任何设备";
+    no_device_why: "Switches, UPS, minicomputers and firewall appliances are asked by SNMP. One command adds a device and says what is wrong with it, if anything:",
+        "交换机、UPS、小型机和防火墙设备通过 SNMP 查询。一条命令即可添加设备，如有问题会直接指出：";
+    no_device_match: "No device matches this filter.", "没有符合条件的设备。";
+    error_device: "There is no device of this name. It may have been removed.",
+        "没有此名称的设备。可能已被移除。";
+    links: "Links", "链路";
+    links_why: "lines, and interfaces in use or in trouble, the busiest first", "专线及在用或异常的接口，最繁忙的在前";
+    no_links: "No link is in use yet; use is counted from the second poll on.", "暂无在用链路；流量自第二次轮询起统计。";
+    link: "Link", "链路";
+    link_is: "Is", "状态";
+    link_up: "up", "正常";
+    link_down: "down", "断开";
+    link_off: "switched off", "已关闭";
+    link_waits: "waits", "等待";
+    interfaces: "Interfaces", "接口";
+    speed: "Speed", "速率";
+    rated: "rated", "签约";
+    receives: "Receives", "接收";
+    sends: "Sends", "发送";
+    used: "Used, 15 min", "利用率（15 分钟）";
+    errors: "Errors", "误码";
+    duplex: "Duplex", "双工";
+    full_duplex: "full", "全双工";
+    half_duplex: "half", "半双工";
+    own_name: "Its own name", "自身名称";
+    location: "Location", "位置";
+    runs_since: "Runs for", "已运行";
+    added: "Added by", "添加者";
+    parts_read: "What is read", "读取内容";
+    part: "Part", "部分";
+    neighbours: "Neighbours", "邻居";
+    neighbour: "Neighbour", "邻居";
+    port: "Port", "端口";
+    far_port: "Its port", "对端端口";
 
     // Isolation.
     push: "Push", "下发";
@@ -254,6 +299,8 @@ impl Words {
             "backup" => self.backup,
             "isolation" => self.isolation,
             "agent" => self.agent,
+            "network" => self.network,
+            "power" => self.power,
             other => other,
         }
     }

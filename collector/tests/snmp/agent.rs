@@ -20,7 +20,7 @@ pub(crate) struct Agent {
     child: Child,
     /// Where it answers.
     pub(crate) address: SocketAddr,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Agent {
@@ -31,10 +31,22 @@ impl Agent {
             let address = free_port();
             let mut child = started(folder.path(), address, configuration);
             if answers(&mut child, address).await {
-                return Self { child, address, _folder: folder };
+                return Self { child, address, folder };
             }
         }
         panic!("snmpd does not start");
+    }
+
+    /// Ends it as a power cut does (`SIGKILL`).
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Starts it again where it was.
+    pub(crate) async fn again(&mut self) {
+        self.child = spawned(self.folder.path());
+        assert!(answers(&mut self.child, self.address).await, "snmpd does not start again");
     }
 
     /// Asks with this patience.
@@ -61,10 +73,14 @@ fn started(folder: &Path, address: SocketAddr, configuration: &str) -> Child {
     std::fs::create_dir(&kept).unwrap();
     let text = format!("agentAddress udp:{address}\n{configuration}");
     std::fs::write(folder.join("snmpd.conf"), text).unwrap();
+    spawned(folder)
+}
+
+fn spawned(folder: &Path) -> Child {
     Command::new("snmpd")
         .env_clear()
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
-        .env("SNMP_PERSISTENT_DIR", &kept)
+        .env("SNMP_PERSISTENT_DIR", folder.join("kept"))
         .env("MIBS", "")
         .env("SNMPCONFPATH", folder)
         .arg("-f")

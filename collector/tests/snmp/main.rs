@@ -7,4 +7,5 @@ mod agent;
 mod doctor;
 mod profiles;
 mod responder;
+mod set;
 mod tables;

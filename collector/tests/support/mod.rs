@@ -95,7 +95,14 @@ impl Lab {
     }
 
     pub async fn start_with(change: impl FnOnce(&mut Settings)) -> Self {
-        let folder = state();
+        Self::start_in(state(), change).await
+    }
+
+    /// Starts a collector on a state folder that there is already.
+    pub async fn start_in(
+        folder: tempfile::TempDir,
+        change: impl FnOnce(&mut Settings),
+    ) -> Self {
         let clock = Arc::new(MovedClock::default());
         let mut settings = settings(folder.path());
         change(&mut settings);

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{JobWanted, worse_of};
+use super::{JobWanted, LineWanted, worse_of};
 use crate::check::Status;
 use crate::name::ZoneName;
 use crate::unit::{Percent, Period, Size};
@@ -90,15 +90,21 @@ replaced!(
     Vec<Network>
 );
 
-impl Layered for BTreeMap<String, JobWanted> {
-    type Part = Self;
-    fn merge(under: &mut Self, over: &Self) {
-        under.extend(over.iter().map(|(name, job)| (name.clone(), job.clone())));
-    }
-    fn build(part: &Self) -> Option<Self> {
-        Some(part.clone())
-    }
+/// Values by name of which a later layer adds some and replaces those it names.
+macro_rules! named {
+    ($($value:ty),*) => {
+        $(impl Layered for BTreeMap<String, $value> {
+            type Part = Self;
+            fn merge(under: &mut Self, over: &Self) {
+                under.extend(over.iter().map(|(name, value)| (name.clone(), value.clone())));
+            }
+            fn build(part: &Self) -> Option<Self> {
+                Some(part.clone())
+            }
+        })*
+    };
 }
+named!(JobWanted, LineWanted);
 
 /// What it is when something is not as it should be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -6,6 +6,7 @@ mod agent;
 mod backup;
 mod cause;
 mod compile;
+mod device;
 mod enforcement;
 mod expectation;
 mod facts;

@@ -6,14 +6,14 @@ use bailey_rules::text::Text;
 use serde_json::{Value, json};
 
 use super::super::json as written;
-use super::{SCHEMA, dialler, read};
+use super::{SCHEMA, dialler, read_credentials};
 use crate::arguments::{Format, OneDevice};
 use crate::exit::{Done, Exit, Failure};
 use crate::screen::{Screen, Table};
 
 /// Examines the device. Ends with 6 when it has a fault.
 pub(super) async fn run(one: &OneDevice, format: Format, screen: Screen) -> Result<Done, Failure> {
-    let from_file = read(&one.credentials)?;
+    let from_file = read_credentials(&one.credentials)?;
     let dialler = dialler(&one.device, doctor::PATIENCE).await?.hearing_refusals();
     let diagnosis = doctor::examine(&dialler, &from_file.credentials).await;
     let done = Done::said(said(&one.device.to_string(), &from_file, &diagnosis, format, screen));

@@ -15,14 +15,14 @@ use bailey_rules::unit::Bytes;
 use serde_json::json;
 
 use super::super::json as written;
-use super::{SCHEMA, cannot_ask, dialler, doctor as examination, read};
+use super::{SCHEMA, cannot_ask, dialler, doctor as examination, read_credentials};
 use crate::arguments::{Format, OneDevice};
 use crate::exit::{Done, Exit, Failure};
 use crate::screen::{Cell, Screen, Table};
 
 /// Shows the device. When it does not answer as it should, says what is wrong instead, and ends with 6.
 pub(super) async fn run(one: &OneDevice, format: Format, screen: Screen) -> Result<Done, Failure> {
-    let from_file = read(&one.credentials)?;
+    let from_file = read_credentials(&one.credentials)?;
     let dialler = dialler(&one.device, doctor::PATIENCE).await?.hearing_refusals();
     let diagnosis = doctor::examine(&dialler, &from_file.credentials).await;
     let device = one.device.to_string();

@@ -2,37 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Serialize;
-
-use super::{Mac, Profile, mac_of, mib_2, single};
+use super::{Profile, mac_of, mib_2, single};
 use crate::poll::oid::Oid;
 use crate::poll::table::Rows;
 
+pub use bailey_rules::device::bridge::{Learned, Station};
+
 /// The profile.
 pub struct Bridge;
-
-/// An address that a switch has learnt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Station {
-    /// The address.
-    pub mac: Mac,
-    /// The filtering database it was learnt in, as most switches number them: the VLAN. Absent where
-    /// the switch knows no VLANs.
-    pub vlan: Option<u32>,
-    /// `ifIndex` of the port it is behind.
-    pub interface: u32,
-}
-
-/// What a switch has learnt.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Learned {
-    /// The addresses, in order.
-    pub stations: BTreeSet<Station>,
-    /// Names of the VLANs by number.
-    pub vlans: BTreeMap<u32, String>,
-    /// `dot1dStpTopChanges`: how often the spanning tree has changed.
-    pub topology_changes: Option<u64>,
-}
 
 /// Columns below `dot1dBridge`: `dot1dBasePortIfIndex`, `dot1dStpTopChanges`; port and status of
 /// `dot1dTpFdbTable` and of `dot1qTpFdbTable`; `dot1qVlanStaticName`.
@@ -107,6 +84,7 @@ impl Profile for Bridge {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Mac;
     use super::*;
     use crate::poll::table::Cells;
     use crate::poll::value::Value;

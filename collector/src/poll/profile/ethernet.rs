@@ -2,36 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
-
 use super::{Profile, columns_of, mib_2, single};
 use crate::poll::oid::Oid;
 use crate::poll::table::Rows;
 
+pub use bailey_rules::device::ethernet::{Duplex, Port, disagree};
+
 /// The profile.
 pub struct Ethernet;
-
-/// In which directions at the same time a port passes frames.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Duplex {
-    /// One at a time.
-    Half,
-    /// Both.
-    Full,
-}
-
-/// What Ethernet knows of a port.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Port {
-    /// Its duplex; absent when the port does not know it, as without a link.
-    pub duplex: Option<Duplex>,
-    /// `dot3StatsFCSErrors`: frames that were damaged.
-    pub damaged: Option<u64>,
-    /// `dot3StatsLateCollisions`: collisions that only happen when the other end is full duplex or the
-    /// cable too long.
-    pub late_collisions: Option<u64>,
-}
 
 impl Profile for Ethernet {
     /// By `ifIndex`.
@@ -57,13 +35,6 @@ impl Profile for Ethernet {
         });
         ports.collect()
     }
-}
-
-/// Whether the two ends of a link disagree: then it works, and slowly. `None` when an end does not
-/// say.
-#[must_use]
-pub fn disagree(one: &Port, other: &Port) -> Option<bool> {
-    Some(one.duplex? != other.duplex?)
 }
 
 #[cfg(test)]

@@ -1,61 +1,17 @@
 //! Minicomputers and servers: processors, memory and file systems of HOST-RESOURCES-MIB (RFC 2790).
 
-use std::time::Duration;
-
 use bailey_rules::unit::Bytes;
-use serde::Serialize;
 
 use super::system::ticks;
-use super::{Profile, mib_2, seconds, single};
+use super::{Profile, mib_2, single};
 use crate::poll::oid::Oid;
 use crate::poll::table::{Cells, Rows};
 use crate::poll::value::Value;
 
+pub use bailey_rules::device::resources::{Kind, Resources, Storage};
+
 /// The profile.
 pub struct HostResources;
-
-/// What kind of room it is (`hrStorageTypes`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Kind {
-    /// Memory chips.
-    Memory,
-    /// Memory and what is swapped out.
-    VirtualMemory,
-    /// A disk that stays.
-    Disk,
-    /// One that can be taken out, a network's, or another.
-    Other,
-}
-
-/// A room for data.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Storage {
-    /// `hrStorageIndex`.
-    pub index: u32,
-    /// What it is called: a mount point, or the kind of memory.
-    pub name: String,
-    /// What kind it is.
-    pub kind: Kind,
-    /// How much fits.
-    pub size: Bytes,
-    /// How much is in it.
-    pub used: Bytes,
-}
-
-/// What a computer tells of its resources.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Resources {
-    /// `hrSystemUptime`: since when the machine runs, not only its agent.
-    #[serde(serialize_with = "seconds")]
-    pub up: Option<Duration>,
-    /// How many processes there are.
-    pub processes: Option<u64>,
-    /// How busy each processor was within the last minute, in percent.
-    pub processors: Vec<u64>,
-    /// Its rooms.
-    pub storage: Vec<Storage>,
-}
 
 /// Columns below `host`: `hrSystemUptime`, `hrSystemProcesses`, `hrProcessorLoad`; of
 /// `hrStorageTable`: type, description, unit, size, used.

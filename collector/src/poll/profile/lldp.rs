@@ -1,32 +1,16 @@
 //! Neighbours: LLDP-MIB (IEEE 802.1AB-2005). What a neighbour says of itself is its own word.
 
 use bailey_rules::fact;
-use serde::Serialize;
 
 use super::{Mac, Profile};
 use crate::poll::oid::{Oid, known};
 use crate::poll::snmp::hexadecimal;
 use crate::poll::table::{Cells, Rows};
 
+pub use bailey_rules::device::neighbour::Neighbour;
+
 /// The profile.
 pub struct Lldp;
-
-/// A neighbour at a port.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Neighbour {
-    /// `lldpLocPortNum` of the port it is at: on most devices, not on all, its `ifIndex`.
-    pub local_port: u32,
-    /// What the port is called here, where the device says it.
-    pub local_name: Option<String>,
-    /// Who the neighbour is: a MAC address or another name of its chassis.
-    pub chassis: String,
-    /// Its port.
-    pub port: String,
-    /// What its port is called.
-    pub port_description: Option<String>,
-    /// Its name.
-    pub name: Option<String>,
-}
 
 /// Columns below `lldpObjects`; of `lldpLocPortTable`: id and description; of `lldpRemTable`: kind
 /// of chassis, chassis, kind of port, port, description of the port, name.
@@ -77,7 +61,7 @@ impl Profile for Lldp {
 }
 
 /// An id as text: a MAC address where it is one, hexadecimal where it is no text.
-fn named(octets: &[u8], is_mac: bool) -> String {
+pub(super) fn named(octets: &[u8], is_mac: bool) -> String {
     if let (true, Ok(mac)) = (is_mac, <[u8; 6]>::try_from(octets)) {
         return Mac(mac).to_string();
     }

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use bailey_rules::device::seconds;
 use serde::Serialize;
 
-use super::{Profile, columns_of, mib_2, seconds};
+use super::{Profile, columns_of, mib_2};
 use crate::poll::oid::Oid;
 use crate::poll::table::Rows;
 use crate::poll::value::Value;

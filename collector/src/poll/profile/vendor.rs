@@ -4,34 +4,18 @@
 use std::sync::OnceLock;
 
 use bailey_rules::yaml::{self, Problem, Problems, Source, Spanned};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use crate::poll::oid::Oid;
 use crate::poll::table::Rows;
+
+pub use bailey_rules::device::vendor::{VendorValue, What};
 
 /// The files of vendors, by name.
 const FILES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/vendors.rs"));
 
 /// The most values of one vendor.
 pub const MAX_VALUES: usize = 24;
-
-/// What a value is of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum What {
-    /// How busy a processor is, in percent.
-    Processor,
-    /// How much of the memory is used, in percent.
-    Memory,
-    /// Memory that is used, in octets.
-    MemoryUsed,
-    /// Memory that is free, in octets.
-    MemoryFree,
-    /// All memory, in octets.
-    MemoryTotal,
-    /// A temperature in degrees Celsius.
-    Temperature,
-}
 
 /// How the device counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -61,26 +45,6 @@ pub struct Vendor {
     name: String,
     products: Oid,
     columns: Vec<Column>,
-}
-
-/// A value of a vendor's device.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct VendorValue {
-    /// What it is of; the unit goes with it.
-    pub what: What,
-    /// The row it stands in: a number for each processor, memory or sensor.
-    pub row: String,
-    /// The value.
-    pub value: f64,
-}
-
-impl VendorValue {
-    /// The value as a count of octets; a negative one counts as none.
-    #[must_use]
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // The cast stops at its ends.
-    pub const fn octets(&self) -> u64 {
-        self.value as u64
-    }
 }
 
 #[derive(Deserialize)]

@@ -3,7 +3,7 @@
 //! Everything in which that crate is lenient by default is set to strict: a length that lies, a
 //! number that does not fit, an answer from another address or to another question is no answer.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -47,6 +47,57 @@ impl Default for Patience {
     }
 }
 
+/// What a shared socket buffers of answers that wait to be read, in octets, as far as the system lets it.
+const RECEIVE_BUFFER: usize = 4 * 1024 * 1024;
+
+/// Sockets of each family that all devices share.
+const SHARED: usize = 2;
+
+/// A few sockets, over which thousands of devices are asked. Cheap to clone.
+#[derive(Clone)]
+pub struct Sockets {
+    v4: Vec<UdpTransport>,
+    /// None where this machine has no IPv6.
+    v6: Vec<UdpTransport>,
+    engines: Arc<EngineCache>,
+}
+
+impl Sockets {
+    /// Opens the sockets.
+    ///
+    /// # Errors
+    /// When this machine has no IPv4 socket for them.
+    pub async fn open() -> Result<Self, SnmpError> {
+        let mut v4 = Vec::with_capacity(SHARED);
+        for _ in 0..SHARED {
+            v4.push(shared(Ipv4Addr::UNSPECIFIED.into()).await.map_err(|e| told(&e))?);
+        }
+        let mut v6 = Vec::with_capacity(SHARED);
+        for _ in 0..SHARED {
+            v6.extend(shared(Ipv6Addr::UNSPECIFIED.into()).await.ok());
+        }
+        Ok(Self { v4, v6, engines: Arc::new(EngineCache::new()) })
+    }
+
+    /// The socket for a device: always the same.
+    fn of(&self, device: SocketAddr) -> Option<&UdpTransport> {
+        let (sockets, octet) = match device.ip() {
+            IpAddr::V4(ip) => (&self.v4, ip.octets()[3]),
+            IpAddr::V6(ip) => (&self.v6, ip.octets()[15]),
+        };
+        sockets.get(usize::from(octet) % sockets.len().max(1))
+    }
+}
+
+async fn shared(any: IpAddr) -> Result<UdpTransport, Box<Error>> {
+    UdpTransport::builder()
+        .bind(SocketAddr::new(any, 0).to_string())
+        .recv_buffer_size(RECEIVE_BUFFER)
+        .warn_on_source_mismatch(false)
+        .build()
+        .await
+}
+
 /// One device's address, and the socket over which it is asked. Sessions of one dialler share it.
 pub struct Dialler {
     device: SocketAddr,
@@ -73,6 +124,22 @@ impl Dialler {
         })
     }
 
+    /// A dialler to the device at this address, over shared sockets.
+    ///
+    /// # Errors
+    /// When this machine has no socket of its family.
+    pub fn over(
+        sockets: &Sockets,
+        device: SocketAddr,
+        patience: Patience,
+    ) -> Result<Self, SnmpError> {
+        let transport = sockets.of(device).cloned().ok_or_else(|| SnmpError::Network {
+            why: "this machine has no IPv6".to_owned(),
+        })?;
+        let engines = Arc::clone(&sockets.engines);
+        Ok(Self { device, transport, engines, patience, hears_refusals: false })
+    }
+
     /// Believes refusals without proof. A device that refuses a key cannot prove that it is the one
     /// (RFC 3414 3.2), so that anybody on the way can forge a refusal: the doctor must hear them, a
     /// poller need not.
@@ -91,8 +158,8 @@ impl Dialler {
 /// Any free port, in the family of the device's address.
 const fn any_port(device: SocketAddr) -> SocketAddr {
     match device {
-        SocketAddr::V4(_) => SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0),
-        SocketAddr::V6(_) => SocketAddr::new(std::net::IpAddr::V6(Ipv6Addr::UNSPECIFIED), 0),
+        SocketAddr::V4(_) => SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0),
+        SocketAddr::V6(_) => SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 0),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bailey_rules::check::{Evidence, State, Status, Verdict};
+use bailey_rules::check::{Evidence, Judged, State, Status, Verdict};
 use bailey_rules::fact::host::Identity;
 use bailey_rules::fact::{FactValue, ProbeName, Reading};
 use bailey_rules::finding::{Finding, Severity};
@@ -46,7 +46,8 @@ pub struct Severities {
 }
 
 impl Severities {
-    fn of<'a>(findings: impl Iterator<Item = &'a Finding>) -> Self {
+    /// Counts them.
+    pub fn of<'a>(findings: impl Iterator<Item = &'a Finding>) -> Self {
         let mut counts = Self::default();
         for finding in findings {
             match finding.severity {
@@ -69,6 +70,7 @@ pub struct StatusAnswer {
     revision: u64,
     agents_connected: usize,
     hosts: States,
+    devices: States,
     findings: Severities,
     zones: Vec<ZoneRow>,
     config_problems: Vec<ProblemRow>,
@@ -113,6 +115,7 @@ impl StatusAnswer {
             revision,
             agents_connected: shown.hosts.iter().filter(|h| h.view.session.connected).count(),
             hosts: States::of(shown.counts(None)),
+            devices: States::of(shown.device_counts(None)),
             findings: Severities::of(shown.findings.iter()),
             zones: zones.collect(),
             config_problems: shown.problems.iter().map(problem).collect(),
@@ -137,9 +140,9 @@ pub struct HostRow {
     checks: States,
 }
 
-/// The verdict that a host's state comes from; none for a host that is as the site demands.
-fn worst(host: &HostStatus) -> Option<&Verdict> {
-    host.judged
+/// The verdict that an asset's state comes from; none for one that is as the site demands.
+pub(super) fn worst(judged: &[Judged]) -> Option<&Verdict> {
+    judged
         .iter()
         .flat_map(|judged| &judged.verdicts)
         .filter(|verdict| verdict.state() != State::Ok)
@@ -168,7 +171,7 @@ impl HostRow {
             key: view.key,
             zone: view.zone.clone(),
             state: host.state,
-            why: worst(host).map(|verdict| verdict.why.clone()),
+            why: worst(&host.judged).map(|verdict| verdict.why.clone()),
             last_report_at: view.session.last_report_at,
             age_seconds: view.session.last_report_at.map(|at| age_seconds(at, shown.now)),
             connected: view.session.connected,
@@ -261,8 +264,9 @@ struct FactRow {
     stale: bool,
 }
 
+/// What one check says of one subject.
 #[derive(Debug, Serialize)]
-struct CheckRow {
+pub struct CheckRow {
     check: &'static str,
     title: Text,
     component: &'static str,
@@ -272,6 +276,24 @@ struct CheckRow {
     stale: bool,
     why: Text,
     evidence: Vec<Evidence>,
+}
+
+/// Every verdict in a row.
+pub(super) fn check_rows(judged: &[Judged]) -> Vec<CheckRow> {
+    let rows = judged.iter().flat_map(|judged| {
+        judged.verdicts.iter().map(|verdict| CheckRow {
+            check: judged.check.name,
+            title: (judged.check.title)(),
+            component: judged.check.component,
+            subject: verdict.subject.clone(),
+            state: verdict.state(),
+            status: verdict.status,
+            stale: verdict.stale,
+            why: verdict.why.clone(),
+            evidence: verdict.evidence.clone(),
+        })
+    });
+    rows.collect()
 }
 
 impl HostAnswer {
@@ -300,19 +322,6 @@ impl HostAnswer {
                 stale: probe.is_none_or(|probe| probe.is_stale(now)),
             }
         });
-        let checks = host.judged.iter().flat_map(|judged| {
-            judged.verdicts.iter().map(|verdict| CheckRow {
-                check: judged.check.name,
-                title: (judged.check.title)(),
-                component: judged.check.component,
-                subject: verdict.subject.clone(),
-                state: verdict.state(),
-                status: verdict.status,
-                stale: verdict.stale,
-                why: verdict.why.clone(),
-                evidence: verdict.evidence.clone(),
-            })
-        });
         let findings = shown.findings.iter().filter(|finding| finding.host == view.key);
         Self {
             schema: SCHEMA,
@@ -320,12 +329,12 @@ impl HostAnswer {
             key: view.key,
             zone: view.zone.clone(),
             state: host.state,
-            why: worst(host).map(|verdict| verdict.why.clone()),
+            why: worst(&host.judged).map(|verdict| verdict.why.clone()),
             judged_at: host.judged_at,
             session: SessionRow::of(&view.session, now),
             probes: probes.collect(),
             facts: facts.collect(),
-            checks: checks.collect(),
+            checks: check_rows(&host.judged),
             findings: findings.cloned().map(|finding| FindingRow::of(finding, now)).collect(),
         }
     }

@@ -29,6 +29,7 @@ fn refused(error: &EnrolmentError) -> Problem {
     let (status, kind) = match error {
         EnrolmentError::UnknownZone { .. }
         | EnrolmentError::OtherZone { .. }
+        | EnrolmentError::IsDevice(_)
         | EnrolmentError::Life(_)
         | EnrolmentError::Address(_) => (StatusCode::UNPROCESSABLE_ENTITY, "enrolment"),
         EnrolmentError::TooManyTokens => (StatusCode::CONFLICT, "enrolment"),

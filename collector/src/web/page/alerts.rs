@@ -8,7 +8,7 @@ use axum::extract::{Extension, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::get;
-use bailey_rules::check::{CHECKS, Evidence};
+use bailey_rules::check::{self, CHECKS, Evidence};
 use bailey_rules::finding::{Finding, Severity};
 use bailey_rules::text::Lang;
 use bailey_rules::time::Timestamp;
@@ -18,7 +18,7 @@ use crate::web::Web;
 use crate::web::access::Caller;
 use crate::web::frame::{self, Choice, Filter, Frame};
 use crate::web::session::SignedIn;
-use crate::web::shown::{Age, Mark, Shown, in_zone, range, state_word};
+use crate::web::shown::{Age, Mark, Shown, in_zone, pages_of, range, state_word};
 use crate::web::words::{Words, filled};
 
 /// This page.
@@ -62,6 +62,8 @@ struct SeverityLink {
 
 struct Group {
     host: String,
+    /// Where its page is.
+    pages: &'static str,
     zone: String,
     zone_title: String,
     counts: Vec<(Mark, usize)>,
@@ -153,8 +155,10 @@ impl ShownFinding {
 /// What a check is called; a check that a newer version had keeps its own name.
 #[must_use]
 pub fn check_title(name: &str, lang: Lang) -> String {
+    let of_devices = check::device::CHECKS.iter().map(|of_device| &of_device.check);
     CHECKS
         .iter()
+        .chain(of_devices)
         .find(|check| check.name == name)
         .map_or_else(|| name.to_owned(), |check| (check.title)().in_lang(lang).to_owned())
 }
@@ -248,6 +252,7 @@ fn groups(findings: &[&Finding], shown: &Shown, lang: Lang) -> Vec<Group> {
         let at = at.unwrap_or_else(|| {
             groups.push(Group {
                 host: finding.host_name.to_string(),
+                pages: pages_of(finding.asset),
                 zone: finding.zone.to_string(),
                 zone_title: shown.zone_title(&finding.zone).to_owned(),
                 counts: Vec::new(),

@@ -150,12 +150,12 @@ struct FactRow {
     stale: bool,
 }
 
-struct ShownEvent {
-    at: Age,
-    clock: String,
-    kind: String,
-    text: String,
-    actor: String,
+pub(super) struct ShownEvent {
+    pub(super) at: Age,
+    pub(super) clock: String,
+    pub(super) kind: String,
+    pub(super) text: String,
+    pub(super) actor: String,
 }
 
 impl HostPage {
@@ -450,7 +450,8 @@ fn fact_rows(
         .collect()
 }
 
-fn shown_events(events: Vec<Event>, shown: &Shown, choice: &Choice) -> Vec<ShownEvent> {
+/// The events of the last day.
+pub(super) fn shown_events(events: Vec<Event>, shown: &Shown, choice: &Choice) -> Vec<ShownEvent> {
     let from = shown.now - TIMELINE;
     events
         .into_iter()

@@ -7,9 +7,11 @@ use axum::http::HeaderMap;
 use bailey_rules::text::{Lang, Text};
 
 use super::alerts::AlertsPage;
+use super::device::DevicePage;
 use super::host::HostPage;
 use super::hosts::HostsPage;
 use super::isolation::IsolationPage;
+use super::network::NetworkPage;
 use super::{MAX_ROWS, host};
 use crate::enrolment::Actor;
 use crate::site::{Event, EventKind};
@@ -59,6 +61,22 @@ fn host_page(shown: &Shown, uri: &str, lang: Lang, events: Vec<Event>) -> String
     HostPage::build(shown, host, Ok(events), &choice(uri, lang), None).render().unwrap()
 }
 
+fn network(shown: &Shown, uri: &str, lang: Lang) -> String {
+    NetworkPage::build(shown, &choice(uri, lang), None).render().unwrap()
+}
+
+fn device_page(shown: &Shown, uri: &str, lang: Lang, events: Vec<Event>) -> String {
+    let name = uri.split(['/', '?']).nth(2).unwrap();
+    let device = shown.devices.iter().find(|d| d.view.name.as_str() == name).unwrap();
+    DevicePage::build(shown, device, Ok(events), &choice(uri, lang), None).render().unwrap()
+}
+
+/// The site with devices, one of which says `said` of itself.
+fn polled(said: &str) -> Shown {
+    let machines = vec![Machine::new("oa-1", "inner", "10.1.0.7")];
+    fixture::with_devices(machines, fixture::devices(said))
+}
+
 /// What a person reads: the text between the tags, one line a block.
 fn read(html: &str) -> String {
     const BLOCKS: [&str; 14] = [
@@ -89,8 +107,12 @@ fn the_pages_read_well_in_both_languages() {
     let shown = morning();
     let nobody = fixture::shown(Vec::new());
     let enforcing = fixture::isolation("nft (pid 4711)");
+    let polled = polled("S5720-52X-LI-AC");
     for (lang, tag) in [(Lang::En, "en"), (Lang::Zh, "zh")] {
         let pages = [
+            ("network", network(&polled, "/network", lang)),
+            ("network_first_run", network(&nobody, "/network", lang)),
+            ("device", device_page(&polled, "/network/floor-3", lang, events())),
             ("hosts", hosts(&shown, "/hosts", lang)),
             ("hosts_first_run", hosts(&nobody, "/hosts", lang)),
             ("alerts", alerts(&shown, "/alerts", lang)),
@@ -118,6 +140,7 @@ fn nothing_a_host_says_becomes_markup() {
     let mut told = event(1, 60, EventKind::Gap, told, Some(Actor::named(HOSTILE)));
     told.host = Some("oa-66".parse().unwrap());
     let enforcing = fixture::isolation(HOSTILE);
+    let hostile = polled(HOSTILE);
     let query = HOSTILE.bytes().fold(String::new(), |text, byte| text + &format!("%{byte:02X}"));
     for lang in BOTH {
         let all = format!("q={query}&zone={query}&state={query}&after={query}&kind={query}");
@@ -128,6 +151,9 @@ fn nothing_a_host_says_becomes_markup() {
             (alerts(&shown, &format!("/alerts?{all}"), lang), 3),
             (host_page(&shown, "/hosts/oa-66", lang, vec![told.clone()]), 60),
             (isolation(&enforcing, "/isolation", lang), 6),
+            (network(&hostile, "/network", lang), 3),
+            (network(&hostile, &format!("/network?{all}"), lang), 1),
+            (device_page(&hostile, "/network/floor-3", lang, vec![told.clone()]), 4),
             (isolation(&enforcing, &format!("/isolation?{all}"), lang), 1),
             (host_page(&shown, &format!("/hosts/oa-66?{all}"), lang, vec![told.clone()]), 3),
         ] {
@@ -218,6 +244,8 @@ fn pages_name_their_language_and_head_their_tables() {
             alerts(&shown, "/alerts", lang),
             host_page(&shown, "/hosts/oa-17", lang, events()),
             isolation(&fixture::isolation("nft (pid 4711)"), "/isolation", lang),
+            network(&polled("S5720"), "/network", lang),
+            device_page(&polled("S5720"), "/network/floor-3", lang, events()),
         ] {
             assert!(page.contains(tag));
             assert_eq!(page.matches("<h1").count(), 1);
@@ -235,6 +263,16 @@ fn pages_name_their_language_and_head_their_tables() {
             assert_eq!(ids.len(), once.len(), "an id twice");
         }
     }
+}
+
+#[test]
+fn a_silent_device_is_shown_as_that_and_its_findings_lead_to_its_page() {
+    let shown = polled("S5720");
+    let page = network(&shown, "/network", Lang::En);
+    let row = page.split("id=\"device-core-1\"").nth(1).unwrap().split("</tr>").next().unwrap();
+    assert!(row.contains("mark critical") && !row.contains("mark ok"), "{row}");
+    let alerts = alerts(&shown, "/alerts", Lang::En);
+    assert!(alerts.contains("href=\"/network/core-1\""), "{alerts}");
 }
 
 #[test]

@@ -1,0 +1,59 @@
+//! Can everything be read that the device has?
+
+use super::super::{Alerts, Evidence, Status, Verdict};
+use super::{DeviceCheck, Given, named};
+use crate::device::Part;
+use crate::text::Text;
+
+/// One subject for each part that the device has. Without this, a table that a device will not give
+/// would only grow old, and nobody would be told.
+pub(super) const CHECK: DeviceCheck = DeviceCheck {
+    check: named(
+        "poll_failed",
+        || Text::new("Polling", "轮询"),
+        "network",
+        Alerts { critical: "BaileyDeviceDown", warning: "BaileySnmpFailing" },
+    ),
+    parts: &[],
+    judge,
+};
+
+fn judge(given: &Given<'_>) -> Vec<Verdict> {
+    let silent = given.device.polling.failed.is_some();
+    let parts = Part::ALL.into_iter().filter_map(|part| {
+        let freshness = given.device.freshness(part);
+        let (status, why, value) = match (freshness.failed, freshness.read_at) {
+            // That it does not answer at all another check says.
+            (Some(_), _) if silent => return None,
+            // Once is no reason to call anybody: what was read before still counts.
+            (Some(failed), Some(_)) if !freshness.is_stale(given.now) => {
+                let why = Text::new(
+                    format!("{} could not be read the last time: {failed}", part.as_str()),
+                    format!("上次未能读取 {}：{failed}", part.as_str()),
+                );
+                (Status::Ok, why, failed.to_owned())
+            }
+            (Some(failed), _) => {
+                let why = Text::new(
+                    format!("{} cannot be read: {failed}", part.as_str()),
+                    format!("无法读取 {}：{failed}", part.as_str()),
+                );
+                (Status::Warning, why, failed.to_owned())
+            }
+            (None, Some(_)) => {
+                let why = Text::new(
+                    format!("{} can be read", part.as_str()),
+                    format!("{} 读取正常", part.as_str()),
+                );
+                (Status::Ok, why, "read".to_owned())
+            }
+            (None, None) => return None,
+        };
+        let mut verdict = Verdict::new(part.as_str(), status, why);
+        verdict.stale = freshness.is_stale(given.now);
+        let fact = format!("polling.{}", part.as_str());
+        verdict.evidence.push(Evidence { fact, value, read_at: freshness.read_at });
+        Some(verdict)
+    });
+    parts.collect()
+}

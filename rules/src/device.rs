@@ -1,0 +1,489 @@
+//! All that is held of one device: a switch, a UPS, a minicomputer, a firewall appliance. No agent
+//! runs on it; the collector asks it by SNMP.
+//!
+//! What a device tells is held in parts ([`Part`]), each read as a whole or not at all, and each with
+//! the time at which it was last read. A part that could not be read keeps what it was, grows old, and
+//! says why.
+
+pub mod addresses;
+pub mod bridge;
+pub mod ethernet;
+pub mod hardware;
+pub mod interface;
+pub mod line;
+pub mod neighbour;
+pub mod power;
+pub mod resources;
+pub mod schedule;
+pub mod vendor;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::name::{HostKey, HostName, ZoneName};
+use crate::time::Timestamp;
+use addresses::Resolved;
+use bridge::Learned;
+use ethernet::Port;
+use hardware::Hardware;
+use interface::{Counter, Interface, Window};
+use line::Month;
+use neighbour::Neighbour;
+use power::Power;
+use resources::Resources;
+use vendor::VendorValue;
+
+/// The most devices of one collector.
+pub const MAX_DEVICES: usize = 2_000;
+
+/// The most interfaces of one device that are held; a chassis has some thousands.
+pub const MAX_INTERFACES: usize = 8_192;
+
+/// What a device tells, in the parts in which it is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Part {
+    /// Who it is and since when it runs.
+    Identity,
+    /// Its interfaces and what passes through them.
+    Interfaces,
+    /// Duplex and errors of its Ethernet ports.
+    Ethernet,
+    /// What it is as a UPS.
+    Power,
+    /// What it is as a computer.
+    Resources,
+    /// Parts and sensors.
+    Hardware,
+    /// What only its vendor's devices tell.
+    Vendor,
+    /// Whom it sees at its ports.
+    Neighbours,
+    /// Which MAC addresses it has learnt behind its ports.
+    Bridge,
+    /// Which MAC address answers for which IP address.
+    Addresses,
+}
+
+impl Part {
+    /// Every part, in the order in which they are asked.
+    pub const ALL: [Self; 10] = [
+        Self::Identity,
+        Self::Interfaces,
+        Self::Power,
+        Self::Vendor,
+        Self::Resources,
+        Self::Hardware,
+        Self::Ethernet,
+        Self::Neighbours,
+        Self::Bridge,
+        Self::Addresses,
+    ];
+
+    /// The word in JSON and evidence.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Identity => "identity",
+            Self::Interfaces => "interfaces",
+            Self::Ethernet => "ethernet",
+            Self::Power => "power",
+            Self::Resources => "resources",
+            Self::Hardware => "hardware",
+            Self::Vendor => "vendor",
+            Self::Neighbours => "neighbours",
+            Self::Bridge => "bridge",
+            Self::Addresses => "addresses",
+        }
+    }
+
+    /// How often the part is asked where the device is polled each `interval`. What stands still for
+    /// minutes is asked less often, and what the device does not have hardly ever: a module may be
+    /// put in.
+    #[must_use]
+    pub fn interval(self, interval: Duration, empty: bool) -> Duration {
+        const SLOW: Duration = Duration::from_mins(5);
+        const EMPTY: Duration = Duration::from_hours(1);
+        match self {
+            Self::Identity => interval,
+            _ if empty => EMPTY.max(interval),
+            Self::Interfaces | Self::Power | Self::Vendor | Self::Resources | Self::Hardware => {
+                interval
+            }
+            Self::Ethernet | Self::Neighbours | Self::Bridge | Self::Addresses => {
+                SLOW.max(interval)
+            }
+        }
+    }
+}
+
+/// A part as it is held.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held<T> {
+    /// What was read last. Shared with every copy: views are copied while they are judged.
+    value: Option<Arc<T>>,
+    /// When that was.
+    read_at: Option<Timestamp>,
+    /// When it was last tried.
+    tried_at: Option<Timestamp>,
+    /// How often it is asked.
+    interval: Duration,
+    /// Why the last try failed.
+    failed: Option<String>,
+}
+
+impl<T> Default for Held<T> {
+    fn default() -> Self {
+        Self {
+            value: None,
+            read_at: None,
+            tried_at: None,
+            interval: Duration::ZERO,
+            failed: None,
+        }
+    }
+}
+
+impl<T> Held<T> {
+    /// What was read last, however long ago.
+    #[must_use]
+    pub fn value(&self) -> Option<&T> {
+        self.value.as_deref()
+    }
+
+    /// When it was read.
+    #[must_use]
+    pub const fn read_at(&self) -> Option<Timestamp> {
+        self.read_at
+    }
+
+    /// Why the last try failed, if it did.
+    #[must_use]
+    pub fn failed(&self) -> Option<&str> {
+        self.failed.as_deref()
+    }
+
+    /// Takes what came of asking at `at`; it will be asked again after `interval`.
+    pub fn take(&mut self, outcome: Result<T, String>, at: Timestamp, interval: Duration) {
+        self.tried_at = Some(at);
+        self.interval = interval;
+        match outcome {
+            Ok(value) => {
+                self.value = Some(Arc::new(value));
+                self.read_at = Some(at);
+                self.failed = None;
+            }
+            Err(why) => self.failed = Some(why),
+        }
+    }
+
+    /// Whether it is to be asked in a poll at `now`.
+    #[must_use]
+    pub fn is_due(&self, interval: Duration, now: Timestamp) -> bool {
+        let Some(tried_at) = self.tried_at else { return true };
+        // A poll may begin somewhat early; a part must not slip to the one after for that.
+        tried_at > now || tried_at.age(now) + interval / 4 >= interval
+    }
+
+    fn freshness(&self) -> Freshness<'_> {
+        Freshness { read_at: self.read_at, interval: self.interval, failed: self.failed() }
+    }
+}
+
+/// How fresh a part is, whatever it holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Freshness<'a> {
+    /// When it was last read.
+    pub read_at: Option<Timestamp>,
+    /// How often it is asked.
+    pub interval: Duration,
+    /// Why the last try failed.
+    pub failed: Option<&'a str>,
+}
+
+impl Freshness<'_> {
+    /// A part that was last read longer ago than twice its interval is stale; so is one that never
+    /// was.
+    #[must_use]
+    pub fn is_stale(&self, now: Timestamp) -> bool {
+        self.read_at.is_none_or(|at| at.age(now) > self.interval * 2)
+    }
+}
+
+/// Who a device says it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Identity {
+    /// `sysDescr`.
+    pub description: Option<String>,
+    /// `sysObjectID`: which product it is.
+    pub product: Option<String>,
+    /// Whose product, where there is a file for the vendor.
+    pub vendor: Option<String>,
+    /// `sysName`.
+    pub name: Option<String>,
+    /// `sysContact`.
+    pub contact: Option<String>,
+    /// `sysLocation`.
+    pub location: Option<String>,
+    /// `sysUpTime`: since when its agent runs. It wraps after 497 days.
+    #[serde(serialize_with = "seconds")]
+    pub up: Option<Duration>,
+}
+
+/// What the collector itself knows of asking a device. Times are by its clock.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Polling {
+    /// How often it is asked.
+    pub interval: Duration,
+    /// Since when: never before the collector was started.
+    pub since: Timestamp,
+    /// When it was last asked.
+    pub asked_at: Option<Timestamp>,
+    /// When it last answered.
+    pub answered_at: Option<Timestamp>,
+    /// How long the last poll took that it answered.
+    pub took: Option<Duration>,
+    /// Polls in a row without an answer.
+    pub silent: u32,
+    /// Why the last poll got no answer.
+    pub failed: Option<String>,
+}
+
+/// One device as the checks see it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeviceView {
+    /// Identity: drawn when it was added.
+    pub key: HostKey,
+    /// What the site calls it.
+    pub name: HostName,
+    /// The zone it is in.
+    pub zone: ZoneName,
+    /// Where it is asked.
+    pub address: SocketAddr,
+    /// When it was added.
+    pub added_at: Timestamp,
+    /// What is known of asking it.
+    pub polling: Polling,
+    /// Who it says it is.
+    pub identity: Held<Identity>,
+    /// Its interfaces.
+    pub interfaces: Held<Vec<Interface>>,
+    /// What passed through them lately, by `ifIndex`.
+    pub traffic: BTreeMap<u32, Window>,
+    /// How much of its lines was used within a month, by `ifIndex`.
+    pub lines: BTreeMap<u32, Month>,
+    /// Its Ethernet ports, by `ifIndex`.
+    pub ethernet: Held<BTreeMap<u32, Port>>,
+    /// Late collisions that came between the last two readings, by `ifIndex`; only where any did.
+    pub collisions: BTreeMap<u32, u64>,
+    /// What it is as a UPS.
+    pub power: Held<Option<Power>>,
+    /// What it is as a computer.
+    pub resources: Held<Resources>,
+    /// Parts and sensors.
+    pub hardware: Held<Hardware>,
+    /// What only its vendor's devices tell.
+    pub vendor_values: Held<Vec<VendorValue>>,
+    /// Whom it sees at its ports.
+    pub neighbours: Held<Vec<Neighbour>>,
+    /// Which MAC addresses it has learnt behind its ports.
+    pub bridge: Held<Learned>,
+    /// Which MAC address answers for which IP address.
+    pub addresses: Held<BTreeSet<Resolved>>,
+    /// `sysUpTime` when the interfaces were read.
+    up_at_interfaces: Option<Duration>,
+    /// `sysUpTime` when the Ethernet ports were read.
+    up_at_ethernet: Option<Duration>,
+}
+
+impl DeviceView {
+    /// A device of which nothing is known but where it is; it is asked since `since`.
+    #[must_use]
+    pub fn new(
+        key: HostKey,
+        name: HostName,
+        zone: ZoneName,
+        address: SocketAddr,
+        added_at: Timestamp,
+        since: Timestamp,
+    ) -> Self {
+        Self {
+            key,
+            name,
+            zone,
+            address,
+            added_at,
+            polling: Polling {
+                interval: Duration::from_mins(1),
+                since,
+                asked_at: None,
+                answered_at: None,
+                took: None,
+                silent: 0,
+                failed: None,
+            },
+            identity: Held::default(),
+            interfaces: Held::default(),
+            traffic: BTreeMap::new(),
+            lines: BTreeMap::new(),
+            ethernet: Held::default(),
+            collisions: BTreeMap::new(),
+            power: Held::default(),
+            resources: Held::default(),
+            hardware: Held::default(),
+            vendor_values: Held::default(),
+            neighbours: Held::default(),
+            bridge: Held::default(),
+            addresses: Held::default(),
+            up_at_interfaces: None,
+            up_at_ethernet: None,
+        }
+    }
+
+    /// How fresh a part is.
+    #[must_use]
+    pub fn freshness(&self, part: Part) -> Freshness<'_> {
+        match part {
+            Part::Identity => self.identity.freshness(),
+            Part::Interfaces => self.interfaces.freshness(),
+            Part::Ethernet => self.ethernet.freshness(),
+            Part::Power => self.power.freshness(),
+            Part::Resources => self.resources.freshness(),
+            Part::Hardware => self.hardware.freshness(),
+            Part::Vendor => self.vendor_values.freshness(),
+            Part::Neighbours => self.neighbours.freshness(),
+            Part::Bridge => self.bridge.freshness(),
+            Part::Addresses => self.addresses.freshness(),
+        }
+    }
+
+    /// Whether the device has nothing of a part, as far as is known.
+    #[must_use]
+    pub fn is_empty(&self, part: Part) -> bool {
+        match part {
+            Part::Identity => false,
+            Part::Interfaces => self.interfaces.value().is_some_and(Vec::is_empty),
+            Part::Ethernet => self.ethernet.value().is_some_and(BTreeMap::is_empty),
+            Part::Power => self.power.value().is_some_and(Option::is_none),
+            Part::Resources => self.resources.value().is_some_and(|r| *r == Resources::default()),
+            Part::Hardware => {
+                let none = |h: &Hardware| h.parts.is_empty() && h.sensors.is_empty();
+                self.hardware.value().is_some_and(none)
+            }
+            Part::Vendor => self.vendor_values.value().is_some_and(Vec::is_empty),
+            Part::Neighbours => self.neighbours.value().is_some_and(Vec::is_empty),
+            Part::Bridge => {
+                let none = |b: &Learned| b.stations.is_empty() && b.vlans.is_empty();
+                self.bridge.value().is_some_and(none)
+            }
+            Part::Addresses => self.addresses.value().is_some_and(BTreeSet::is_empty),
+        }
+    }
+
+    /// How often a part is asked.
+    #[must_use]
+    pub fn interval_of(&self, part: Part) -> Duration {
+        part.interval(self.polling.interval, self.is_empty(part))
+    }
+
+    /// Whether a part is to be asked in a poll at `now`.
+    #[must_use]
+    pub fn is_due(&self, part: Part, now: Timestamp) -> bool {
+        let interval = self.interval_of(part);
+        match part {
+            Part::Identity => true,
+            Part::Interfaces => self.interfaces.is_due(interval, now),
+            Part::Ethernet => self.ethernet.is_due(interval, now),
+            Part::Power => self.power.is_due(interval, now),
+            Part::Resources => self.resources.is_due(interval, now),
+            Part::Hardware => self.hardware.is_due(interval, now),
+            Part::Vendor => self.vendor_values.is_due(interval, now),
+            Part::Neighbours => self.neighbours.is_due(interval, now),
+            Part::Bridge => self.bridge.is_due(interval, now),
+            Part::Addresses => self.addresses.is_due(interval, now),
+        }
+    }
+
+    /// Takes the interfaces as they were read at `at`, and what passed since they were read before.
+    /// `is_line` says which of them are lines, whose use is kept for a month.
+    pub fn take_interfaces(
+        &mut self,
+        outcome: Result<Vec<Interface>, String>,
+        at: Timestamp,
+        is_line: impl Fn(&Interface) -> bool,
+    ) {
+        let up = self.identity.value().and_then(|identity| identity.up).unwrap_or_default();
+        if let Ok(list) = &outcome {
+            let before = self.interfaces.value.clone();
+            let before: BTreeMap<u32, &Interface> =
+                before.iter().flat_map(|list| list.iter()).map(|i| (i.index, i)).collect();
+            let elapsed = self.interfaces.read_at.filter(|read| *read < at).map(|read| read.age(at));
+            let mut traffic = std::mem::take(&mut self.traffic);
+            let mut lines = std::mem::take(&mut self.lines);
+            for interface in list.iter().take(MAX_INTERFACES) {
+                let mut window = traffic.remove(&interface.index).unwrap_or_default();
+                let known = before.get(&interface.index).zip(elapsed).zip(self.up_at_interfaces);
+                let growth = known.and_then(|((before, elapsed), up_before)| {
+                    // Another interface may have taken the number of one that is gone.
+                    let same = before.name == interface.name;
+                    let growth = interface.since(before, elapsed, up_before, up)?;
+                    same.then_some((elapsed, growth))
+                });
+                match growth {
+                    Some((elapsed, growth)) => window.add(at, elapsed, &growth),
+                    None => window.broke(),
+                }
+                if is_line(interface) {
+                    let mut month = lines.remove(&interface.index).unwrap_or_default();
+                    if let Some((elapsed, growth)) = growth {
+                        month.add(at, elapsed, &growth);
+                    }
+                    self.lines.insert(interface.index, month);
+                }
+                self.traffic.insert(interface.index, window);
+            }
+            self.up_at_interfaces = Some(up);
+        }
+        let outcome = outcome.map(|mut list| {
+            list.truncate(MAX_INTERFACES);
+            list
+        });
+        let empty = outcome.as_ref().is_ok_and(Vec::is_empty);
+        let interval = Part::Interfaces.interval(self.polling.interval, empty);
+        self.interfaces.take(outcome, at, interval);
+    }
+
+    /// Takes the Ethernet ports as they were read at `at`.
+    pub fn take_ethernet(&mut self, outcome: Result<BTreeMap<u32, Port>, String>, at: Timestamp) {
+        let up = self.identity.value().and_then(|identity| identity.up).unwrap_or_default();
+        if let Ok(ports) = &outcome {
+            let goes_on = self.up_at_ethernet.is_some_and(|before| up >= before);
+            let before = self.ethernet.value.clone().filter(|_| goes_on);
+            let grown = ports.iter().filter_map(|(index, port)| {
+                let before = before.as_ref()?.get(index)?.late_collisions?;
+                let narrow = |number| u32::try_from(number).ok().map(Counter::Narrow);
+                let (before, now) = (narrow(before)?, narrow(port.late_collisions?)?);
+                let grown = now.grown_since(before, Duration::ZERO, None)?;
+                (grown > 0).then_some((*index, grown))
+            });
+            self.collisions = grown.collect();
+            self.up_at_ethernet = Some(up);
+        }
+        let empty = outcome.as_ref().is_ok_and(BTreeMap::is_empty);
+        let interval = Part::Ethernet.interval(self.polling.interval, empty);
+        self.ethernet.take(outcome, at, interval);
+    }
+}
+
+/// A length of time in whole seconds, for programs.
+///
+/// # Errors
+/// As the serializer.
+#[allow(clippy::ref_option)] // The shape that serde asks for.
+pub fn seconds<S: serde::Serializer>(length: &Option<Duration>, out: S) -> Result<S::Ok, S::Error> {
+    length.map(|length| length.as_secs()).serialize(out)
+}
