@@ -178,6 +178,8 @@ section! {
         virtual_makers: Makers,
         /// Addresses that software gives to many machines alike.
         repeated: Approved,
+        /// The devices that the collector is at; none where it finds them by itself.
+        collector_at: Vec<HostName>,
     }
 }
 

@@ -13,6 +13,7 @@
 
 pub mod book;
 pub mod cause;
+pub mod guard;
 pub mod isolation;
 pub mod mac;
 pub mod wish;
@@ -23,7 +24,7 @@ mod net;
 mod told;
 mod towards;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -507,6 +508,35 @@ impl Topology {
         let places = self.attachments[from..].iter().take_while(|place| place.asset == *asset);
         // Of equally good ones the first.
         places.reduce(|best, next| if next.confidence > best.confidence { next } else { best })
+    }
+}
+
+impl Topology {
+    /// With what was known before of those who are silent now: what nobody hears any more, tables forget
+    /// within minutes, and it hangs where it hung.
+    #[must_use]
+    pub fn remembering(mut self, before: &Self, silent: &BTreeSet<Asset>) -> Self {
+        let ends = |link: &Link| link.ends.each_ref().map(|end| end.device.clone());
+        let is_silent = |name: &HostName| silent.contains(&Asset::Device(name.clone()));
+        for link in before.links.iter().filter(|link| ends(link).iter().any(is_silent)) {
+            let same = |known: &&Link| ends(known) == ends(link);
+            let known = self.links.iter().filter(same).map(|known| known.confidence).max();
+            if known < Some(link.confidence) {
+                self.links.retain(|known| !same(&known));
+                self.links.push(link.clone());
+            }
+        }
+        for place in before.attachments.iter().filter(|place| silent.contains(&place.asset)) {
+            let same = |known: &&Attachment| known.asset == place.asset && known.mac == place.mac;
+            let known = self.attachments.iter().find(same).map(|known| known.confidence);
+            if known < Some(place.confidence) {
+                self.attachments.retain(|known| !same(&known));
+                self.attachments.push(place.clone());
+            }
+        }
+        self.links.sort_unstable();
+        self.attachments.sort_unstable();
+        self
     }
 }
 

@@ -45,6 +45,15 @@ impl<'a> Places<'a> {
                 leads.insert((*at, port), worst.unwrap_or(Between::No));
             }
         }
+        // A port at which two switches hear each other is none for hosts, whatever was learnt there.
+        for link in told.links.iter().filter(|link| link.certain) {
+            let [one, other] = link.ends;
+            for ((at, port), (far, _)) in [(one, other), (other, one)] {
+                if let Some(port) = port.filter(|_| net.devices[far].bridges) {
+                    leads.insert((at, port), Between::Yes);
+                }
+            }
+        }
         Self { net, told, towards, leads }
     }
 

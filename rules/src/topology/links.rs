@@ -153,18 +153,18 @@ fn of_tables(net: &Net<'_>, towards: &Towards<'_, '_>, a: DeviceNo, b: DeviceNo)
         return None;
     }
     let mut doubts = 0;
-    let mut unrelated = false;
+    let mut unsure = false;
     for c in net.bridges.iter().filter(|c| **c != a && **c != b) {
         match towards.between(a, b, *c) {
             Between::Yes => return None,
             Between::Perhaps => doubts += 1,
-            Between::Unrelated => unrelated = true,
+            Between::Unlikely => unsure = true,
             Between::No => {}
         }
     }
     let certain = here.zip(there).is_some_and(|(here, there)| here.certain && there.certain);
     let confidence = match (here.is_some() && there.is_some() && doubts == 0, certain) {
-        (true, true) if !unrelated => Confidence::High,
+        (true, true) if !unsure => Confidence::High,
         (true, _) => Confidence::Medium,
         (false, _) => Confidence::Low,
     };

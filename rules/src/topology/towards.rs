@@ -59,8 +59,8 @@ pub(super) struct Direction {
 pub(super) enum Between {
     /// It does not.
     No,
-    /// Nothing that is known of it has to do with either of the two.
-    Unrelated,
+    /// Very likely not: what is known of it has to do with neither of the two, or is not certain.
+    Unlikely,
     /// It may.
     Perhaps,
     /// It does.
@@ -105,17 +105,25 @@ impl<'n, 'a> Towards<'n, 'a> {
     /// Whether switch `c` lies between `a` and `b`, of which the ports by which they reach each other are
     /// known as far as they are given.
     pub(super) fn between(&self, a: DeviceNo, b: DeviceNo, c: DeviceNo) -> Between {
-        let port = |from, to| self.get(from, to).map(|direction| direction.port);
-        let (ab, ba) = (port(a, b), port(b, a));
-        let (ac, bc, ca, cb) = (port(a, c), port(b, c), port(c, a), port(c, b));
-        let differ = |one: Option<PortNumber>, other: Option<PortNumber>| {
-            one.zip(other).map(|(one, other)| one != other)
+        // Whether a switch reaches two others by different ports, and whether that is certain.
+        let differ = |from, one, other| {
+            let (one, other) = self.get(from, one).zip(self.get(from, other))?;
+            Some((one.port != other.port, one.certain && other.certain))
         };
-        match (differ(ca, cb), differ(ab, ac), differ(ba, bc)) {
-            (Some(true), _, _) => Between::Yes,
-            (Some(false), _, _) | (None, Some(true), _) | (None, _, Some(true)) => Between::No,
-            (None, _, _) if self.is_apart(a, c) && self.is_apart(b, c) => self.foreign(a, b, c),
-            (None, _, _) => Between::Perhaps,
+        let answers = [differ(c, a, b), differ(a, b, c), differ(b, a, c)];
+        let elsewhere = match answers {
+            [Some((true, _)), _, _] => return Between::Yes,
+            [on_c, on_a, on_b] => [
+                on_c.map(|(_, certain)| certain),
+                on_a.filter(|(differ, _)| *differ).map(|(_, certain)| certain),
+                on_b.filter(|(differ, _)| *differ).map(|(_, certain)| certain),
+            ],
+        };
+        match elsewhere.into_iter().flatten().max() {
+            Some(true) => Between::No,
+            Some(false) => Between::Unlikely,
+            None if self.is_apart(a, c) && self.is_apart(b, c) => self.foreign(a, b, c),
+            None => Between::Perhaps,
         }
     }
 
@@ -123,7 +131,8 @@ impl<'n, 'a> Towards<'n, 'a> {
     pub(super) fn may_lead(&self, a: DeviceNo, port: PortNumber, c: DeviceNo) -> Between {
         match self.get(a, c) {
             Some(direction) if direction.port == port => Between::Yes,
-            Some(_) => Between::No,
+            Some(direction) if direction.certain => Between::No,
+            Some(_) => Between::Unlikely,
             None if self.is_apart(a, c) => self.foreign(a, a, c),
             None => Between::Perhaps,
         }
@@ -138,7 +147,7 @@ impl<'n, 'a> Towards<'n, 'a> {
         } else if zone(c) != zone(a) && zone(c) != zone(b) {
             Between::No
         } else {
-            Between::Unrelated
+            Between::Unlikely
         }
     }
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 use bailey_rules::fact::links::Mac;
 use bailey_rules::time::Timestamp;
 use bailey_rules::topology::cause::{Answer, Cause, Graph};
-use bailey_rules::topology::{Asset, Attachment, Confidence, End, Link, Topology};
+use bailey_rules::topology::guard::{Behind, MAX_BEHIND, Refusal, behind};
+use bailey_rules::topology::{Asset, Attachment, Confidence, End, Link, Topology, Whereabouts};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
@@ -193,6 +194,62 @@ fn without_a_place_for_the_collector_everybody_is_silent_for_himself() {
     let silent = [device("sw-b-2"), host("oa-1")].map(|asset| (asset, after(60)));
     let causes = graph(&site()).causes(&BTreeSet::new(), &answers(after(120), &silent));
     assert!(causes.values().all(|cause| *cause == Cause::Root));
+}
+
+#[test]
+fn where_a_silent_one_hung_is_remembered_until_it_is_seen_again() {
+    let before = site();
+    let silent = BTreeSet::from([device("sw-b-2"), host("oa-1")]);
+    // The tables have forgotten both.
+    let mut after = site();
+    after.links.retain(|link| link.ends[1].device.as_str() != "sw-b-2");
+    after.attachments.retain(|place| place.asset == host("collector"));
+    let kept = after.clone().remembering(&before, &silent);
+    assert_eq!(kept.links.len(), before.links.len());
+    assert_eq!(kept.place_of(&host("oa-1")).unwrap().device.as_str(), "sw-b-2");
+    assert_eq!(kept.place_of(&host("oa-2")), None, "it is not silent: it has moved");
+    assert_eq!(after.clone().remembering(&before, &BTreeSet::new()), after);
+    // What is known now counts before what was.
+    let mut moved = after.clone();
+    let place = before.place_of(&host("oa-1")).unwrap().clone();
+    moved.attachments.push(Attachment { device: "sw-c".parse().unwrap(), ..place });
+    let kept = moved.remembering(&before, &silent);
+    assert_eq!(kept.place_of(&host("oa-1")).unwrap().device.as_str(), "sw-c");
+}
+
+#[test]
+fn a_port_is_switched_off_only_where_one_desk_is_behind_it() {
+    let mac = |last: usize| Mac([0x52, 0x54, 0, 0, 0, u8::try_from(last).unwrap()]);
+    let mut topology = site();
+    for (nth, place) in topology.attachments.iter_mut().enumerate() {
+        place.mac = mac(nth);
+        place.port = 10 + u32::try_from(nth).unwrap();
+    }
+    let crowd = (0..=MAX_BEHIND).map(|nth| Whereabouts {
+        mac: mac(100 + nth),
+        zone: "inner".parse().unwrap(),
+        device: "sw-c".parse().unwrap(),
+        port: 20,
+        vlan: None,
+        edge: true,
+    });
+    topology.whereabouts = crowd.collect();
+    let ask = |name: &str, port| {
+        behind(&topology, &collector(), &[mac(77)], &name.parse().unwrap(), port)
+    };
+    let desk = ask("sw-b-2", 11).unwrap();
+    assert_eq!((desk.assets, desk.macs), ([host("oa-1")].into(), [mac(1)].into()));
+    assert_eq!(ask("sw-b-2", 40), Ok(Behind::default()), "nobody is there");
+    assert_eq!(ask("sw-b-2", 1), Err(Refusal::LeadsTo("sw-b".parse().unwrap())));
+    assert_eq!(ask("core-1", 10), Err(Refusal::Collector));
+    assert_eq!(ask("sw-c", 20), Err(Refusal::Many(MAX_BEHIND + 1)));
+    let own = behind(&topology, &BTreeSet::new(), &[mac(1)], &"sw-b-2".parse().unwrap(), 11);
+    assert_eq!(own, Err(Refusal::Collector), "the collector's machine has no agent");
+    // Even a link that is only guessed keeps a port on.
+    topology.links[0].confidence = Confidence::Low;
+    topology.links[0].ends[0].port = None;
+    let guessed = behind(&topology, &collector(), &[], &"core-1".parse().unwrap(), 30);
+    assert!(matches!(guessed, Err(Refusal::LeadsTo(_))), "{guessed:?}");
 }
 
 /// A net of devices by number, with the collector at the first.
