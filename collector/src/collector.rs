@@ -30,6 +30,7 @@ use crate::judging::{Judge, Saver, open_findings, write_down};
 use crate::poll::poller::Poller;
 use crate::poll::snmp::SnmpError;
 use crate::poll::snmp::udp::Sockets;
+use crate::port::Ports;
 use crate::push::Pushes;
 use crate::settings::{Endpoint, Settings};
 use crate::site::{EventKind, Site};
@@ -37,6 +38,7 @@ use crate::store::{self, Kept, OpenError, Store, StoreError};
 use crate::upkeep::{self, Certificates, CertificatesError};
 use crate::watch::{Files, FilesError, Watch};
 use crate::web::{self, WebError, WebHandle, WebParts};
+use crate::wiring::Wirer;
 
 /// Descriptors that are asked for: one for each agent, and some for everything else.
 const DESCRIPTORS: u64 = 65_536;
@@ -133,6 +135,7 @@ pub struct CollectorHandle {
     site: Site,
     enrolment: Enrolment,
     devices: Devices,
+    ports: Ports,
     addresses: Addresses,
     web: WebHandle,
     saver: Saver,
@@ -184,6 +187,7 @@ impl Collector {
         devices.restore(&site.store().read_at_start(record::all)?);
         restore(&site)?;
         let pushes = Pushes::open(site.clone(), security_key)?;
+        let ports = Ports::open(site.clone(), sockets.clone());
         let saver = Saver::new();
         let mut judge = Judge::new(site.clone(), saver.clone());
         judge.judge_all();
@@ -208,6 +212,7 @@ impl Collector {
             enrolment: enrolment.clone(),
             pushes: pushes.clone(),
             devices: devices.clone(),
+            ports: ports.clone(),
             listen: settings.web,
             socket: socket.clone(),
             tls: Arc::clone(&certificates.web),
@@ -243,12 +248,15 @@ impl Collector {
         tasks.spawn(intake.run());
         tasks.spawn(pushes.run(stop.clone()));
         tasks.spawn(Poller::new(site.clone(), sockets).run(stop.clone()));
+        tasks.spawn(Wirer::new(site.clone()).run(stop.clone()));
+        tasks.spawn(ports.clone().run(stop.clone()));
         tasks.close();
         info!(web = %addresses.web, agents = %addresses.agents, "the collector runs");
         Ok(CollectorHandle {
             site,
             enrolment,
             devices,
+            ports,
             addresses,
             web,
             saver,
@@ -276,6 +284,12 @@ impl CollectorHandle {
     #[must_use]
     pub fn devices(&self) -> &Devices {
         &self.devices
+    }
+
+    /// Ports in quarantine.
+    #[must_use]
+    pub fn ports(&self) -> &Ports {
+        &self.ports
     }
 
     /// Where it listens.

@@ -28,6 +28,7 @@ pub mod judging;
 pub mod metrics;
 mod numbering;
 pub mod poll;
+pub mod port;
 pub mod push;
 mod quota;
 pub mod settings;
@@ -37,5 +38,6 @@ pub mod store;
 mod upkeep;
 pub mod watch;
 pub mod web;
+pub mod wiring;
 
 pub use collector::{Addresses, Collector, CollectorHandle, StartError};

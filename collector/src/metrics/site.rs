@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bailey_rules::check::{CHECKS, State};
+use bailey_rules::check::{State, every};
 use bailey_rules::finding::Severity;
 
 use super::{Declared, Families, MAX_SUBJECTS, counter, gauge, histogram, host};
@@ -92,7 +92,7 @@ pub(crate) fn families(
         out.add(&PUSH_DEADLINE, &[], deadline.as_seconds_f64());
     }
     zones(&mut out, shown);
-    for check in CHECKS.iter().filter(|check| check.component == "isolation") {
+    for check in every().filter(|check| check.component == "isolation") {
         let count = counters.isolation_violations.of(check.name);
         out.add(&VIOLATIONS, &[check.name], count as f64);
     }
@@ -136,8 +136,7 @@ fn zones(out: &mut Families, shown: &Shown) {
         for (state, count) in State::ALL.into_iter().zip(shown.counts(Some(zone.as_str()))) {
             out.add(&HOSTS, &[zone.as_str(), state.as_str()], count as f64);
         }
-        for (state, count) in State::ALL.into_iter().zip(shown.device_counts(Some(zone.as_str())))
-        {
+        for (state, count) in State::ALL.into_iter().zip(shown.device_counts(Some(zone.as_str()))) {
             out.add(&DEVICES, &[zone.as_str(), state.as_str()], count as f64);
         }
         for component in ALL_COMPONENTS {

@@ -6,7 +6,9 @@ pub mod devices;
 mod enforcement;
 pub mod enroll;
 mod flows;
+mod ports;
 mod pushes;
+mod topology;
 
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{
@@ -43,6 +45,8 @@ pub(crate) fn routes(web: &Web) -> Router<Web> {
         .route("/api/v1/hosts/{name}", get(host))
         .route("/api/v1/devices", get(devices::list))
         .route("/api/v1/devices/{name}", get(devices::one))
+        .route(topology::PATH, get(topology::all))
+        .route(ports::PATH, get(ports::list))
         .route("/api/v1/findings", get(findings))
         .route("/api/v1/events", get(events))
         .route("/api/v1/pushes", get(pushes::list))
@@ -65,6 +69,9 @@ pub(crate) fn routes(web: &Web) -> Router<Web> {
         .route("/api/v1/pushes/{id}/start", post(pushes::start))
         .route("/api/v1/pushes/{id}/confirm", post(pushes::confirm))
         .route("/api/v1/pushes/{id}/cancel", post(pushes::cancel))
+        .route(ports::PATH, post(ports::ask))
+        .route("/api/v1/ports/{device}/approve", post(ports::approve))
+        .route("/api/v1/ports/{device}/release", post(ports::release))
         .route("/api/v1/devices", post(devices::add))
         .route("/api/v1/devices/{name}/credentials", post(devices::credentials))
         .route("/api/v1/devices/{name}/remove", post(devices::remove))

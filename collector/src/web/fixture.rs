@@ -465,7 +465,13 @@ fn device_identity(view: &mut DeviceView, description: &str, vendor: &str) {
     view.identity.take(Ok(identity), ago(20), Duration::from_mins(1));
 }
 
-fn device_port(index: u32, name: &str, alias: &str, link: Link, octets: u64) -> device::interface::Interface {
+fn device_port(
+    index: u32,
+    name: &str,
+    alias: &str,
+    link: Link,
+    octets: u64,
+) -> device::interface::Interface {
     device::interface::Interface {
         index,
         name: name.into(),
@@ -572,6 +578,7 @@ pub(crate) fn shown(machines: Vec<Machine>) -> Shown {
     Shown {
         hosts,
         devices: Vec::new(),
+        wiring: Arc::default(),
         rule_files: Arc::new(RuleFiles::shipped()),
         findings,
         problems: Vec::new(),
