@@ -431,12 +431,7 @@ impl Client {
     ///
     /// # Errors
     /// As [`Door::ask`].
-    pub fn post_within(
-        &self,
-        limit: Duration,
-        path: &str,
-        body: &Value,
-    ) -> Result<Value, Failure> {
+    pub fn post_within(&self, limit: Duration, path: &str, body: &Value) -> Result<Value, Failure> {
         self.runtime.block_on(self.door.ask_within(limit, path, Some(body)))
     }
 }

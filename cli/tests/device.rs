@@ -105,7 +105,10 @@ async fn a_device_is_added_shown_given_other_credentials_and_removed() {
     assert!(none.contains("bailey device add"), "{none}");
     let add = format!("device add 127.0.0.1:{port} --zone inner --credentials");
     let faulty = said(&state, &format!("--lang en {add} {wrong}"), 6).await;
-    assert!(faulty.starts_with("■ community:") && faulty.contains("Nothing was changed"), "{faulty}");
+    assert!(
+        faulty.starts_with("■ community:") && faulty.contains("Nothing was changed"),
+        "{faulty}"
+    );
     let faulty = said(&state, &format!("-o json {add} {wrong}"), 6).await;
     let faulty: Value = serde_json::from_str(&faulty).unwrap();
     assert_eq!((&faulty["taken"], &faulty["fault"]["fault"]), (&false.into(), &"community".into()));

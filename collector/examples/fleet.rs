@@ -18,8 +18,7 @@ async fn main() {
     }
     let number = |at: usize| words.get(at).map(|word| word.parse::<u16>().unwrap());
     let count = usize::from(number(0).unwrap_or(40));
-    let plans =
-        if reference { fleet::reference_site(count) } else { fleet::switches(count) };
+    let plans = if reference { fleet::reference_site(count) } else { fleet::switches(count) };
     let fleet = fleet::Fleet::start_at(plans, number(1).unwrap_or(0)).await;
     for device in &fleet.devices {
         println!("{} {}", device.name, device.address);

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use bailey_rules::check::{Judged, State};
 use bailey_rules::device::{DeviceView, MAX_DEVICES};
 use bailey_rules::name::{HostKey, HostName, ZoneName};
@@ -28,7 +28,7 @@ use crate::judging::write_finding;
 use crate::poll::credentials::Credentials;
 use crate::poll::doctor::{self, Diagnosis};
 use crate::poll::round::{Polled, round};
-use crate::poll::snmp::udp::{Dialler, Patience, Sockets};
+use crate::poll::snmp::udp::{Dialler, Patience, Session, Sockets};
 use crate::poll::snmp::{Dial as _, SnmpError};
 use crate::poll::table::Learned;
 use crate::quota::{Bucket, Rate};
@@ -39,6 +39,9 @@ use vault::{Vault, VaultError};
 
 /// How many devices may be examined at the same time on their way in.
 const EXAMINED_AT_ONCE: usize = 8;
+
+/// What stands for the version of a device whose credentials cannot be opened.
+const NO_VERSION: &str = "?";
 
 /// How long a name may take to become an address.
 const RESOLVING: Duration = Duration::from_secs(5);
@@ -76,7 +79,8 @@ pub(crate) struct Device {
     pub(crate) removed: CancellationToken,
     /// Told when it must be asked at once, with other credentials.
     pub(crate) changed: Notify,
-    credentials: ArcSwap<Credentials>,
+    /// None when they cannot be opened.
+    credentials: ArcSwapOption<Credentials>,
     view: Mutex<Arc<DeviceView>>,
     status: ArcSwap<DeviceStatus>,
     dirty: AtomicBool,
@@ -98,7 +102,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Device {
     fn new(
         record: &Record,
-        credentials: Credentials,
+        credentials: Option<Credentials>,
         since: Timestamp,
         queue: Arc<Dirty>,
     ) -> Self {
@@ -116,7 +120,7 @@ impl Device {
             state: State::Unknown,
             judged_at: record.added_at,
             added_by: record.added_by.clone(),
-            version: credentials.version(),
+            version: credentials.as_ref().map_or(NO_VERSION, Credentials::version),
         };
         let rate =
             Rate { a_second: 1.0 / EVENT_REFILL.as_secs_f64(), burst: f64::from(EVENT_BURST) };
@@ -128,7 +132,7 @@ impl Device {
             added_by: record.added_by.clone(),
             removed: CancellationToken::new(),
             changed: Notify::new(),
-            credentials: ArcSwap::from_pointee(credentials),
+            credentials: ArcSwapOption::from_pointee(credentials),
             view: Mutex::new(view),
             status: ArcSwap::from_pointee(status),
             dirty: AtomicBool::new(false),
@@ -148,9 +152,27 @@ impl Device {
         self.touch();
     }
 
-    /// How it is asked.
-    pub(crate) fn credentials(&self) -> Arc<Credentials> {
+    /// How it is asked; `None` when that cannot be opened.
+    pub(crate) fn credentials(&self) -> Option<Arc<Credentials>> {
         self.credentials.load_full()
+    }
+
+    /// The version of the protocol that it is asked with.
+    pub(crate) fn version(&self) -> &'static str {
+        self.credentials.load().as_ref().map_or(NO_VERSION, |credentials| credentials.version())
+    }
+
+    /// A way to ask it.
+    pub(crate) async fn dialled(
+        &self,
+        sockets: &Sockets,
+        patience: Patience,
+    ) -> Result<Session, SnmpError> {
+        let credentials = self.credentials().ok_or_else(|| SnmpError::Unaskable {
+            why: "its credentials cannot be opened; give them again with bailey device credentials"
+                .to_owned(),
+        })?;
+        Dialler::over(sockets, self.address, patience)?.dial(&credentials).await
     }
 
     /// The newest judgement.
@@ -308,18 +330,13 @@ impl Devices {
             let read = opened.map_err(|error| error.to_string()).and_then(|text| {
                 Credentials::parse("stored credentials", &text).map_err(|error| error.to_string())
             });
-            match read {
-                Ok(credentials) => {
-                    let queue = Arc::clone(self.site().dirty());
-                    let device = Device::new(record, credentials, since, queue);
-                    self.site().add_device(device);
-                }
-                Err(why) => {
-                    warn!(device = %record.name, why, "a device is not polled");
-                    let message = format!("the device {} is not polled: {why}", record.name);
-                    self.site().set_device_problem(&record.name, Some(message));
-                }
+            if let Err(why) = &read {
+                warn!(device = %record.name, why, "a device is not polled");
+                let message = format!("the device {} is not polled: {why}", record.name);
+                self.site().set_device_problem(&record.name, Some(message));
             }
+            let queue = Arc::clone(self.site().dirty());
+            self.site().add_device(Device::new(record, read.ok(), since, queue));
         }
     }
 
@@ -355,7 +372,7 @@ impl Devices {
             added_by: by,
         };
         let queue = Arc::clone(self.site().dirty());
-        let device = Arc::new(Device::new(&record, credentials, record.added_at, queue));
+        let device = Arc::new(Device::new(&record, Some(credentials), record.added_at, queue));
         self.look(&device).await?;
         self.keep(record, &device).await?;
         info!(device = %device.name, %address, "a device is polled from now on");
@@ -407,7 +424,8 @@ impl Devices {
         if !kept {
             return Err(DeviceError::Unknown(name.clone()));
         }
-        device.credentials.store(Arc::new(credentials));
+        device.credentials.store(Some(Arc::new(credentials)));
+        self.site().set_device_problem(name, None);
         device.changed.notify_one();
         Ok(Answer::Taken(device.status()))
     }
@@ -434,8 +452,7 @@ impl Devices {
         };
         let site = self.site().clone();
         let then = move |gone: &bool| if *gone { site.remove_device(&key) } else { Vec::new() };
-        let (gone, resolved) =
-            self.site().store().write_then("remove a device", job, then).await?;
+        let (gone, resolved) = self.site().store().write_then("remove a device", job, then).await?;
         if !gone {
             return Err(DeviceError::Unknown(name.clone()));
         }
@@ -493,8 +510,7 @@ impl Devices {
 
     /// The first poll, whose results are shown at once.
     async fn look(&self, device: &Arc<Device>) -> Result<(), DeviceError> {
-        let dialler = Dialler::over(&self.0.sockets, device.address, Patience::default())?;
-        let session = dialler.dial(&device.credentials()).await?;
+        let session = device.dialled(&self.0.sockets, Patience::default()).await?;
         let mut view = DeviceView::clone(&device.view());
         let wanted = self.site().wanted_of(device);
         let clock = self.site().clock();
@@ -546,18 +562,16 @@ impl Devices {
         let names = own.into_iter().chain(by_address().into_iter().filter_map(|n| n.parse().ok()));
         let names: Vec<HostName> = names.collect();
         let free = names.iter().find(|name| !self.is_taken(name));
-        free.or(names.last()).cloned().unwrap_or_else(|| {
-            "device".parse().expect("it is made of letters")
-        })
+        free.or(names.last())
+            .cloned()
+            .unwrap_or_else(|| "device".parse().expect("it is made of letters"))
     }
 }
 
 /// The address of a device.
 async fn resolved(name: &str, port: u16) -> Result<SocketAddr, DeviceError> {
-    let fail = |why: String| DeviceError::NoAddress {
-        name: bailey_rules::fact::bounded(name),
-        why,
-    };
+    let fail =
+        |why: String| DeviceError::NoAddress { name: bailey_rules::fact::bounded(name), why };
     match tokio::time::timeout(RESOLVING, tokio::net::lookup_host((name, port))).await {
         Ok(Ok(mut addresses)) => addresses.next().ok_or_else(|| fail("no address".to_owned())),
         Ok(Err(why)) => Err(fail(why.to_string())),

@@ -170,8 +170,10 @@ impl Judge {
         let all = self.site.held_devices();
         let now = self.site.now();
         let old = |device: &&Arc<Device>| {
-            let judged_at = device.status().judged_at;
-            judged_at.age(now) + TICK >= JUDGED_EVERY || judged_at > now
+            let status = device.status();
+            // Nothing of a device grows old faster than its interval; each poll has it judged too.
+            let every = JUDGED_EVERY.max(status.view.polling.interval / 4);
+            status.judged_at.age(now) + TICK >= every || status.judged_at > now
         };
         let share = all.len().div_ceil(25).max(1);
         let others = all.iter().filter(|device| !seen.contains(&device.key)).filter(old);
@@ -421,7 +423,7 @@ pub(crate) fn judged(
         judged,
         judged_at: now,
         added_by: device.added_by.clone(),
-        version: device.credentials().version(),
+        version: device.version(),
     }
 }
 

@@ -25,6 +25,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::name::{HostKey, HostName, ZoneName};
+use crate::text::Text;
 use crate::time::Timestamp;
 use addresses::Resolved;
 use bridge::Learned;
@@ -101,6 +102,23 @@ impl Part {
         }
     }
 
+    /// What it is called on screen.
+    #[must_use]
+    pub fn title(self) -> Text {
+        match self {
+            Self::Identity => Text::new("who it is", "设备标识"),
+            Self::Interfaces => Text::new("interfaces", "接口"),
+            Self::Ethernet => Text::new("Ethernet ports", "以太网端口"),
+            Self::Power => Text::new("power", "电源"),
+            Self::Resources => Text::new("processors and storage", "处理器与存储"),
+            Self::Hardware => Text::new("sensors", "传感器"),
+            Self::Vendor => Text::new("the vendor's values", "厂商数据"),
+            Self::Neighbours => Text::new("neighbours", "邻居"),
+            Self::Bridge => Text::new("MAC addresses", "MAC 地址表"),
+            Self::Addresses => Text::new("ARP and neighbour tables", "ARP 与邻居表"),
+        }
+    }
+
     /// How often the part is asked where the device is polled each `interval`. What stands still for
     /// minutes is asked less often, and what the device does not have hardly ever: a module may be
     /// put in.
@@ -138,13 +156,7 @@ pub struct Held<T> {
 
 impl<T> Default for Held<T> {
     fn default() -> Self {
-        Self {
-            value: None,
-            read_at: None,
-            tried_at: None,
-            interval: Duration::ZERO,
-            failed: None,
-        }
+        Self { value: None, read_at: None, tried_at: None, interval: Duration::ZERO, failed: None }
     }
 }
 
@@ -421,7 +433,8 @@ impl DeviceView {
             let before = self.interfaces.value.clone();
             let before: BTreeMap<u32, &Interface> =
                 before.iter().flat_map(|list| list.iter()).map(|i| (i.index, i)).collect();
-            let elapsed = self.interfaces.read_at.filter(|read| *read < at).map(|read| read.age(at));
+            let elapsed =
+                self.interfaces.read_at.filter(|read| *read < at).map(|read| read.age(at));
             let mut traffic = std::mem::take(&mut self.traffic);
             let mut lines = std::mem::take(&mut self.lines);
             for interface in list.iter().take(MAX_INTERFACES) {

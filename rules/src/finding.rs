@@ -44,7 +44,9 @@ impl Severity {
 }
 
 /// What sort of asset a finding is of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum AssetKind {
     /// It runs an agent.
@@ -75,12 +77,7 @@ impl<'a> From<&'a HostView> for Asset<'a> {
 
 impl<'a> From<&'a DeviceView> for Asset<'a> {
     fn from(device: &'a DeviceView) -> Self {
-        Self {
-            kind: AssetKind::Device,
-            key: &device.key,
-            name: &device.name,
-            zone: &device.zone,
-        }
+        Self { kind: AssetKind::Device, key: &device.key, name: &device.name, zone: &device.zone }
     }
 }
 

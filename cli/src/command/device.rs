@@ -85,11 +85,12 @@ fn asked(
 ) -> Result<Done, Failure> {
     let answer = asking.client.post_within(EXAMINING, path, body)?;
     let is_faulty = read::<Taken>(&answer)?.fault.is_some();
-    let done = asking.answer(&answer, |answer: &Taken, screen| match (&answer.fault, &answer.device) {
-        (Some(fault), _) => faulty(fault, screen),
-        (None, Some(device)) => taken(device, screen),
-        (None, None) => String::new(),
-    })?;
+    let done =
+        asking.answer(&answer, |answer: &Taken, screen| match (&answer.fault, &answer.device) {
+            (Some(fault), _) => faulty(fault, screen),
+            (None, Some(device)) => taken(device, screen),
+            (None, None) => String::new(),
+        })?;
     Ok(if is_faulty { done.ending(Exit::Findings.code()) } else { done })
 }
 
@@ -113,10 +114,8 @@ fn added(device: &Row, screen: Screen) -> String {
 }
 
 fn changed(device: &Row, screen: Screen) -> String {
-    let said = screen.word(
-        "is asked with the new credentials from now on",
-        "已更换凭据，开始使用新凭据查询",
-    );
+    let said = screen
+        .word("is asked with the new credentials from now on", "已更换凭据，开始使用新凭据查询");
     format!("{} {said}\n", device.device)
 }
 
@@ -147,7 +146,9 @@ fn remove(remove: &RemoveDevice, asking: &Asking) -> Result<Done, Failure> {
     if !remove.yes && !asking.confirmed(&question, device.as_str()) {
         return Err(Failure::new(
             Exit::NeedsConfirmation,
-            format!("{device} was not removed: nobody confirmed it; add --yes to go without asking"),
+            format!(
+                "{device} was not removed: nobody confirmed it; add --yes to go without asking"
+            ),
             format!("未移除 {device}：没有得到确认；加 --yes 可不经询问直接执行"),
         ));
     }

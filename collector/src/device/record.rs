@@ -90,10 +90,7 @@ pub(crate) fn all(store: &Connection) -> rusqlite::Result<Vec<Record>> {
     rows.collect()
 }
 
-fn wrong(
-    column: usize,
-    error: impl std::error::Error + Send + Sync + 'static,
-) -> rusqlite::Error {
+fn wrong(column: usize, error: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error))
 }
 
@@ -102,4 +99,61 @@ where
     T: std::str::FromStr<Err: std::error::Error + Send + Sync + 'static>,
 {
     row.get::<_, String>(column)?.parse().map_err(|error| wrong(column, error))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::store::{Store, StoreError};
+
+    fn record(name: &str, address: &str, octet: u8) -> Record {
+        Record {
+            key: HostKey::from_bytes([octet; 32]),
+            name: name.parse().unwrap(),
+            zone: "inner".parse().unwrap(),
+            address: address.parse().unwrap(),
+            credentials: vec![1, 2, octet],
+            added_at: Timestamp::from_seconds(1_795_000_000),
+            added_by: Actor::uid(0),
+        }
+    }
+
+    async fn write<T: Send + 'static>(
+        store: &Store,
+        job: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        store.write("x", move |store| job(store).map_err(StoreError::failed("x"))).await
+    }
+
+    #[tokio::test]
+    async fn a_device_is_read_as_it_was_written_and_a_store_without_devices_is_taken_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("collector.db");
+        let open = || Store::open(&path, Arc::new(SystemClock), Arc::default()).unwrap();
+        open().close().await;
+        let before = Connection::open(&path).unwrap();
+        before.execute_batch("DROP TABLE device").unwrap();
+        before.pragma_update(None, "user_version", 2).unwrap();
+        drop(before);
+        let store = open();
+        let (core, floor) =
+            (record("core-1", "10.1.0.1:161", 1), record("floor-1", "[fd00:1::2]:1161", 2));
+        for record in [floor.clone(), core.clone()] {
+            write(&store, move |store| record.insert(store)).await.unwrap();
+        }
+        assert_eq!(store.read("x", all).await.unwrap(), [core.clone(), floor.clone()]);
+        for twin in [record("core-1", "10.1.0.9:161", 3), record("core-3", "10.1.0.1:161", 3)] {
+            assert!(write(&store, move |store| twin.insert(store)).await.is_err());
+        }
+        let key = core.key;
+        assert!(write(&store, move |store| set_credentials(store, &key, &[9])).await.unwrap());
+        assert!(write(&store, move |store| remove(store, &key)).await.unwrap());
+        assert!(!write(&store, move |store| remove(store, &key)).await.unwrap());
+        assert!(!write(&store, move |store| set_credentials(store, &key, &[9])).await.unwrap());
+        assert_eq!(store.read("x", all).await.unwrap(), [floor]);
+        store.close().await;
+    }
 }

@@ -80,9 +80,7 @@ impl Vault {
             Some(key) => key,
             None => make(&path)?,
         };
-        RandomizedNonceKey::new(&AES_256_GCM, &key)
-            .map(Self)
-            .map_err(|_| VaultError::NoKey(path))
+        RandomizedNonceKey::new(&AES_256_GCM, &key).map(Self).map_err(|_| VaultError::NoKey(path))
     }
 
     /// Seals a text for one device. The device is part of what is sealed, so that what belongs to one
@@ -114,8 +112,7 @@ impl Vault {
             }
             Some(_) | None => return Err(VaultError::NotOpened),
         };
-        let nonce =
-            Nonce::try_assume_unique_for_key(nonce).map_err(|_| VaultError::NotOpened)?;
+        let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| VaultError::NotOpened)?;
         let mut body = body.to_vec();
         let length = self
             .0

@@ -24,11 +24,8 @@ const INFO: Declared = gauge(
     "What the device says it is (sysObjectID), and how it is asked; always 1.",
     &["vendor", "product", "version"],
 );
-const STATE: Declared = gauge(
-    "bailey_device_state",
-    "1 for the state the device is in, 0 for the others.",
-    &["state"],
-);
+const STATE: Declared =
+    gauge("bailey_device_state", "1 for the state the device is in, 0 for the others.", &["state"]);
 const FINDINGS: Declared =
     gauge("bailey_device_findings", "Open findings of the device.", &["component", "severity"]);
 const UP: Declared =
@@ -65,8 +62,11 @@ const LINK_P95: Declared = gauge(
 );
 const UPS_ON_BATTERY: Declared =
     gauge("bailey_ups_on_battery", "Whether the battery feeds the load.", &[]);
-const UPS_RUNTIME: Declared =
-    gauge("bailey_ups_runtime_seconds", "How long the battery will last, as the UPS estimates.", &[]);
+const UPS_RUNTIME: Declared = gauge(
+    "bailey_ups_runtime_seconds",
+    "How long the battery will last, as the UPS estimates.",
+    &[],
+);
 const UPS_CHARGE: Declared = gauge("bailey_ups_charge_ratio", "Charge of the battery.", &[]);
 const UPS_LOAD: Declared = gauge("bailey_ups_load_ratio", "Load of an output line.", &["line"]);
 const PROCESSOR: Declared = gauge(

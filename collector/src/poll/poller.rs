@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bailey_rules::device::{DeviceView, schedule};
+use bailey_rules::expectation::DeviceWanted;
 use bailey_rules::name::HostKey;
 use tokio::sync::Semaphore;
 use tokio::task::{Id, JoinSet};
@@ -18,8 +19,8 @@ use tracing::{debug, error};
 use crate::device::Device;
 use crate::poll::paced::{Pace, Paced};
 use crate::poll::round::{Polled, round};
-use crate::poll::snmp::udp::{Dialler, Patience, Session, Sockets};
-use crate::poll::snmp::{Dial as _, SnmpError};
+use crate::poll::snmp::SnmpError;
+use crate::poll::snmp::udp::{Patience, Session, Sockets};
 use crate::poll::table::Learned;
 use crate::site::Site;
 
@@ -70,6 +71,7 @@ impl Poller {
                     learned: Learned::default(),
                     pace: Pace::default(),
                     session: None,
+                    wanted: None,
                 };
                 let task = tasks.spawn(watch.run(stop.clone())).id();
                 of_task.insert(task, key);
@@ -107,9 +109,23 @@ struct Watch {
     learned: Learned,
     pace: Pace,
     session: Option<Session>,
+    /// What is demanded of the device, and of which generation of the rule files that is.
+    wanted: Option<(u64, Arc<DeviceWanted>)>,
 }
 
 impl Watch {
+    fn wanted(&mut self) -> Arc<DeviceWanted> {
+        let generation = self.site.config().generation;
+        match &self.wanted {
+            Some((known, wanted)) if *known == generation => Arc::clone(wanted),
+            Some(_) | None => {
+                let wanted = Arc::new(self.site.wanted_of(&self.device));
+                self.wanted = Some((generation, Arc::clone(&wanted)));
+                wanted
+            }
+        }
+    }
+
     async fn run(mut self, stop: CancellationToken) {
         let device = Arc::clone(&self.device);
         loop {
@@ -130,8 +146,8 @@ impl Watch {
 
     /// How long until the device's next turn; never longer than it would wait after this many silent
     /// polls, whatever a clock does that was set.
-    fn until_next(&self) -> Duration {
-        let interval = schedule::bounded(self.site.wanted_of(&self.device).interval.0);
+    fn until_next(&mut self) -> Duration {
+        let interval = schedule::bounded(self.wanted().interval.0);
         let polling = &self.device.view().polling;
         let now = self.site.now();
         // One that was never asked has its first turn within an interval; one whose poll took longer than
@@ -145,7 +161,7 @@ impl Watch {
         // The semaphore is never closed.
         let Ok(_room) = Arc::clone(&self.room).acquire_owned().await else { return };
         let mut view = DeviceView::clone(&self.device.view());
-        let wanted = self.site.wanted_of(&self.device);
+        let wanted = self.wanted();
         let polled = match self.dialled().await {
             Ok(session) => {
                 let session = Paced::new(session, self.pace);
@@ -157,6 +173,7 @@ impl Watch {
                 polled.unwrap_or(Polled::Partial)
             }
             Err(error) => {
+                view.polling.interval = schedule::bounded(wanted.interval.0);
                 view.polling.asked_at = Some(self.site.now());
                 view.polling.failed = Some(error.to_string());
                 view.polling.silent = view.polling.silent.saturating_add(1);
@@ -177,10 +194,7 @@ impl Watch {
     async fn dialled(&mut self) -> Result<Session, SnmpError> {
         match self.session.take() {
             Some(session) => Ok(session),
-            None => {
-                let dialler = Dialler::over(&self.sockets, self.device.address, PATIENCE)?;
-                dialler.dial(&self.device.credentials()).await
-            }
+            None => self.device.dialled(&self.sockets, PATIENCE).await,
         }
     }
 }

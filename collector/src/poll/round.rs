@@ -87,7 +87,8 @@ pub async fn round(
         if !view.is_due(part, asked_at) {
             continue;
         }
-        let Err(error) = taken(session, view, wanted, learned, clock, part, product.as_ref()).await else {
+        let Err(error) = taken(session, view, wanted, learned, clock, part, product.as_ref()).await
+        else {
             continue;
         };
         whole = false;
@@ -171,7 +172,9 @@ async fn taken(
         Part::Identity => Ok(()),
         Part::Interfaces => {
             let (outcome, failed) = parted(asked::<Interfaces>(session, learned).await);
-            view.take_interfaces(outcome, clock.now(), |interface| line(wanted, interface).is_some());
+            view.take_interfaces(outcome, clock.now(), |interface| {
+                line(wanted, interface).is_some()
+            });
             failed
         }
         Part::Ethernet => {
@@ -181,19 +184,33 @@ async fn taken(
         }
         Part::Power => {
             let outcome = asked::<Ups>(session, learned).await;
-            noted(&mut view.power, outcome, clock, |none| part.interval(every, none), Option::is_none)
+            noted(
+                &mut view.power,
+                outcome,
+                clock,
+                |none| part.interval(every, none),
+                Option::is_none,
+            )
         }
         Part::Resources => {
             let outcome = asked::<HostResources>(session, learned).await;
-            noted(&mut view.resources, outcome, clock, |none| part.interval(every, none), |r| {
-                *r == bailey_rules::device::resources::Resources::default()
-            })
+            noted(
+                &mut view.resources,
+                outcome,
+                clock,
+                |none| part.interval(every, none),
+                |r| *r == bailey_rules::device::resources::Resources::default(),
+            )
         }
         Part::Hardware => {
             let outcome = asked::<Sensors>(session, learned).await;
-            noted(&mut view.hardware, outcome, clock, |none| part.interval(every, none), |h| {
-                h.parts.is_empty() && h.sensors.is_empty()
-            })
+            noted(
+                &mut view.hardware,
+                outcome,
+                clock,
+                |none| part.interval(every, none),
+                |h| h.parts.is_empty() && h.sensors.is_empty(),
+            )
         }
         Part::Vendor => {
             let outcome = of_vendor(session, learned, product).await;
@@ -217,9 +234,13 @@ async fn taken(
         }
         Part::Bridge => {
             let outcome = asked::<Bridge>(session, learned).await;
-            noted(&mut view.bridge, outcome, clock, |none| part.interval(every, none), |b| {
-                b.stations.is_empty() && b.vlans.is_empty()
-            })
+            noted(
+                &mut view.bridge,
+                outcome,
+                clock,
+                |none| part.interval(every, none),
+                |b| b.stations.is_empty() && b.vlans.is_empty(),
+            )
         }
         Part::Addresses => {
             let outcome = asked::<Addresses>(session, learned).await;
@@ -290,9 +311,7 @@ async fn of_vendor(
     Ok(vendor.read(&rows))
 }
 
-async fn in_time<T>(
-    asking: impl Future<Output = Result<T, SnmpError>>,
-) -> Result<T, SnmpError> {
+async fn in_time<T>(asking: impl Future<Output = Result<T, SnmpError>>) -> Result<T, SnmpError> {
     tokio::time::timeout(LONGEST, asking).await.unwrap_or_else(|_| {
         let why = format!("it took longer than {} s", LONGEST.as_secs());
         Err(SnmpError::Malformed { why })

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)] // The helpers of a test fail as the test does.
 
+#[allow(dead_code, reason = "another test ends it and starts it again")]
 mod agent;
 mod doctor;
 mod profiles;

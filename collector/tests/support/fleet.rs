@@ -10,6 +10,8 @@
     clippy::missing_panics_doc,
     clippy::must_use_candidate,
     clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
     reason = "part of tests and of an example, each of which uses its own part"
 )]
 
@@ -671,7 +673,7 @@ fn oid(arcs: &[u32]) -> Vec<u8> {
         let mut shift = (32 - arc.leading_zeros()).div_ceil(7).max(1);
         while shift > 1 {
             shift -= 1;
-            out.push((arc >> (shift * 7)) as u8 & 0x7f | 0x80);
+            out.push(((arc >> (shift * 7)) as u8 & 0x7f) | 0x80);
         }
         out.push(arc as u8 & 0x7f);
     }
@@ -686,7 +688,7 @@ fn first(octets: &[u8]) -> Option<(u8, &[u8], &[u8])> {
         (usize::from(length), rest)
     } else {
         let (digits, rest) = rest.split_at_checked(usize::from(length & 0x7f))?;
-        (digits.iter().fold(0, |sum, digit| sum << 8 | usize::from(*digit)), rest)
+        (digits.iter().fold(0, |sum, digit| (sum << 8) | usize::from(*digit)), rest)
     };
     let (body, rest) = rest.split_at_checked(length)?;
     Some((tag, body, rest))
@@ -701,7 +703,8 @@ fn understood(datagram: &[u8]) -> Option<Question<'_>> {
     let (_, second, pdu) = first(pdu)?;
     let (_, third, pdu) = first(pdu)?;
     let (_, mut list, _) = first(pdu)?;
-    let count = |octets: &[u8]| octets.iter().fold(0, |sum, octet| sum << 8 | usize::from(*octet));
+    let count =
+        |octets: &[u8]| octets.iter().fold(0, |sum, octet| (sum << 8) | usize::from(*octet));
     let mut names = Vec::new();
     while let Some((_, varbind, rest)) = first(list) {
         names.push(arcs(first(varbind)?.1));
@@ -714,7 +717,7 @@ fn arcs(octets: &[u8]) -> Vec<u32> {
     let mut out = Vec::new();
     let mut arc = 0_u32;
     for octet in octets {
-        arc = arc << 7 | u32::from(octet & 0x7f);
+        arc = (arc << 7) | u32::from(octet & 0x7f);
         if octet & 0x80 == 0 {
             if out.is_empty() {
                 let first = (arc / 40).min(2);

@@ -99,10 +99,7 @@ impl Lab {
     }
 
     /// Starts a collector on a state folder that there is already.
-    pub async fn start_in(
-        folder: tempfile::TempDir,
-        change: impl FnOnce(&mut Settings),
-    ) -> Self {
+    pub async fn start_in(folder: tempfile::TempDir, change: impl FnOnce(&mut Settings)) -> Self {
         let clock = Arc::new(MovedClock::default());
         let mut settings = settings(folder.path());
         change(&mut settings);

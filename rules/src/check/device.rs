@@ -70,14 +70,15 @@ impl<'a> Given<'a> {
 
     /// The verdict that nothing is known of a part, and why.
     fn untold(&self, part: Part) -> Verdict {
+        let title = part.title();
         let why = match self.device.freshness(part).failed {
             Some(failed) => Text::new(
-                format!("{} cannot be read: {failed}", part.as_str()),
-                format!("无法读取 {}：{failed}", part.as_str()),
+                format!("cannot read {}: {failed}", title.en),
+                format!("无法读取{}：{failed}", title.zh),
             ),
             None => Text::new(
-                format!("{} was not read yet", part.as_str()),
-                format!("尚未读取 {}", part.as_str()),
+                format!("nothing was read yet of: {}", title.en),
+                format!("尚未读取{}", title.zh),
             ),
         };
         let value = self.device.freshness(part).failed.unwrap_or("never read").to_owned();

@@ -63,7 +63,8 @@ impl Month {
     /// above it. `None` without a sample.
     #[must_use]
     pub fn percentile_95(&self) -> Option<u64> {
-        let of = |one: fn(&(u64, u64)) -> u64| percentile_95(self.samples.iter().map(one).collect());
+        let of =
+            |one: fn(&(u64, u64)) -> u64| percentile_95(self.samples.iter().map(one).collect());
         of(|sample| sample.0).max(of(|sample| sample.1))
     }
 }

@@ -145,12 +145,19 @@ fn a_core_switch_has_one_alert_of_its_own_within_two_intervals() {
 #[test]
 fn after_a_restart_of_the_collector_silence_counts_from_then() {
     let mut lab = Lab::new("floor-3", "# nothing\n");
-    lab.answers();
-    // As a collector that was away for a day would hold it.
     lab.later(Duration::from_hours(24));
     lab.view.polling.since = lab.now;
-    assert_eq!(lab.status("device_silent", ""), Some(Status::Ok));
+    assert_eq!(lab.status("device_silent", ""), Some(Status::Unknown));
     lab.later(MINUTE * 6).is_silent();
+    assert_eq!(lab.status("device_silent", ""), Some(Status::Critical));
+}
+
+#[test]
+fn a_device_that_nobody_asks_is_unknown_and_not_called_silent() {
+    let mut lab = Lab::new("floor-3", "# nothing\n");
+    lab.answers().later(MINUTE * 10);
+    assert_eq!(lab.status("device_silent", ""), Some(Status::Unknown));
+    lab.is_silent();
     assert_eq!(lab.status("device_silent", ""), Some(Status::Critical));
 }
 
@@ -340,7 +347,8 @@ fn health_is_judged_from_whatever_table_tells_of_it() {
         assert_eq!(lab.status(check, subject), status, "{check} {subject}");
     }
     let of = |what, value| VendorValue { what, row: "7".into(), value };
-    let values = vec![of(What::MemoryUsed, 95.0), of(What::MemoryFree, 5.0), of(What::Processor, 5.0)];
+    let values =
+        vec![of(What::MemoryUsed, 95.0), of(What::MemoryFree, 5.0), of(What::Processor, 5.0)];
     lab.view.vendor_values.take(Ok(values), lab.now, MINUTE);
     lab.view.resources.take(Ok(Resources::default()), lab.now, MINUTE);
     assert_eq!(lab.status("device_memory", "memory 7"), Some(Status::Warning));

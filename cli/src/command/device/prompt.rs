@@ -23,15 +23,24 @@ pub(super) fn asked(asking: &Asking) -> Result<Secret, Failure> {
             "请用 --credentials 文件 给出凭据文件，或用 - 从标准输入读取",
         ));
     }
-    let community = hidden(asking, "Community (empty for SNMPv3): ", "团体名（SNMPv3 请直接回车）：")?;
+    let community =
+        hidden(asking, "Community (empty for SNMPv3): ", "团体名（SNMPv3 请直接回车）：")?;
     if !community.is_empty() {
         return checked(format!("community: {}\n", quoted(&community)));
     }
     let user = shown(asking, "SNMPv3 user: ", "SNMPv3 用户：")?;
     let mut text = format!("user: {}\n", quoted(&user));
     let keys = [
-        ("auth", "Authentication protocol (SHA-256, ...; empty for none): ", "认证协议（如 SHA-256；无则回车）："),
-        ("priv", "Privacy protocol (AES-128, ...; empty for none): ", "加密协议（如 AES-128；无则回车）："),
+        (
+            "auth",
+            "Authentication protocol (SHA-256, ...; empty for none): ",
+            "认证协议（如 SHA-256；无则回车）：",
+        ),
+        (
+            "priv",
+            "Privacy protocol (AES-128, ...; empty for none): ",
+            "加密协议（如 AES-128；无则回车）：",
+        ),
     ];
     for (key, en, zh) in keys {
         let protocol = shown(asking, en, zh)?;
@@ -94,7 +103,8 @@ mod tests {
     fn whatever_is_written_stays_one_text() {
         for text in ["public", "a: b", "\"quoted\" \\ #x", "密钥 }", "line\nbreak", "- x"] {
             let yaml = format!("community: {}\n", quoted(text));
-            let Ok(Credentials::Community { community, .. }) = Credentials::parse("f", &yaml) else {
+            let Ok(Credentials::Community { community, .. }) = Credentials::parse("f", &yaml)
+            else {
                 panic!("{yaml}");
             };
             assert_eq!(community.octets(), text.as_bytes());

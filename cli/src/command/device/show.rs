@@ -95,9 +95,10 @@ fn said(answer: &Answer, screen: Screen) -> String {
     line("answered", "最近应答", age.unwrap_or_else(|| screen.word("never", "从未").into()).into());
 
     let mut out = head.render();
-    let troubled = answer.parts.iter().filter(|part| {
-        part.failed.is_some() || (part.stale && part.read_at.is_some())
-    });
+    let troubled = answer
+        .parts
+        .iter()
+        .filter(|part| part.failed.is_some() || (part.stale && part.read_at.is_some()));
     for part in troubled {
         let why = match &part.failed {
             Some(why) => format!("{}: {why}", screen.word("cannot be read", "无法读取")),

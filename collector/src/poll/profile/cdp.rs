@@ -71,7 +71,10 @@ mod tests {
         let rows = Rows::from([(vec![10_101], here), (vec![10_101, 4], there)]);
         let read = Cdp::read(&rows);
         let [neighbour] = read.as_slice() else { panic!("{read:?}") };
-        assert_eq!((neighbour.local_port, neighbour.local_name.as_deref()), (10_101, Some("Gi0/1")));
+        assert_eq!(
+            (neighbour.local_port, neighbour.local_name.as_deref()),
+            (10_101, Some("Gi0/1"))
+        );
         assert_eq!(neighbour.name.as_deref(), Some("core-1.example"));
         assert_eq!(neighbour.port, "GigabitEthernet1/0/3");
         assert!(Cdp::is_spoken_by(Some(&"1.3.6.1.4.1.9.1.1208".parse().unwrap())));

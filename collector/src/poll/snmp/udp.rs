@@ -133,9 +133,10 @@ impl Dialler {
         device: SocketAddr,
         patience: Patience,
     ) -> Result<Self, SnmpError> {
-        let transport = sockets.of(device).cloned().ok_or_else(|| SnmpError::Network {
-            why: "this machine has no IPv6".to_owned(),
-        })?;
+        let transport = sockets
+            .of(device)
+            .cloned()
+            .ok_or_else(|| SnmpError::Network { why: "this machine has no IPv6".to_owned() })?;
         let engines = Arc::clone(&sockets.engines);
         Ok(Self { device, transport, engines, patience, hears_refusals: false })
     }

@@ -97,7 +97,7 @@ struct CheckRow {
 }
 
 struct PartRow {
-    part: &'static str,
+    part: String,
     read: Option<Age>,
     interval: String,
     stale: bool,
@@ -221,7 +221,7 @@ fn parts(shown: &Shown, device: &DeviceStatus, choice: &Choice) -> Vec<PartRow> 
     had.map(|part| {
         let freshness = view.freshness(part);
         PartRow {
-            part: part.as_str(),
+            part: part.title().in_lang(choice.lang).to_owned(),
             read: freshness.read_at.map(|at| Age::of(at, shown.now, shown.local, choice.lang)),
             interval: short_span(view.interval_of(part), choice.lang),
             stale: freshness.is_stale(shown.now),

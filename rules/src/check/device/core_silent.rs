@@ -1,7 +1,7 @@
 //! Does a core switch still answer?
 
-use super::super::{Alerts, Verdict};
-use super::device_silent::{answering, said, silence};
+use super::super::{Alerts, Status, Verdict};
+use super::device_silent::{answering, answers, said, silence};
 use super::{DeviceCheck, Given, named};
 use crate::text::Text;
 
@@ -21,6 +21,10 @@ fn judge(given: &Given<'_>) -> Vec<Verdict> {
     let Some(broken) = given.wanted.core.broken() else { return Vec::new() };
     // One lost poll is none: two intervals must have passed.
     let down = given.wanted.core_down.0.max(given.device.polling.interval * 2);
-    let status = if silence(given) > down { broken } else { answering(given) };
+    let status = match (silence(given) > down, answers(given)) {
+        (true, true) => Status::Unknown,
+        (true, false) => broken,
+        (false, _) => answering(given),
+    };
     vec![said(given, status)]
 }

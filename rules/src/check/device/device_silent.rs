@@ -28,7 +28,9 @@ fn judge(given: &Given<'_>) -> Vec<Verdict> {
     let late = given.device.polling.interval.saturating_mul(given.wanted.silent_intervals.get());
     let down = given.wanted.silent_down.0.max(late);
     let silence = silence(given);
-    let status = if silence > down {
+    let status = if answers(given) {
+        if silence > late { Status::Unknown } else { Status::Ok }
+    } else if silence > down {
         Status::Critical
     } else if silence > late {
         Status::Warning
@@ -36,6 +38,13 @@ fn judge(given: &Given<'_>) -> Vec<Verdict> {
         answering(given)
     };
     vec![said(given, status)]
+}
+
+/// Whether the device answered when it was asked last, however long ago that was: a long poll, or a
+/// collector that is late, is no silence of the device.
+pub(super) fn answers(given: &Given<'_>) -> bool {
+    let polling = &given.device.polling;
+    polling.answered_at.is_some() && polling.failed.is_none()
 }
 
 /// For how long the device has not answered, as far as this collector can know.
@@ -56,18 +65,21 @@ pub(super) fn answering(given: &Given<'_>) -> Status {
 pub(super) fn said(given: &Given<'_>, status: Status) -> Verdict {
     let polling = &given.device.polling;
     let ago = spoken(silence(given));
-    let reason = polling.failed.as_deref().unwrap_or("it was not asked yet");
+    let reason = polling.failed.as_deref().map_or_else(
+        || Text::new("it was not asked since", "此后尚未查询"),
+        |failed| Text::new(failed, failed),
+    );
     let why = match (status, polling.answered_at) {
         (Status::Ok, _) => {
             Text::new(format!("it answered {} ago", ago.en), format!("{}前有应答", ago.zh))
         }
         (Status::Unknown | Status::Warning | Status::Critical, Some(_)) => Text::new(
-            format!("no answer for {}: {reason}", ago.en),
-            format!("已有 {}没有应答：{reason}", ago.zh),
+            format!("no answer for {}: {}", ago.en, reason.en),
+            format!("已有 {}没有应答：{}", ago.zh, reason.zh),
         ),
         (Status::Unknown | Status::Warning | Status::Critical, None) => Text::new(
-            format!("it has not answered in the {} since it is asked: {reason}", ago.en),
-            format!("开始查询 {}以来没有应答：{reason}", ago.zh),
+            format!("it has not answered in the {} since it is asked: {}", ago.en, reason.en),
+            format!("开始查询 {}以来没有应答：{}", ago.zh, reason.zh),
         ),
     };
     let value = polling.answered_at.map_or_else(|| "never".to_owned(), |at| at.to_string());

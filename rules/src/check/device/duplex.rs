@@ -71,14 +71,12 @@ fn verdict(
                 format!("{name} 工作在半双工：请将两端均设为自协商，或设为相同模式"),
             ),
         ),
-        Duplex::Half => (
-            Status::Ok,
-            Text::new(format!("{name} runs at half duplex"), format!("{name} 半双工")),
-        ),
-        Duplex::Full => (
-            Status::Ok,
-            Text::new(format!("{name} runs at full duplex"), format!("{name} 全双工")),
-        ),
+        Duplex::Half => {
+            (Status::Ok, Text::new(format!("{name} runs at half duplex"), format!("{name} 半双工")))
+        }
+        Duplex::Full => {
+            (Status::Ok, Text::new(format!("{name} runs at full duplex"), format!("{name} 全双工")))
+        }
     };
     let verdict = Verdict::new(&*interface.name, status, why);
     let value = format!("{duplex:?} duplex, {collisions} late collisions").to_lowercase();

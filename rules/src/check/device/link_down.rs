@@ -36,12 +36,13 @@ fn verdict(given: &Given<'_>, interface: &Interface, broken: Status) -> Verdict 
         (_, Link::Up) => (Status::Ok, "is up", "正常"),
         (_, Link::Dormant | Link::Testing) => (broken, "does not pass packets", "未转发数据"),
         (_, Link::Unknown) => (Status::Unknown, "does not say whether it is up", "状态未知"),
-        (_, Link::Down | Link::NotPresent | Link::LowerLayerDown) => {
-            (broken, "is down", "已断开")
-        }
+        (_, Link::Down | Link::NotPresent | Link::LowerLayerDown) => (broken, "is down", "已断开"),
     };
-    let verdict =
-        Verdict::new(&*interface.name, status, Text::new(format!("{name} {en}"), format!("{name} {zh}")));
+    let verdict = Verdict::new(
+        &*interface.name,
+        status,
+        Text::new(format!("{name} {en}"), format!("{name} {zh}")),
+    );
     let value = format!("wanted {:?}, is {:?}", interface.wanted, interface.link).to_lowercase();
     given.rests_on(verdict, Part::Interfaces, &interface.name, value)
 }

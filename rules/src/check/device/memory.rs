@@ -1,8 +1,8 @@
 //! Has the device memory left?
 
-use super::processor::percent;
 use super::super::sentence::{tight, with_limit};
 use super::super::{Alerts, Verdict};
+use super::processor::percent;
 use super::{DeviceCheck, Given, named};
 use crate::device::resources::Kind;
 use crate::device::vendor::{VendorValue, What};

@@ -22,29 +22,28 @@ fn judge(given: &Given<'_>) -> Vec<Verdict> {
     let silent = given.device.polling.failed.is_some();
     let parts = Part::ALL.into_iter().filter_map(|part| {
         let freshness = given.device.freshness(part);
+        let title = part.title();
         let (status, why, value) = match (freshness.failed, freshness.read_at) {
             // That it does not answer at all another check says.
             (Some(_), _) if silent => return None,
             // Once is no reason to call anybody: what was read before still counts.
             (Some(failed), Some(_)) if !freshness.is_stale(given.now) => {
                 let why = Text::new(
-                    format!("{} could not be read the last time: {failed}", part.as_str()),
-                    format!("上次未能读取 {}：{failed}", part.as_str()),
+                    format!("could not read {} the last time: {failed}", title.en),
+                    format!("上次未能读取{}：{failed}", title.zh),
                 );
                 (Status::Ok, why, failed.to_owned())
             }
             (Some(failed), _) => {
                 let why = Text::new(
-                    format!("{} cannot be read: {failed}", part.as_str()),
-                    format!("无法读取 {}：{failed}", part.as_str()),
+                    format!("cannot read {}: {failed}", title.en),
+                    format!("无法读取{}：{failed}", title.zh),
                 );
                 (Status::Warning, why, failed.to_owned())
             }
             (None, Some(_)) => {
-                let why = Text::new(
-                    format!("{} can be read", part.as_str()),
-                    format!("{} 读取正常", part.as_str()),
-                );
+                let why =
+                    Text::new(format!("can read {}", title.en), format!("{}读取正常", title.zh));
                 (Status::Ok, why, "read".to_owned())
             }
             (None, None) => return None,

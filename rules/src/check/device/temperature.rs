@@ -49,12 +49,11 @@ pub fn sensors(device: &DeviceView) -> Vec<Sensor> {
             part: Part::Hardware,
         });
     let of_vendor = device.vendor_values.value().into_iter().flatten();
-    let of_vendor =
-        of_vendor.filter(|value| value.what == What::Temperature).map(|value| Sensor {
-            name: format!("sensor {}", value.row),
-            celsius: Some(value.value),
-            part: Part::Vendor,
-        });
+    let of_vendor = of_vendor.filter(|value| value.what == What::Temperature).map(|value| Sensor {
+        name: format!("sensor {}", value.row),
+        celsius: Some(value.value),
+        part: Part::Vendor,
+    });
     let power = device.power.value().and_then(Option::as_ref);
     let of_battery = power.and_then(|power| power.celsius).map(|celsius| Sensor {
         name: "battery".to_owned(),

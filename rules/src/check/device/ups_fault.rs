@@ -44,10 +44,7 @@ fn look(power: &Power, broken: Status) -> (Status, Text, String) {
         ),
         Some(Source::Bypass) => (
             broken,
-            Text::new(
-                "the load is on bypass: nothing protects it",
-                "负载处于旁路供电，没有保护",
-            ),
+            Text::new("the load is on bypass: nothing protects it", "负载处于旁路供电，没有保护"),
             "source bypass".to_owned(),
         ),
         _ if !alarms.is_empty() => (
@@ -61,8 +58,6 @@ fn look(power: &Power, broken: Status) -> (Status, Text, String) {
         Some(
             Source::Normal | Source::Battery | Source::Booster | Source::Reducer | Source::Other,
         )
-        | None => {
-            (Status::Ok, Text::new("no alarm", "没有告警"), "no alarm".to_owned())
-        }
+        | None => (Status::Ok, Text::new("no alarm", "没有告警"), "no alarm".to_owned()),
     }
 }

@@ -36,9 +36,7 @@ fn judge(given: &Given<'_>) -> Vec<Verdict> {
             Status::Unknown,
             Text::new("the UPS does not say what feeds the load", "UPS 未说明供电来源"),
         ),
-        Some(false) => {
-            (Status::Ok, Text::new("the mains feed the load", "市电供电"))
-        }
+        Some(false) => (Status::Ok, Text::new("the mains feed the load", "市电供电")),
         Some(true) => on_its_battery(given, power, broken),
     };
     let value = value(power);
@@ -74,10 +72,9 @@ fn on_its_battery(given: &Given<'_>, power: &Power, broken: Status) -> (Status, 
     let status = broken.max(by_time).max(by_battery);
     let since = spoken(power.on_battery.unwrap_or_default());
     let left = match power.lasts.map(spoken) {
-        Some(left) => Text::new(
-            format!("it will last {} more", left.en),
-            format!("预计还可供电 {}", left.zh),
-        ),
+        Some(left) => {
+            Text::new(format!("it will last {} more", left.en), format!("预计还可供电 {}", left.zh))
+        }
         None => Text::new("how long it will last is not known", "剩余供电时间未知"),
     };
     let why = Text::new(
