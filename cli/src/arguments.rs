@@ -142,8 +142,8 @@ pub enum Command {
     Enroll(Enroll),
     /// Check a policy, compile it, see what it changes, and bring it to the hosts
     Policy(PolicyVerb),
-    /// Cut a host off but for its management, or let it back
-    Quarantine(Quarantine),
+    /// Cut a host off but for its management, or let it back; or switch a port off
+    Quarantine(QuarantineVerb),
     /// Ask what packet filters do, from what kernels printed
     Ruleset(RulesetVerb),
     /// Prove that no packet breaks an invariant, or show one that does
@@ -520,6 +520,65 @@ pub struct Rollback {
     /// How the policy comes to the hosts.
     #[command(flatten)]
     pub pace: Pace,
+}
+
+/// `quarantine` with a host, or with what else.
+#[derive(Debug, Clone, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub struct QuarantineVerb {
+    /// Something else than a host
+    #[command(subcommand)]
+    pub what: Option<QuarantineWhat>,
+    /// A host
+    #[command(flatten)]
+    pub host: Option<Quarantine>,
+}
+
+/// What else than a host can be in quarantine.
+#[derive(Debug, Clone, Subcommand)]
+pub enum QuarantineWhat {
+    /// Switch a port of a device off until a time, when a second person approves, and on again
+    Port(QuarantinePort),
+}
+
+/// Arguments of `quarantine port`.
+#[derive(Debug, Clone, Args)]
+pub struct QuarantinePort {
+    /// The device's name
+    #[arg(value_name = "DEVICE")]
+    pub device: HostName,
+    /// The port, by its name or number
+    #[arg(value_name = "PORT")]
+    pub port: String,
+    /// When it ends by itself: a time, or how long from now
+    #[arg(
+        long,
+        value_name = "WHEN",
+        value_parser = until,
+        required_unless_present_any = ["approve", "release"],
+        conflicts_with_all = ["approve", "release"]
+    )]
+    pub until: Option<Until>,
+    /// Why
+    #[arg(
+        long,
+        value_name = "TEXT",
+        required_unless_present_any = ["approve", "release"],
+        conflicts_with_all = ["approve", "release"]
+    )]
+    pub reason: Option<String>,
+    /// Approve what another person asked for
+    #[arg(long, conflicts_with = "release")]
+    pub approve: bool,
+    /// End it, or take the wish back
+    #[arg(long)]
+    pub release: bool,
+    /// Only say what would be cut off
+    #[arg(long, conflicts_with_all = ["approve", "release"])]
+    pub dry_run: bool,
+    /// Do not ask
+    #[arg(long)]
+    pub yes: bool,
 }
 
 /// Arguments of `quarantine`.

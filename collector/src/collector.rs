@@ -31,6 +31,7 @@ use crate::listings;
 use crate::poll::poller::Poller;
 use crate::poll::snmp::SnmpError;
 use crate::poll::snmp::udp::Sockets;
+use crate::port::Ports;
 use crate::proving::{self, Proving};
 use crate::push::Pushes;
 use crate::senders::Senders;
@@ -42,6 +43,7 @@ use crate::trap::{self, TrapsError};
 use crate::upkeep::{self, Certificates, CertificatesError};
 use crate::watch::{Files, FilesError, Watch};
 use crate::web::{self, WebError, WebHandle, WebParts};
+use crate::wiring::Wirer;
 
 /// Descriptors that are asked for: one for each agent, and some for everything else.
 const DESCRIPTORS: u64 = 65_536;
@@ -151,6 +153,7 @@ pub struct CollectorHandle {
     site: Site,
     enrolment: Enrolment,
     devices: Devices,
+    ports: Ports,
     addresses: Addresses,
     web: WebHandle,
     saver: Saver,
@@ -204,6 +207,7 @@ impl Collector {
         devices.restore(&site.store().read_at_start(record::all)?);
         restore(&site)?;
         let pushes = Pushes::open(site.clone(), security_key)?;
+        let ports = Ports::open(site.clone(), sockets.clone());
         let saver = Saver::new();
         proving::restore(&site, site.store().read_at_start(proving::record::read_newest)?);
         if settings.traps.is_some() {
@@ -247,6 +251,7 @@ impl Collector {
             enrolment: enrolment.clone(),
             pushes: pushes.clone(),
             devices: devices.clone(),
+            ports: ports.clone(),
             listen: settings.web,
             socket: socket.clone(),
             tls: Arc::clone(&certificates.web),
@@ -282,6 +287,8 @@ impl Collector {
         tasks.spawn(pushes.run(stop.clone()));
         tasks.spawn(proving.run(stop.clone()));
         tasks.spawn(Poller::new(site.clone(), sockets).run(stop.clone()));
+        tasks.spawn(Wirer::new(site.clone()).run(stop.clone()));
+        tasks.spawn(ports.clone().run(stop.clone()));
         tasks.close();
         unless_started.disarm();
         info!(web = %addresses.web, agents = %addresses.agents, "the collector runs");
@@ -289,6 +296,7 @@ impl Collector {
             site,
             enrolment,
             devices,
+            ports,
             addresses,
             web,
             saver,
@@ -316,6 +324,12 @@ impl CollectorHandle {
     #[must_use]
     pub fn devices(&self) -> &Devices {
         &self.devices
+    }
+
+    /// Ports in quarantine.
+    #[must_use]
+    pub fn ports(&self) -> &Ports {
+        &self.ports
     }
 
     /// Where it listens.

@@ -8,13 +8,16 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use bailey_rules::check::{self, CHECKS, Given, Judged, Status, judge, worst};
+use bailey_rules::check::{self, Given, Judged, Status, judge, worst};
+use bailey_rules::device::Part;
 use bailey_rules::expectation::{DeviceWanted, Expectations};
+use bailey_rules::fact::FactKind;
 use bailey_rules::finding::{Change, Finding, Severity, advance, identity};
 use bailey_rules::host::HostView;
 use bailey_rules::name::{FindingId, HostKey, HostName, ZoneName};
 use bailey_rules::text::Text;
 use bailey_rules::time::{Timestamp, spoken};
+use bailey_rules::topology::Asset;
 use rusqlite::{Connection, Transaction, params};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -26,6 +29,7 @@ use crate::journal::NewEvent;
 use crate::site::{Config, EventKind, HostStatus, Site};
 use crate::store::{Store, StoreError, write_snapshot};
 use crate::trap::intake::Traps;
+use crate::wiring::Wiring;
 
 /// No verdict that is shown is older than this: silence grows old without a report.
 pub const JUDGED_EVERY: Duration = Duration::from_secs(5);
@@ -216,6 +220,8 @@ impl Judge {
         if !host.heard_since_start() {
             quiet_after_restart(&mut judged, &open, &view, self.site.started_at(), now);
         }
+        let fresh = given.fresh(&[FactKind::Identity.probe()]);
+        self.site.wiring().judge(&Asset::Host(host.name.clone()), fresh, &mut judged);
         let changes = advance(&open, &*view, &judged, now);
         let event = |kind, said| host.event(now, kind, said);
         let (moved, resolved) = self.take(&mut open, changes, event, now);
@@ -234,7 +240,8 @@ impl Judge {
         let now = self.site.now();
         let config = self.site.config();
         let wanted = self.wanted(&device.key, &device.name, &device.zone, &config);
-        let status = judged(device, &wanted.device, self.site.traps(), now);
+        let (traps, wiring) = (self.site.traps(), self.site.wiring());
+        let status = judged(device, &wanted.device, traps, &wiring, now);
         let mut open = self.site.findings_of(&device.key);
         let changes = advance(&open, &*status.view, &status.judged, now);
         let site = self.site.clone();
@@ -341,7 +348,7 @@ impl Judge {
     }
 
     fn count_violation(&self, check: &str) {
-        if let Some(check) = CHECKS.iter().find(|known| known.name == check) {
+        if let Some(check) = check::every().find(|known| known.name == check) {
             self.site.counters().isolation_violations.one(check.name);
         }
     }
@@ -408,11 +415,15 @@ pub(crate) fn judged(
     device: &Device,
     wanted: &DeviceWanted,
     traps: &Traps,
+    wiring: &Wiring,
     now: Timestamp,
 ) -> DeviceStatus {
     let view = device.view();
-    let mut judged = check::device::judge(&check::device::Given { device: &view, wanted, now });
+    let given = check::device::Given { device: &view, wanted, now };
+    let mut judged = check::device::judge(&given);
     judged.extend(traps.judged_of_device(&view, now));
+    let fresh = given.fresh(&[Part::Neighbours, Part::Bridge]);
+    wiring.judge(&Asset::Device(device.name.clone()), fresh, &mut judged);
     DeviceStatus {
         state: worst(&judged),
         view,

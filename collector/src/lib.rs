@@ -32,6 +32,7 @@ mod listings;
 pub mod metrics;
 mod numbering;
 pub mod poll;
+pub mod port;
 pub mod proving;
 pub mod push;
 mod quota;
@@ -45,5 +46,6 @@ pub mod trap;
 mod upkeep;
 pub mod watch;
 pub mod web;
+pub mod wiring;
 
 pub use collector::{Addresses, Collector, CollectorHandle, StartError};

@@ -15,6 +15,7 @@ use bailey_rules::policy::Policy;
 use bailey_rules::prove::site::told::About;
 use bailey_rules::text::Text;
 use bailey_rules::time::Timestamp;
+use bailey_rules::topology::Asset;
 use serde::Serialize;
 use tokio::sync::{Notify, watch};
 
@@ -30,6 +31,7 @@ use crate::proving::{Known, Proofs};
 use crate::senders::Senders;
 use crate::store::{Store, StoreError};
 use crate::trap::intake::Traps;
+use crate::wiring::Wiring;
 
 /// The most events that one query gives.
 pub const MAX_EVENTS: usize = 200;
@@ -158,6 +160,16 @@ kinds! {
     Refusals = "refusals", "Connections refused", "连接被拒";
     /// Traps were lost.
     TrapsLost = "traps_lost", "Traps lost", "陷阱丢失";
+    /// A person asked for the quarantine of a port.
+    PortAsked = "port_asked", "Port quarantine asked for", "申请隔离端口";
+    /// A second person approved it.
+    PortApproved = "port_approved", "Port quarantine approved", "批准隔离端口";
+    /// A port was switched off.
+    PortOff = "port_off", "Port switched off", "端口已关闭";
+    /// The quarantine of a port ends, or was never approved.
+    PortReleased = "port_released", "Port quarantine ends", "解除端口隔离";
+    /// A port was switched on again.
+    PortOn = "port_on", "Port switched on", "端口已开启";
     /// A new policy or rule file was refused; the one before stays.
     SettingsRefused = "settings_refused", "Files refused", "配置被拒绝";
 }
@@ -244,6 +256,7 @@ struct Inner {
     hosts: RwLock<Registry>,
     devices: RwLock<BTreeMap<HostName, Arc<Device>>>,
     devices_moved: Notify,
+    wiring: ArcSwap<Wiring>,
     findings: RwLock<BTreeMap<HostKey, BTreeMap<FindingId, Finding>>>,
     resolved: Mutex<Resolved>,
     findings_moved: watch::Sender<u64>,
@@ -304,6 +317,7 @@ impl Site {
             hosts: RwLock::default(),
             devices: RwLock::default(),
             devices_moved: Notify::new(),
+            wiring: ArcSwap::default(),
             findings: RwLock::default(),
             resolved: Mutex::new(Resolved {
                 delivered: vec![0; alertmanagers],
@@ -360,6 +374,25 @@ impl Site {
     #[must_use]
     pub fn unlisted(&self, host: &HostName) -> Option<Arc<BTreeMap<ListingSource, String>>> {
         self.by_name(host).map(|host| host.unlisted())
+    }
+
+    /// How the site is wired, and what follows from it.
+    #[must_use]
+    pub fn wiring(&self) -> Arc<Wiring> {
+        self.0.wiring.load_full()
+    }
+
+    pub(crate) fn set_wiring(&self, wiring: Wiring) {
+        self.0.wiring.store(Arc::new(wiring));
+    }
+
+    /// What a port of a device is called, where the device tells.
+    #[must_use]
+    pub fn port_name(&self, device: &HostName, port: u32) -> Option<String> {
+        let view = reading(&self.0.devices).get(device)?.view();
+        let interfaces = view.interfaces.value()?;
+        let found = interfaces.iter().find(|interface| interface.index == port)?;
+        Some(found.name.clone())
     }
 
     /// The open findings, worst first, then oldest first.
@@ -580,6 +613,17 @@ impl Site {
         Some(Removed { no: host.no, resolved })
     }
 
+    /// Has an asset judged soon.
+    pub(crate) fn touch(&self, asset: &Asset) {
+        match asset {
+            Asset::Host(name) => {
+                let host = reading(&self.0.hosts).by_name.get(name).cloned();
+                host.iter().for_each(Host::touch);
+            }
+            Asset::Device(name) => self.held_device(name).iter().for_each(Device::touch),
+        }
+    }
+
     /// Every device as it is held, by name.
     pub(crate) fn held_devices(&self) -> Vec<Arc<Device>> {
         reading(&self.0.devices).values().cloned().collect()
@@ -615,8 +659,8 @@ impl Site {
 
     /// A device as it is judged now, before its turn.
     pub(crate) fn judged_at_once(&self, device: &Arc<Device>) -> Arc<DeviceStatus> {
-        let wanted = self.wanted_of(device);
-        device.set_status(judged(device, &wanted, self.traps(), self.now()));
+        let (wanted, wiring) = (self.wanted_of(device), self.wiring());
+        device.set_status(judged(device, &wanted, self.traps(), &wiring, self.now()));
         device.status()
     }
 

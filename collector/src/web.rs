@@ -38,6 +38,7 @@ use tokio_util::sync::CancellationToken;
 use crate::counters::Counter;
 use crate::device::Devices;
 use crate::enrolment::Enrolment;
+use crate::port::Ports;
 use crate::push::Pushes;
 use crate::site::Site;
 use access::ScrapeToken;
@@ -62,6 +63,8 @@ pub struct WebParts {
     pub pushes: Pushes,
     /// Devices: the admin verbs of the Unix socket.
     pub devices: Devices,
+    /// Ports of devices: the admin verbs of the Unix socket.
+    pub ports: Ports,
     /// Where HTTPS listens; port 0 takes a free one.
     pub listen: SocketAddr,
     /// The Unix socket of the command line; a stale one is replaced.
@@ -150,6 +153,7 @@ struct Shared {
     enrolment: Enrolment,
     pushes: Pushes,
     devices: Devices,
+    ports: Ports,
     sessions: Sessions,
     scrape_token: ScrapeToken,
     streams: live::Streams,
@@ -185,6 +189,12 @@ impl Web {
     #[must_use]
     pub fn devices(&self) -> &Devices {
         &self.0.devices
+    }
+
+    /// Ports in quarantine.
+    #[must_use]
+    pub fn ports(&self) -> &Ports {
+        &self.0.ports
     }
 
     /// Who is signed in.
@@ -292,6 +302,7 @@ pub async fn start(parts: WebParts) -> Result<WebHandle, WebError> {
         enrolment: parts.enrolment,
         pushes: parts.pushes,
         devices: parts.devices,
+        ports: parts.ports,
         sessions: Sessions::default(),
         scrape_token,
         streams: live::Streams::default(),

@@ -6,6 +6,7 @@ mod backup_age;
 mod backup_present;
 mod backup_result;
 mod backup_size;
+pub mod behind;
 mod certificate_ending;
 mod clock_ahead;
 mod clock_synchronised;
@@ -46,6 +47,7 @@ mod swap_used;
 mod temperature;
 mod twin_identity;
 mod unexpected_interface;
+pub mod wire;
 mod would_drop;
 mod zone_declared;
 
@@ -436,7 +438,13 @@ pub fn worst(judged: &[Judged]) -> State {
         .unwrap_or(State::Unknown)
 }
 
-/// Every check, in the order of the screens.
+/// Every check there is: of hosts, of devices, and of the wires.
+pub fn every() -> impl Iterator<Item = &'static Check> {
+    let of_devices = device::CHECKS.iter().map(|of_device| &of_device.check);
+    CHECKS.iter().chain(of_devices).chain(wire::CHECKS)
+}
+
+/// Every check of hosts, in the order of the screens.
 pub const CHECKS: &[Check] = &[
     // host
     cpu_busy::CHECK,

@@ -5,6 +5,7 @@
 //! and a later entry wins key by key.
 
 mod layer;
+mod wire;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -13,20 +14,23 @@ use serde::{Deserialize, Serialize};
 
 use crate::check::Status;
 use crate::name::{HostName, ZoneName};
+use crate::topology::wish::{Wishes, WrittenLink};
 use crate::unit::{BitRate, Celsius, Hundredths, PerMillion, Percent, Period, Size};
 use crate::yaml::{self, Problem, Problems, Source, Spanned};
 
 pub use layer::{Ceiling, Demand, Floor, Network, Pattern};
 use layer::{Layered, section};
+pub use wire::{Approved, MacPrefix, Makers, Vlans, ZoneVlans};
 
 /// The shipped rule files, in their order.
-pub const SHIPPED: [(&str, &str); 6] = [
+pub const SHIPPED: [(&str, &str); 7] = [
     ("shipped/host.yaml", include_str!("../shipped/host.yaml")),
     ("shipped/agent.yaml", include_str!("../shipped/agent.yaml")),
     ("shipped/firewall.yaml", include_str!("../shipped/firewall.yaml")),
     ("shipped/backup.yaml", include_str!("../shipped/backup.yaml")),
     ("shipped/isolation.yaml", include_str!("../shipped/isolation.yaml")),
     ("shipped/device.yaml", include_str!("../shipped/device.yaml")),
+    ("shipped/wire.yaml", include_str!("../shipped/wire.yaml")),
 ];
 
 /// The most entries that all rule files together may have.
@@ -158,6 +162,28 @@ section! {
 }
 
 section! {
+    /// What the site demands of its wires.
+    WireWanted / WirePart {
+        /// The VLANs of each zone.
+        vlans: ZoneVlans,
+        /// What an address is that was never seen before and that nobody approved.
+        new_address: Demand,
+        /// For so long after a zone was first seen its addresses are taken as known.
+        learning: Period,
+        /// How long an address counts as present after it was last seen.
+        kept: Period,
+        /// Addresses that may be there.
+        approved: Approved,
+        /// What software makes addresses with which beginnings.
+        virtual_makers: Makers,
+        /// Addresses that software gives to many machines alike.
+        repeated: Approved,
+        /// The devices that the collector is at; none where it finds them by itself.
+        collector_at: Vec<HostName>,
+    }
+}
+
+section! {
     /// Demands on a device that is asked by SNMP.
     DeviceWanted / DevicePart {
         /// How often it is asked.
@@ -269,7 +295,12 @@ struct Entry {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
-    expectations: Vec<Spanned<Entry>>,
+    #[serde(default)]
+    expectations: Option<Vec<Spanned<Entry>>>,
+    #[serde(default)]
+    links: Option<Vec<Spanned<WrittenLink>>>,
+    #[serde(default)]
+    wire: Option<WirePart>,
 }
 
 impl Entry {
@@ -295,6 +326,8 @@ impl Entry {
 #[derive(Debug, Clone)]
 pub struct RuleFiles {
     entries: Vec<Entry>,
+    wishes: Wishes,
+    wire: WirePart,
 }
 
 impl RuleFiles {
@@ -314,14 +347,14 @@ impl RuleFiles {
     /// Everything that is wrong in the files.
     pub fn parse(files: &[(String, String)]) -> Result<Self, Problems> {
         let own = files.iter().map(|(name, text)| (name.as_str(), text.as_str()));
-        let mut entries = Vec::new();
+        let mut all =
+            Self { entries: Vec::new(), wishes: Wishes::default(), wire: WirePart::default() };
         let mut problems = Vec::new();
         for (file, text) in SHIPPED.into_iter().chain(own) {
-            match read(file, text) {
-                Ok(more) => entries.extend(more),
-                Err(Problems(more)) => problems.extend(more),
+            if let Err(Problems(more)) = all.read(file, text) {
+                problems.extend(more);
             }
-            if entries.len() > MAX_ENTRIES {
+            if all.entries.len() > MAX_ENTRIES {
                 problems.push(
                     Source { file, text }.whole(format!("more than {MAX_ENTRIES} entries in all")),
                 );
@@ -329,7 +362,7 @@ impl RuleFiles {
             }
         }
         if problems.is_empty() {
-            Ok(Self { entries })
+            Ok(all)
         } else {
             problems.truncate(yaml::MAX_PROBLEMS);
             Err(Problems(problems))
@@ -348,29 +381,51 @@ impl RuleFiles {
         }
         Expectations::build(&all).expect("the shipped rule files set every key")
     }
-}
 
-/// Reads one rule file. A file of comments alone demands nothing.
-fn read(file: &str, text: &str) -> Result<Vec<Entry>, Problems> {
-    let is_comment = |line: &str| {
-        let line = line.trim_start_matches('\u{feff}').trim();
-        line.is_empty() || line.starts_with('#')
-    };
-    if text.len() <= yaml::MAX_FILE && text.lines().all(is_comment) {
-        return Ok(Vec::new());
+    /// What is demanded of the wires.
+    ///
+    /// # Panics
+    /// Never: the shipped files set every key; a test holds that.
+    #[must_use]
+    pub fn wire(&self) -> WireWanted {
+        WireWanted::build(&self.wire).expect("the shipped rule files set every key")
     }
-    let read: File = yaml::parse(file, text)?;
-    let source = Source { file, text };
-    let problems: Vec<Problem> = read
-        .expectations
-        .iter()
-        .filter_map(|entry| without_effect(&source, entry))
-        .take(yaml::MAX_PROBLEMS)
-        .collect();
-    if problems.is_empty() {
-        Ok(read.expectations.into_iter().map(|entry| entry.value).collect())
-    } else {
-        Err(Problems(problems))
+
+    /// What persons say of links.
+    #[must_use]
+    pub const fn wishes(&self) -> &Wishes {
+        &self.wishes
+    }
+
+    /// Takes one rule file. A file of comments alone demands nothing.
+    fn read(&mut self, file: &str, text: &str) -> Result<(), Problems> {
+        let is_comment = |line: &str| {
+            let line = line.trim_start_matches('\u{feff}').trim();
+            line.is_empty() || line.starts_with('#')
+        };
+        if text.len() <= yaml::MAX_FILE && text.lines().all(is_comment) {
+            return Ok(());
+        }
+        let File { expectations, links, wire } = yaml::parse(file, text)?;
+        let source = Source { file, text };
+        if expectations.is_none() && links.is_none() && wire.is_none() {
+            let problem = source.whole("the file demands nothing");
+            return Err(Problems(vec![problem.help("add a key: expectations, links or wire")]));
+        }
+        let entries = expectations.unwrap_or_default();
+        let mut problems: Vec<Problem> =
+            entries.iter().filter_map(|entry| without_effect(&source, entry)).collect();
+        self.wishes.take(&source, &links.unwrap_or_default(), &mut problems);
+        if let Some(wire) = wire {
+            WireWanted::merge(&mut self.wire, &wire);
+        }
+        problems.truncate(yaml::MAX_PROBLEMS);
+        if problems.is_empty() {
+            self.entries.extend(entries.into_iter().map(|entry| entry.value));
+            Ok(())
+        } else {
+            Err(Problems(problems))
+        }
     }
 }
 

@@ -7,7 +7,8 @@
 //! [`fact`] (what a probe read) → [`host`] (all that is held of one host) →
 //! [`check`] (facts and expectations to verdicts) → [`finding`] (verdicts over time).
 //! [`policy`] and [`expectation`] are what people write; [`plan`] tells what a new policy changes.
-//! [`device`] is what is held of a device that has no agent.
+//! [`device`] is what is held of a device that has no agent, and [`topology`] how the site is wired: who is
+//! silent because somebody else is, and who is where he must not be.
 //! [`listing`] is what a host sends of its packet filters beside facts, [`model`] what that means for a
 //! packet, and [`prove`] what follows for the site.
 //! [`snmp`] has the words of devices without an agent, [`trap`] and [`syslog`] what they send of themselves.
@@ -31,6 +32,7 @@ pub mod snmp;
 pub mod syslog;
 pub mod text;
 pub mod time;
+pub mod topology;
 pub mod trap;
 pub mod unit;
 pub mod yaml;

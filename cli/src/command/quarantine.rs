@@ -1,4 +1,6 @@
-//! `bailey quarantine`: one host off the network but for its management, at once, and back.
+//! `bailey quarantine`: one host off the network but for its management, at once, and back; or a port.
+
+mod port;
 
 use bailey_rules::policy::Policy;
 use bailey_rules::text::Text;
@@ -12,7 +14,7 @@ use super::delivery::rulesets::begun;
 use super::delivery::send::{Wish, send};
 use super::delivery::{now, signed};
 use super::policy::{file_name, read};
-use crate::arguments::{Quarantine, Until};
+use crate::arguments::{Quarantine, QuarantineVerb, QuarantineWhat, Until};
 use crate::exit::{Done, Exit, Failure};
 use crate::key_file;
 use crate::orders::{self, Terms};
@@ -20,8 +22,20 @@ use crate::orders::{self, Terms};
 /// How long an order to end a quarantine waits for its host.
 const RELEASE_EXPIRES: std::time::Duration = std::time::Duration::from_hours(24);
 
-/// Puts a host into quarantine, or ends it.
-pub(super) fn run(quarantine: &Quarantine, asking: &Asking) -> Result<Done, Failure> {
+/// Puts a host or a port into quarantine, or ends it.
+pub(super) fn run(verb: &QuarantineVerb, asking: &Asking) -> Result<Done, Failure> {
+    match (&verb.what, &verb.host) {
+        (Some(QuarantineWhat::Port(one)), _) => port::run(one, asking),
+        (None, Some(host)) => of_host(host, asking),
+        (None, None) => Err(Failure::new(
+            Exit::Usage,
+            "name a host, or write: bailey quarantine port DEVICE PORT",
+            "请给出主机名，或使用：bailey quarantine port 设备 端口",
+        )),
+    }
+}
+
+fn of_host(quarantine: &Quarantine, asking: &Asking) -> Result<Done, Failure> {
     let key = key_file::private(&quarantine.key)?;
     let known = Known::ask(asking)?;
     let host = known.host(&quarantine.host)?;

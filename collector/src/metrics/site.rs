@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bailey_rules::check::{CHECKS, State};
+use bailey_rules::check::{State, every};
 use bailey_rules::finding::Severity;
 use bailey_rules::prove::site::told::Standing;
 
@@ -132,7 +132,7 @@ pub(crate) fn families(
     out.add(&SYSLOG_CONNECTIONS, &[], counters.syslog_connections.get() as f64);
     out.add(&SYSLOG_REFUSED, &[], counters.syslog_refused.get() as f64);
     zones(&mut out, shown);
-    for check in CHECKS.iter().filter(|check| check.component == "isolation") {
+    for check in every().filter(|check| check.component == "isolation") {
         let count = counters.isolation_violations.of(check.name);
         out.add(&VIOLATIONS, &[check.name], count as f64);
     }

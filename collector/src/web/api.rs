@@ -7,8 +7,10 @@ mod enforcement;
 pub mod enroll;
 mod flows;
 mod listings;
+mod ports;
 mod proofs;
 mod pushes;
+mod topology;
 pub(super) mod traps;
 
 use axum::extract::rejection::{JsonRejection, QueryRejection};
@@ -48,6 +50,8 @@ pub(crate) fn routes(web: &Web) -> Router<Web> {
         .route("/api/v1/hosts/{name}/listings/{source}", get(listings::one))
         .route("/api/v1/devices", get(devices::list))
         .route("/api/v1/devices/{name}", get(devices::one))
+        .route(topology::PATH, get(topology::all))
+        .route(ports::PATH, get(ports::list))
         .route("/api/v1/findings", get(findings))
         .route("/api/v1/events", get(events))
         .route("/api/v1/pushes", get(pushes::list))
@@ -73,6 +77,9 @@ pub(crate) fn routes(web: &Web) -> Router<Web> {
         .route("/api/v1/pushes/{id}/start", post(pushes::start))
         .route("/api/v1/pushes/{id}/confirm", post(pushes::confirm))
         .route("/api/v1/pushes/{id}/cancel", post(pushes::cancel))
+        .route(ports::PATH, post(ports::ask))
+        .route("/api/v1/ports/{device}/approve", post(ports::approve))
+        .route("/api/v1/ports/{device}/release", post(ports::release))
         .route("/api/v1/devices", post(devices::add))
         .route("/api/v1/devices/{name}/credentials", post(devices::credentials))
         .route("/api/v1/devices/{name}/remove", post(devices::remove))

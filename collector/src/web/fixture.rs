@@ -592,6 +592,7 @@ pub(crate) fn shown(machines: Vec<Machine>) -> Shown {
     Shown {
         hosts,
         devices: Vec::new(),
+        wiring: Arc::default(),
         rule_files: Arc::new(RuleFiles::shipped()),
         findings,
         problems: Vec::new(),

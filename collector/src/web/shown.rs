@@ -14,6 +14,7 @@ use bailey_rules::name::{HostName, ZoneName};
 use bailey_rules::policy::Policy;
 use bailey_rules::text::Lang;
 use bailey_rules::time::Timestamp;
+use bailey_rules::topology::Asset;
 use time::{OffsetDateTime, UtcOffset};
 
 use super::Web;
@@ -23,13 +24,14 @@ use crate::device::DeviceStatus;
 use crate::proving::{Known, Stands};
 use crate::push::Overview;
 use crate::site::{ConfigProblem, HostStatus};
+use crate::wiring::Wiring;
 
 /// The parts of the site that a host is judged in, in the order of the screens. They are the
 /// `component` of a check.
 pub const COMPONENTS: [&str; 5] = ["host", "firewall", "backup", "isolation", "agent"];
 
 /// The parts of the site that a device is judged in, in the order of the screens.
-pub const DEVICE_COMPONENTS: [&str; 3] = ["network", "power", "host"];
+pub const DEVICE_COMPONENTS: [&str; 4] = ["network", "isolation", "power", "host"];
 
 /// Every part of the site that anything is judged in.
 pub const ALL_COMPONENTS: [&str; 7] =
@@ -42,6 +44,8 @@ pub struct Shown {
     pub hosts: Vec<Arc<HostStatus>>,
     /// Every device, by name.
     pub devices: Vec<Arc<DeviceStatus>>,
+    /// How the site is wired.
+    pub wiring: Arc<Wiring>,
     /// What the rule files demand.
     pub rule_files: Arc<RuleFiles>,
     /// Open findings, worst first.
@@ -68,6 +72,7 @@ impl Shown {
         Self {
             hosts: site.hosts(),
             devices: site.devices(),
+            wiring: site.wiring(),
             rule_files: site.rule_files(),
             findings: site.findings(),
             problems: site.problems(),
@@ -86,6 +91,27 @@ impl Shown {
             Some(Arc::clone(&self.hosts[at].view))
         };
         self.proofs.standings(&self.policy, self.now, view)
+    }
+
+    /// What a port of a device is called.
+    #[must_use]
+    pub fn port_name(&self, device: &HostName, port: u32) -> String {
+        let device = self.devices.iter().find(|known| known.view.name == *device);
+        let interfaces = device.and_then(|device| device.view.interfaces.value());
+        let found = interfaces.and_then(|all| all.iter().find(|i| i.index == port));
+        found.map_or_else(|| port.to_string(), |interface| interface.name.clone())
+    }
+
+    /// Where an asset is plugged in, in words; `None` where that is not known.
+    #[must_use]
+    pub fn place(&self, asset: &Asset, lang: Lang) -> Option<String> {
+        let place = self.wiring.place_of(asset)?;
+        let (device, worth) = (&place.device, place.confidence.word());
+        let port = self.port_name(device, place.port);
+        Some(match lang {
+            Lang::En => format!("{device} {port} ({})", worth.en),
+            Lang::Zh => format!("{device} {port}（{}）", worth.zh),
+        })
     }
 
     /// Zones that the policy names or a host or device is in, those with most hosts first.

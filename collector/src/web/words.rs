@@ -183,6 +183,14 @@ words! {
         "没有此名称的设备。可能已被移除。";
     links: "Links", "链路";
     links_why: "lines, and interfaces in use or in trouble, the busiest first", "专线及在用或异常的接口，最繁忙的在前";
+    place: "Plugged into", "接入端口";
+    wiring: "Wiring", "物理连接";
+    wiring_why: "how devices are linked, and what shows it", "设备互联及其依据";
+    no_wiring: "No link between devices is known yet.", "尚未发现设备之间的链路。";
+    between: "Between", "两端";
+    confidence: "Confidence", "可信度";
+    shared_wire: "shared", "共享";
+    disagreements: "What does not agree", "相互矛盾之处";
     no_links: "No link is in use yet; use is counted from the second poll on.", "暂无在用链路；流量自第二次轮询起统计。";
     link: "Link", "链路";
     link_is: "Is", "状态";

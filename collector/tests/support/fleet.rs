@@ -46,6 +46,8 @@ pub enum Value {
     Packets(usize),
     /// It grows by as many errors a second as the port is told.
     Errors(usize),
+    /// Whether the port is wanted up, as `ifAdminStatus`; it can be set.
+    Admin(usize),
     /// Whether the port is up, as `ifOperStatus`.
     Status(usize),
     /// What feeds a UPS, as `upsOutputSource`.
@@ -79,6 +81,8 @@ pub struct Habit {
 #[derive(Debug)]
 pub struct Port {
     pub up: AtomicBool,
+    /// Switched off.
+    pub off: AtomicBool,
     /// Octets a second, each way.
     pub rate: AtomicU64,
     /// Packets in error a second.
@@ -277,6 +281,7 @@ impl Plan {
         };
         let port = || Port {
             up: AtomicBool::new(true),
+            off: AtomicBool::new(false),
             rate: AtomicU64::new(IDLE),
             errors: AtomicU64::new(0),
             base: AtomicU64::new(0),
@@ -324,7 +329,7 @@ fn interface_rows(ports: &[PortPlan], mac: [u8; 6], add: &mut impl FnMut(Vec<u32
     for (nth, port) in ports.iter().enumerate() {
         let index = nth as u32 + 1;
         let mut own = mac;
-        own[5] = own[5].wrapping_add(index as u8);
+        own[4] = index as u8;
         for (column, value) in [
             (1, Value::Integer(index as i32)),
             (2, text(&port.name)),
@@ -332,7 +337,7 @@ fn interface_rows(ports: &[PortPlan], mac: [u8; 6], add: &mut impl FnMut(Vec<u32
             (4, Value::Integer(1500)),
             (5, Value::Gauge(port.mbits.saturating_mul(1_000_000))),
             (6, Value::Text(own.to_vec())),
-            (7, Value::Integer(1)),
+            (7, Value::Admin(nth)),
             (8, Value::Status(nth)),
             (9, Value::Counter32(0)),
             (10, Value::Counter32(0)),
@@ -472,6 +477,7 @@ const GET: u8 = 0xa0;
 const GET_NEXT: u8 = 0xa1;
 const GET_BULK: u8 = 0xa5;
 const RESPONSE: u8 = 0xa2;
+const SET: u8 = 0xa3;
 
 impl Agent {
     async fn run(mut self, socket: UdpSocket) {
@@ -518,6 +524,7 @@ impl Agent {
             }),
             GET_NEXT => question.names.iter().for_each(|name| self.put_next(name, &mut list)),
             GET_BULK => self.put_bulk(&question, &mut list),
+            SET => self.set(&question.names, datagram, &mut list)?,
             _ => return None,
         }
         let mut pdu = tlv(0x02, question.number);
@@ -527,6 +534,16 @@ impl Agent {
         message.extend(tlv(0x04, question.community));
         message.extend(tlv(RESPONSE, &pdu));
         Some(tlv(0x30, &message))
+    }
+
+    /// Sets the one thing that can be: whether a port is wanted up. Its value stands last.
+    fn set(&self, names: &[Vec<u32>], datagram: &[u8], list: &mut Vec<u8>) -> Option<()> {
+        let [name] = names else { return None };
+        let at = self.rows.binary_search_by(|(known, _)| known.cmp(name)).ok()?;
+        let Value::Admin(nth) = self.rows[at].1 else { return None };
+        self.ports[nth].off.store(datagram.last() == Some(&2), Ordering::Relaxed);
+        self.put(&self.rows[at], list);
+        Some(())
     }
 
     fn put_bulk(&self, question: &Question<'_>, list: &mut Vec<u8>) {
@@ -593,6 +610,10 @@ impl Agent {
             Value::Errors(nth) => {
                 let errors = grown(self.ports[*nth].errors.load(Ordering::Relaxed));
                 tlv(0x41, &unsigned(u64::from(errors as u32)))
+            }
+            Value::Admin(nth) => {
+                let off = self.ports[*nth].off.load(Ordering::Relaxed);
+                tlv(0x02, &signed(if off { 2 } else { 1 }))
             }
             Value::Status(nth) => {
                 let up = self.ports[*nth].up.load(Ordering::Relaxed);

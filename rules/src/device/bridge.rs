@@ -22,6 +22,8 @@ pub struct Station {
 /// What a switch has learnt.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Learned {
+    /// `dot1dBaseBridgeAddress`: the switch's own.
+    pub address: Option<Mac>,
     /// The addresses, in order.
     pub stations: BTreeSet<Station>,
     /// Names of the VLANs by number.

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{JobWanted, LineWanted, worse_of};
 use crate::check::Status;
-use crate::name::ZoneName;
+use crate::name::{HostName, ZoneName};
 use crate::unit::{Percent, Period, Size};
 
 /// A value that may be given in parts, one over the other.
@@ -87,6 +87,7 @@ replaced!(
     Vec<Pattern>,
     Vec<String>,
     Vec<ZoneName>,
+    Vec<HostName>,
     Vec<Network>
 );
 

@@ -5,6 +5,7 @@
 mod agent;
 mod assemble;
 mod backup;
+mod cause;
 mod compile;
 mod compiled;
 mod device;
@@ -26,6 +27,8 @@ mod schema;
 mod site;
 mod site_always;
 mod site_proof;
+mod topology;
 mod unit;
 mod walk;
+mod wire_isolation;
 mod yaml;

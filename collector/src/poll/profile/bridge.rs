@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Profile, mac_of, mib_2, single};
+use super::{Mac, Profile, mac_of, mib_2, single};
 use crate::poll::oid::Oid;
 use crate::poll::table::Rows;
 
@@ -12,8 +12,8 @@ pub use bailey_rules::device::bridge::{Learned, Station};
 pub struct Bridge;
 
 /// Columns below `dot1dBridge`: `dot1dBasePortIfIndex`, `dot1dStpTopChanges`; port and status of
-/// `dot1dTpFdbTable` and of `dot1qTpFdbTable`; `dot1qVlanStaticName`.
-const COLUMNS: [&[u32]; 7] = [
+/// `dot1dTpFdbTable` and of `dot1qTpFdbTable`; `dot1qVlanStaticName`; `dot1dBaseBridgeAddress`.
+const COLUMNS: [&[u32]; 8] = [
     &[1, 4, 1, 2],
     &[2, 4],
     &[4, 3, 1, 2],
@@ -21,6 +21,7 @@ const COLUMNS: [&[u32]; 7] = [
     &[7, 1, 2, 2, 1, 2],
     &[7, 1, 2, 2, 1, 3],
     &[7, 1, 4, 3, 1, 1],
+    &[1, 1],
 ];
 
 /// `learned` in the status of an entry.
@@ -42,8 +43,11 @@ impl Profile for Bridge {
             Some((u64::from(single(index)?), u32::try_from(row.number(0)?).ok()?))
         });
         let interfaces: BTreeMap<u64, u32> = of_ports.collect();
+        let itself = rows.get([0].as_slice());
+        let address = itself.and_then(|row| row.octets(7)?.try_into().ok().map(Mac));
         let mut learned = Learned {
-            topology_changes: rows.get([0].as_slice()).and_then(|row| row.number(1)),
+            address,
+            topology_changes: itself.and_then(|row| row.number(1)),
             ..Learned::default()
         };
         // The table without VLANs repeats the other one on switches that have both.

@@ -8,7 +8,7 @@ use axum::extract::{Extension, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::get;
-use bailey_rules::check::{self, CHECKS, Evidence};
+use bailey_rules::check::{self, Evidence};
 use bailey_rules::finding::{Finding, Severity};
 use bailey_rules::text::Lang;
 use bailey_rules::time::Timestamp;
@@ -156,11 +156,8 @@ impl ShownFinding {
 /// What a check is called; a check that a newer version had keeps its own name.
 #[must_use]
 pub fn check_title(name: &str, lang: Lang) -> String {
-    let of_devices = check::device::CHECKS.iter().map(|of_device| &of_device.check);
     let of_traps = trap::checks::CHECKS.iter().map(|(_, check)| check);
-    CHECKS
-        .iter()
-        .chain(of_devices)
+    check::every()
         .chain(of_traps)
         .find(|check| check.name == name)
         .map_or_else(|| name.to_owned(), |check| (check.title)().in_lang(lang).to_owned())

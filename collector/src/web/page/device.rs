@@ -10,6 +10,7 @@ use bailey_rules::check::{self, Verdict};
 use bailey_rules::device::Part;
 use bailey_rules::name::HostName;
 use bailey_rules::time::Timestamp;
+use bailey_rules::topology::Asset;
 
 use super::alerts::ShownFinding;
 use super::host::{ShownEvent, shown_events};
@@ -160,6 +161,9 @@ fn head(shown: &Shown, device: &DeviceStatus, choice: &Choice) -> Vec<Line> {
         line(w.no_answer_why, failed.clone(), None, true);
     }
     line(w.address, format!("{} SNMP{}", view.address, device.version), None, false);
+    if let Some(place) = shown.place(&Asset::Device(view.name.clone()), lang) {
+        line(w.place, place, None, false);
+    }
     if let Some(identity) = view.identity.value() {
         let read = view.identity.read_at().map(age);
         let about = [(w.system, &identity.description), (w.own_name, &identity.name)];

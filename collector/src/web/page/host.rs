@@ -15,6 +15,7 @@ use bailey_rules::fact::{FactKey, FactKind, ProbeName, Reading};
 use bailey_rules::host::{HeldFact, HeldProbe};
 use bailey_rules::name::HostName;
 use bailey_rules::time::Timestamp;
+use bailey_rules::topology::Asset;
 
 use super::alerts::ShownFinding;
 use super::{MAX_ROWS, Page};
@@ -244,6 +245,9 @@ fn head(shown: &Shown, host: &HostStatus, choice: &Choice) -> Vec<Line> {
     let version = identity.map(|known| known.agent_version.clone());
     line(w.agent_version, version.unwrap_or_else(|| w.unknown.to_owned()), None, false);
     line(w.addresses, addresses(host, w), probe_age(ProbeName::Links), false);
+    if let Some(place) = shown.place(&Asset::Host(view.name.clone()), lang) {
+        line(w.place, place, None, false);
+    }
     let ends = session.certificate_ends;
     let (left, over) = if ends > shown.now {
         (filled(w.left, short_span(shown.now.age(ends), lang)), false)

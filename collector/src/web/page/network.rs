@@ -14,6 +14,7 @@ use bailey_rules::device::ethernet::Duplex;
 use bailey_rules::device::interface::{Interface, Link};
 use bailey_rules::expectation::DeviceWanted;
 use bailey_rules::text::Lang;
+use bailey_rules::topology::{End, Link as Wire};
 use bailey_rules::unit::{BitRate, PerMillion};
 
 use super::{MAX_ROWS, Page};
@@ -60,6 +61,18 @@ pub struct NetworkPage {
     more_href: Option<String>,
     links: Vec<LinkRow>,
     more_links: usize,
+    wires: Vec<WireRow>,
+    more_wires: usize,
+    disagreements: Vec<String>,
+}
+
+/// A link between two devices.
+struct WireRow {
+    /// Device and port.
+    ends: Vec<(String, String)>,
+    confidence: String,
+    evidence: String,
+    shared: bool,
 }
 
 struct Row {
@@ -115,6 +128,15 @@ impl NetworkPage {
         links.sort_by_key(|link| (Reverse(link.permille), link.device.clone(), link.name.clone()));
         let more_links = links.len().saturating_sub(MAX_LINKS);
         links.truncate(MAX_LINKS);
+        let mut wires: Vec<WireRow> = shown
+            .wiring
+            .topology
+            .links
+            .iter()
+            .filter_map(|link| wire(shown, link, choice))
+            .collect();
+        let more_wires = wires.len().saturating_sub(MAX_LINKS);
+        wires.truncate(MAX_LINKS);
         Self {
             w,
             frame: Frame::new(shown, choice, session, w.network),
@@ -134,8 +156,43 @@ impl NetworkPage {
             more_href,
             links,
             more_links,
+            wires,
+            more_wires,
+            disagreements: shown
+                .wiring
+                .topology
+                .conflicts
+                .iter()
+                .take(MAX_LINKS)
+                .map(|conflict| conflict.text().in_lang(lang).to_owned())
+                .collect(),
         }
     }
+}
+
+/// A link between two devices, one of which is in the zone that is shown.
+fn wire(shown: &Shown, link: &Wire, choice: &Choice) -> Option<WireRow> {
+    let zone = choice.filter.zone.as_deref();
+    let in_it = link.ends.iter().any(|end| {
+        let device = shown.devices.iter().find(|device| device.view.name == end.device);
+        device.is_some_and(|device| in_zone(device.view.zone.as_str(), zone))
+    });
+    let end = |end: &End| {
+        let port =
+            end.port.map_or_else(|| "?".to_owned(), |port| shown.port_name(&end.device, port));
+        (end.device.to_string(), port)
+    };
+    let lang = choice.lang;
+    let evidence = link.evidence.iter().map(|evidence| evidence.text().in_lang(lang).to_owned());
+    in_it.then(|| WireRow {
+        ends: link.ends.iter().map(end).collect(),
+        confidence: link.confidence.word().in_lang(lang).to_owned(),
+        evidence: evidence.collect::<Vec<_>>().join(match lang {
+            Lang::En => "; ",
+            Lang::Zh => "；",
+        }),
+        shared: link.shared,
+    })
 }
 
 /// Where a device stands in the order of the page.
