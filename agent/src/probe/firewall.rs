@@ -267,12 +267,12 @@ impl FirewallProbe {
     async fn nftables(&self, generation: &Result<u32, Silence>) -> Told<Nftables> {
         match generation {
             Ok(_) => {}
-            Err(Silence::Absent) => return Ok(Default::default()),
+            Err(Silence::Absent) => return Ok(Nftables::default()),
             Err(silence) => return Err(silence.to_string()),
         }
         let tables = watch::tables().map_err(|silence| silence.to_string())?;
         if tables.is_empty() {
-            return Ok(Default::default());
+            return Ok(Nftables::default());
         }
         let dormant = tables.into_iter().filter(|(_, dormant)| *dormant).map(|(key, _)| key);
         let beside = Beside { dormant: dormant.collect(), ..Beside::default() };
