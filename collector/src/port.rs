@@ -544,8 +544,7 @@ impl Ports {
         let device = device.ok_or("the device is not polled any more")?;
         let name: Oid = known(&ADMIN_STATUS).then(&[quarantine.port]);
         let asked = async {
-            let dialler = Dialler::over(&self.0.sockets, device.address, PATIENCE)?;
-            let session = dialler.dial(&device.credentials()).await?;
+            let session = device.dial(&self.0.sockets, PATIENCE).await?;
             session.set(&name, &Value::Integer(wanted)).await?;
             session.get(std::slice::from_ref(&name)).await
         };

@@ -146,7 +146,12 @@ pub fn event_title(kind: EventKind) -> Text {
         | EventKind::Trap
         | EventKind::TrapsLost
         | EventKind::Syslog
-        | EventKind::Refusals => kind.title(),
+        | EventKind::Refusals
+        | EventKind::PortAsked
+        | EventKind::PortApproved
+        | EventKind::PortOff
+        | EventKind::PortReleased
+        | EventKind::PortOn => kind.title(),
     }
 }
 

@@ -121,7 +121,7 @@ pub(super) fn answer(
     seen: &mut Footprint,
 ) -> Result<Answer, TooComplex> {
     if let Demand::Always { from, to, service } = demand {
-        return super::always::answer(prover, (from, to), service, hosts);
+        return super::always::answer(prover, (from, to), service, seen);
     }
     let question = Question::of(prover, demand)?;
     let usual = || {
