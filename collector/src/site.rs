@@ -11,7 +11,6 @@ use bailey_rules::finding::Finding;
 use bailey_rules::host::HostView;
 use bailey_rules::name::{FindingId, HostKey, HostName};
 use bailey_rules::policy::Policy;
-use bailey_rules::prove::site::told::About;
 use bailey_rules::text::Text;
 use bailey_rules::time::Timestamp;
 use serde::Serialize;
@@ -23,7 +22,7 @@ use crate::enrolment::{Actor, Identity};
 use crate::host::{Dirty, Host};
 use crate::journal;
 use crate::listings;
-use crate::proving::{Known, Proofs};
+use crate::proving::{Known, Olds, Proofs};
 use crate::store::{Store, StoreError};
 
 /// The most events that one query gives.
@@ -196,6 +195,7 @@ pub(crate) enum Part {
     RuleFiles,
     Watching,
     Certificates,
+    Proofs,
     Alertmanager(usize),
 }
 
@@ -406,9 +406,9 @@ impl Site {
         self.0.proofs.set(known);
     }
 
-    /// What proofs say that concerns a host.
-    pub(crate) fn proofs_about(&self, host: &HostName, now: Timestamp) -> Vec<About> {
-        self.proofs().about(host, now, |name| self.by_name(name).map(|host| host.view()))
+    /// Which answers about invariants say nothing of what is there now.
+    pub(crate) fn old_proofs(&self, known: &Known, now: Timestamp) -> Olds {
+        known.olds(now, |name| self.by_name(name).map(|host| host.view()))
     }
 
     pub(crate) fn config(&self) -> Arc<Config> {
