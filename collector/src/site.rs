@@ -9,6 +9,7 @@ use bailey_rules::check::{Judged, State};
 use bailey_rules::expectation::RuleFiles;
 use bailey_rules::finding::Finding;
 use bailey_rules::host::HostView;
+use bailey_rules::listing::{ListingSource, Listings};
 use bailey_rules::name::{FindingId, HostKey, HostName};
 use bailey_rules::policy::Policy;
 use bailey_rules::text::Text;
@@ -304,6 +305,18 @@ impl Site {
     #[must_use]
     pub fn host(&self, name: &HostName) -> Option<Arc<HostStatus>> {
         reading(&self.0.hosts).by_name.get(name).map(|host| host.status())
+    }
+
+    /// The newest listings of a host's packet filters.
+    #[must_use]
+    pub fn listings(&self, host: &HostName) -> Option<Arc<Listings>> {
+        self.by_name(host).map(|host| host.listings())
+    }
+
+    /// Packet filters that a host cannot list though they are there, and why.
+    #[must_use]
+    pub fn unlisted(&self, host: &HostName) -> Option<Arc<BTreeMap<ListingSource, String>>> {
+        self.by_name(host).map(|host| host.unlisted())
     }
 
     /// The open findings, worst first, then oldest first.
