@@ -27,7 +27,7 @@ use crate::device::Device;
 use crate::enrolment::Actor;
 use crate::journal::NewEvent;
 use crate::poll::oid::{Oid, known};
-use crate::poll::snmp::udp::{Dialler, Patience, Sockets};
+use crate::poll::snmp::udp::{Patience, Sockets};
 use crate::poll::snmp::{Dial as _, Snmp as _, SnmpError};
 use crate::poll::value::Value;
 use crate::site::{EventKind, Site};
@@ -544,7 +544,7 @@ impl Ports {
         let device = device.ok_or("the device is not polled any more")?;
         let name: Oid = known(&ADMIN_STATUS).then(&[quarantine.port]);
         let asked = async {
-            let session = device.dial(&self.0.sockets, PATIENCE).await?;
+            let session = device.dialled(&self.0.sockets, PATIENCE).await?;
             session.set(&name, &Value::Integer(wanted)).await?;
             session.get(std::slice::from_ref(&name)).await
         };

@@ -12,7 +12,6 @@ use bailey_rules::host::HostView;
 use bailey_rules::listing::{ListingSource, Listings};
 use bailey_rules::name::{FindingId, HostKey, HostName};
 use bailey_rules::policy::Policy;
-use bailey_rules::prove::site::told::About;
 use bailey_rules::text::Text;
 use bailey_rules::time::Timestamp;
 use bailey_rules::topology::Asset;
@@ -27,7 +26,7 @@ use crate::host::{Dirty, Host};
 use crate::journal;
 use crate::judging::judged;
 use crate::listings;
-use crate::proving::{Known, Proofs};
+use crate::proving::{Known, Olds, Proofs};
 use crate::senders::Senders;
 use crate::store::{Store, StoreError};
 use crate::trap::intake::Traps;
@@ -229,6 +228,7 @@ pub(crate) enum Part {
     Certificates,
     Traps,
     Syslog,
+    Proofs,
     Alertmanager(usize),
     Device(HostName),
 }
@@ -495,9 +495,9 @@ impl Site {
         self.0.proofs.set(known);
     }
 
-    /// What proofs say that concerns a host.
-    pub(crate) fn proofs_about(&self, host: &HostName, now: Timestamp) -> Vec<About> {
-        self.proofs().about(host, now, |name| self.by_name(name).map(|host| host.view()))
+    /// Which answers about invariants say nothing of what is there now.
+    pub(crate) fn old_proofs(&self, known: &Known, now: Timestamp) -> Olds {
+        known.olds(now, |name| self.by_name(name).map(|host| host.view()))
     }
 
     /// What traps tell.

@@ -770,7 +770,8 @@ fn proofs(said: &str) -> Known {
             hosts: [host.parse().unwrap()].into(),
             basis: Some(basis),
         };
-        let held = Held { proof: Arc::new(proof), since: ago(7_200) };
+        let seen_at = Some(proved_at);
+        let held = Held { proof: Arc::new(proof), since: ago(7_200), seen_at };
         known.answers.insert(invariant.to_owned(), held);
     }
     known
