@@ -30,7 +30,7 @@ struct Answer {
 
 #[derive(Debug, Deserialize)]
 struct Part {
-    part: String,
+    title: Text,
     read_at: Option<String>,
     stale: bool,
     failed: Option<String>,
@@ -100,12 +100,15 @@ fn said(answer: &Answer, screen: Screen) -> String {
         .iter()
         .filter(|part| part.failed.is_some() || (part.stale && part.read_at.is_some()));
     for part in troubled {
+        let (title, joint) = (screen.say(&part.title), screen.word(": ", "："));
         let why = match &part.failed {
-            Some(why) => format!("{}: {why}", screen.word("cannot be read", "无法读取")),
+            Some(why) => {
+                let said = screen.word("cannot be read", "无法读取");
+                format!("{said}{joint}{}", crate::screen::clean(why))
+            }
             None => screen.word("stale", "数据过期").to_owned(),
         };
-        out.push_str(&crate::screen::clean(&format!("{}: {why}", part.part)));
-        out.push('\n');
+        out.push_str(&format!("{title}{joint}{why}\n"));
     }
     out.push('\n');
     out.push_str(&checks(answer, screen));
@@ -172,8 +175,8 @@ mod tests {
             "version": "v3", "state": "warning", "vendor": "Huawei", "description": null,
             "age_seconds": 12.0,
             "parts": [
-                {"part": "interfaces", "read_at": "2026-11-23T06:00:00Z", "stale": false, "failed": null},
-                {"part": "bridge", "read_at": null, "stale": true, "failed": "no answer"},
+                {"title": {"en": "interfaces", "zh": "接口"}, "read_at": "2026-11-23T06:00:00Z", "stale": false, "failed": null},
+                {"title": {"en": "MAC addresses", "zh": "MAC 地址表"}, "read_at": null, "stale": true, "failed": "no answer"},
             ],
             "checks": [
                 {

@@ -155,6 +155,7 @@ pub struct DeviceAnswer {
 #[derive(Serialize)]
 struct PartRow {
     part: Part,
+    title: Text,
     read_at: Option<Timestamp>,
     interval_seconds: f64,
     stale: bool,
@@ -208,6 +209,7 @@ impl DeviceAnswer {
             let freshness = view.freshness(part);
             PartRow {
                 part,
+                title: part.title(),
                 read_at: freshness.read_at,
                 interval_seconds: freshness.interval.as_secs_f64(),
                 stale: freshness.is_stale(shown.now),
