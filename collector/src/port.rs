@@ -28,7 +28,7 @@ use crate::enrolment::Actor;
 use crate::journal::NewEvent;
 use crate::poll::oid::{Oid, known};
 use crate::poll::snmp::udp::{Patience, Sockets};
-use crate::poll::snmp::{Dial as _, Snmp as _, SnmpError};
+use crate::poll::snmp::{Snmp as _, SnmpError};
 use crate::poll::value::Value;
 use crate::site::{EventKind, Site};
 use crate::store::StoreError;

@@ -148,16 +148,16 @@ impl Known {
     ) -> Vec<Stands<'a>> {
         let all = policy.invariants.iter();
         all.map(|(name, one)| {
-                let held = self.answers.get(name);
-                let old = match held {
-                    Some(held) => self.old(held, now, &view),
-                    None => Some(Text::new("it was never proved", "尚未进行过证明")),
-                };
-                let fresh = old.is_none();
-                let standing = held.map_or(Standing::Stale, |held| held.proof.standing(fresh));
-                Stands { name, demand: &one.what, line: one.line, held, old, standing }
-            })
-            .collect()
+            let held = self.answers.get(name);
+            let old = match held {
+                Some(held) => self.old(held, now, &view),
+                None => Some(Text::new("it was never proved", "尚未进行过证明")),
+            };
+            let fresh = old.is_none();
+            let standing = held.map_or(Standing::Stale, |held| held.proof.standing(fresh));
+            Stands { name, demand: &one.what, line: one.line, held, old, standing }
+        })
+        .collect()
     }
 
     /// Which answers say nothing of what is there now.

@@ -67,6 +67,11 @@ fn card(mac: [u8; 6]) -> Fact {
         mtu: 1500,
         master: None,
         addresses: vec!["10.1.3.7/16".parse().unwrap()],
+        secondary: Vec::new(),
+        link_only: Vec::new(),
+        group: Some(0),
+        hardware: Some(1),
+        reverse_path: None,
     };
     Fact::known("eth0", card)
 }

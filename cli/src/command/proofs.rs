@@ -64,10 +64,7 @@ pub(super) fn run(wanted: &Prove, asking: &Asking) -> Result<Done, Failure> {
         return Err(unknown(name));
     }
     if told.invariants.is_empty() {
-        asking.talk(&Text::new(
-            "the policy has no invariant",
-            "策略中没有不变式",
-        ));
+        asking.talk(&Text::new("the policy has no invariant", "策略中没有不变式"));
     }
     let all_proved = told.invariants.iter().all(|row| row.beside.standing == Standing::Proved);
     let done = Done::said(said(&answer, &told, asking));

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bailey_rules::check::{self, Given, judge, worst};
+use bailey_rules::compile::PolicyLine;
 use bailey_rules::device::ethernet::{Duplex as EthernetDuplex, Port};
 use bailey_rules::device::interface::{Counter, Counters as PortCounters, Link};
 use bailey_rules::device::power::{Power, Source};
 use bailey_rules::device::{self, DeviceView};
-use bailey_rules::compile::PolicyLine;
 use bailey_rules::digest::FactDigest;
 use bailey_rules::expectation::RuleFiles;
 use bailey_rules::fact::backup::{Job, Repository, Snapshot};

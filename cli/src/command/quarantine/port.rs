@@ -113,7 +113,7 @@ fn said(answer: &Answer, screen: Screen) -> String {
             format!("正在重新开启 {device} 的端口 {name}。"),
         ),
     };
-    let mut out = format!("{}\n", clean(screen.say(&head)));
+    let mut out = format!("{}\n", clean(&screen.say(&head)));
     if answer.addresses > 0 {
         let names = answer.assets.iter().map(|asset| match asset {
             Asset::Device(name) | Asset::Host(name) => name.as_str(),
