@@ -10,6 +10,7 @@
 
 pub mod assemble;
 mod compiled;
+pub mod device;
 mod explain;
 pub mod follow;
 mod route;
