@@ -2,7 +2,9 @@
 //! the rule files in force. Pages, metrics and alerts read it; intake and judging write it.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{
+    Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+};
 
 use arc_swap::ArcSwap;
 use bailey_rules::check::{Judged, State};
@@ -11,6 +13,7 @@ use bailey_rules::finding::Finding;
 use bailey_rules::host::HostView;
 use bailey_rules::name::{FindingId, HostKey, HostName};
 use bailey_rules::policy::Policy;
+use bailey_rules::prove::site::follow::{Asked, Followed};
 use bailey_rules::prove::site::told::About;
 use bailey_rules::text::Text;
 use bailey_rules::time::Timestamp;
@@ -23,7 +26,7 @@ use crate::enrolment::{Actor, Identity};
 use crate::host::{Dirty, Host};
 use crate::journal;
 use crate::listings;
-use crate::proving::{Known, Proofs};
+use crate::proving::{Known, NotFollowed, Proofs, Questions};
 use crate::store::{Store, StoreError};
 
 /// The most events that one query gives.
@@ -227,6 +230,7 @@ struct Inner {
     dirty: Arc<Dirty>,
     push_wake: Arc<Notify>,
     proofs: Proofs,
+    questions: OnceLock<Questions>,
     listing_limits: listings::Limits,
 }
 
@@ -284,6 +288,7 @@ impl Site {
             dirty: Arc::default(),
             push_wake: Arc::default(),
             proofs: Proofs::default(),
+            questions: OnceLock::new(),
             listing_limits: listings::Limits::default(),
         }))
     }
@@ -404,6 +409,20 @@ impl Site {
 
     pub(crate) fn set_proofs(&self, known: Known) {
         self.0.proofs.set(known);
+    }
+
+    /// Takes whoever answers questions about connections. There is one in the life of a site.
+    pub(crate) fn take_questions(&self, questions: Questions) {
+        // A second one would answer the same.
+        let _ = self.0.questions.set(questions);
+    }
+
+    /// What becomes of a connection, by what is known of the site.
+    pub(crate) async fn follow(&self, asked: Asked) -> Result<Followed, NotFollowed> {
+        match self.0.questions.get() {
+            Some(questions) => questions.follow(asked).await,
+            None => Err(NotFollowed::NothingKnown),
+        }
     }
 
     /// What proofs say that concerns a host.

@@ -8,6 +8,7 @@ mod flows;
 mod listings;
 mod proofs;
 mod pushes;
+mod trace;
 
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{
@@ -53,6 +54,7 @@ pub(crate) fn routes(web: &Web) -> Router<Web> {
         .route("/api/v1/flows", get(flows::list))
         .route("/api/v1/proofs", get(proofs::list))
         .route("/api/v1/proofs/{invariant}", get(proofs::one))
+        .route("/api/v1/trace", get(trace::one))
         .route(live::PATH, get(live::events))
         .route_layer(middleware::from_fn_with_state(web.clone(), access::reader));
     let make_push = post(pushes::make).layer(DefaultBodyLimit::max(pushes::MAX_WISH));
