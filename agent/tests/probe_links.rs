@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use bailey_agent::probe::links::LinksProbe;
 use bailey_agent::probe::{Probe as _, Roots, Wake};
-use bailey_rules::fact::links::{Forwarding, Interface, LinkKind, Neighbour, Route, Traffic};
+use bailey_rules::fact::links::{
+    Forwarding, Interface, LinkKind, Mark, Neighbour, ReversePath, Route, RouteKind, Rule,
+    RuleAction, Traffic,
+};
 use bailey_rules::fact::{Fact, Named};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
@@ -156,5 +159,115 @@ fn forwarding_is_seen_and_told_of() {
         let switches: &Forwarding = get(&facts, "");
         assert!(!switches.ipv6);
         assert_eq!(switches.interfaces, ["eth0"]);
+    });
+}
+
+#[test]
+fn policy_rules_are_told_at_once_beside_those_that_a_kernel_begins_with() {
+    on_a_machine(|| async {
+        let mut probe = LinksProbe::new(&Roots::default());
+        let facts = read(&mut probe).await;
+        for (words, table) in [
+            ("0: from all lookup local", 255),
+            ("32766: from all lookup main", 254),
+            ("32767: from all lookup default", 253),
+            ("0: from all lookup local (IPv6)", 255),
+            ("32766: from all lookup main (IPv6)", 254),
+        ] {
+            let rule = get::<Rule>(&facts, words);
+            assert_eq!((rule.action, rule.unsure), (RuleAction::Table(table), false), "{words}");
+        }
+        let line = "rule add pref 100 not from 10.1.0.0/16 to 172.20.0.0/16 fwmark 0x10/0xf0 \
+                    iif lo table 100";
+        let facts = told_of(&mut probe, line).await;
+        let words = "100: not from 10.1.0.0/16 to 172.20.0.0/16 fwmark 0x10 mask 0xf0 iif lo \
+                     lookup 100";
+        let wanted = Rule {
+            priority: 100,
+            ipv6: false,
+            not: true,
+            from: Some("10.1.0.0/16".parse().unwrap()),
+            to: Some("172.20.0.0/16".parse().unwrap()),
+            iif: Some("lo".to_owned()),
+            oif: None,
+            mark: Some(Mark { value: 0x10, mask: 0xf0 }),
+            action: RuleAction::Table(100),
+            unsure: false,
+        };
+        assert_eq!(*get::<Rule>(&facts, words), wanted);
+        let facts = told_of(&mut probe, "rule add pref 101 ipproto tcp dport 22 prohibit").await;
+        let rule: &Rule = get(&facts, "101: from all (and more) prohibit");
+        assert!(rule.unsure && rule.action == RuleAction::Prohibit);
+        let facts = told_of(&mut probe, "rule add pref 101 ipproto tcp dport 23 prohibit").await;
+        assert!(find::<Rule>(&facts, "101: from all (and more) prohibit #2").is_some());
+        let facts = told_of(&mut probe, "rule add pref 102 fwmark 0/0xff table main").await;
+        let rule: &Rule = get(&facts, "102: from all fwmark 0x0 mask 0xff lookup main");
+        assert_eq!(rule.mark, Some(Mark { value: 0, mask: 0xff }));
+        let facts = told_of(&mut probe, "-6 rule add pref 103 blackhole").await;
+        assert!(get::<Rule>(&facts, "103: from all blackhole (IPv6)").ipv6);
+        let facts = told_of(&mut probe, "rule del pref 32766").await;
+        assert!(find::<Rule>(&facts, "32766: from all lookup main").is_none());
+    });
+}
+
+#[test]
+fn a_route_says_what_it_does_and_each_of_its_next_hops_is_one() {
+    on_a_machine(|| async {
+        ip("link add eth0 type veth peer name far");
+        ip("link set eth0 up");
+        ip("addr add 10.1.0.17/24 dev eth0");
+        ip("route add throw 10.8.0.0/16 table 100");
+        ip("route add local 192.0.2.0/24 dev lo table 100");
+        ip("route add 10.9.0.0/16 via 10.1.0.1 src 10.1.0.17");
+        ip("route add 10.7.0.0/16 nexthop via 10.1.0.1 nexthop via 10.1.0.2");
+        let facts = read(&mut LinksProbe::new(&Roots::default())).await;
+        let kind = |words: &str| get::<Route>(&facts, words).kind;
+        assert_eq!(kind("throw 10.8.0.0/16 table 100"), RouteKind::Throw);
+        assert_eq!(kind("local 192.0.2.0/24 dev lo table 100"), RouteKind::Local);
+        let route: &Route = get(&facts, "10.9.0.0/16 via 10.1.0.1 dev eth0");
+        assert_eq!(route.source, Some("10.1.0.17".parse().unwrap()));
+        assert!(route.carries && route.kind == RouteKind::Unicast);
+        for gateway in ["10.1.0.1", "10.1.0.2"] {
+            let route: &Route = get(&facts, &format!("10.7.0.0/16 via {gateway} dev eth0"));
+            assert_eq!(route.gateway, Some(gateway.parse().unwrap()));
+        }
+    });
+}
+
+#[test]
+fn an_interface_says_its_group_its_hardware_and_what_it_does_with_wrong_sources() {
+    on_a_machine(|| async {
+        ip("link add eth0 type veth peer name far");
+        ip("link set eth0 up");
+        for line in ["10.1.0.17/24", "10.1.0.18/24", "169.254.7.1/16 scope link"] {
+            ip(&format!("addr add {line} dev eth0"));
+        }
+        let conf = |of: &str, mode: &str| {
+            let path = format!("/proc/sys/net/ipv4/conf/{of}/rp_filter");
+            std::fs::write(path, mode).expect("our own namespace");
+        };
+        conf("all", "0");
+        conf("eth0", "0");
+        let mut probe = LinksProbe::new(&Roots::default());
+        let facts = read(&mut probe).await;
+        let eth0: &Interface = get(&facts, "eth0");
+        assert_eq!((eth0.group, eth0.hardware), (Some(0), Some(libc::ARPHRD_ETHER)));
+        assert_eq!(eth0.reverse_path, Some(ReversePath::Off));
+        assert_eq!(eth0.secondary, ["10.1.0.18/24".parse().unwrap()]);
+        assert!(eth0.link_only.contains(&"169.254.7.1/16".parse().unwrap()));
+        assert!(!eth0.link_only.contains(&"10.1.0.17/24".parse().unwrap()));
+        assert_eq!(get::<Interface>(&facts, "lo").hardware, Some(libc::ARPHRD_LOOPBACK));
+        let facts = told_of(&mut probe, "link set eth0 group 7").await;
+        assert_eq!(get::<Interface>(&facts, "eth0").group, Some(7));
+        for (of, mode, wanted) in [
+            ("eth0", "1", ReversePath::Strict),
+            ("all", "2", ReversePath::Loose),
+            ("eth0", "0", ReversePath::Loose),
+        ] {
+            conf(of, mode);
+            tokio::time::timeout(AT_ONCE, probe.told()).await.expect("the kernel tells");
+            let facts = read(&mut probe).await;
+            assert_eq!(get::<Interface>(&facts, "eth0").reverse_path, Some(wanted), "{of} {mode}");
+        }
     });
 }

@@ -176,6 +176,9 @@ fn a_site_is_proved_from_files_or_shown_to_be_broken() {
     assert_eq!(json["invariants"][0]["breach"]["packet"]["dport"], 3389);
     let none = bailey(&format!("prove INV-99 --model {file}"));
     assert_eq!(none.status.code(), Some(3));
+    let nobody = bailey(&format!("prove --state {}", folder.path().display()));
+    assert_eq!(nobody.status.code(), Some(7), "without a model the collector is asked");
+    assert_eq!(bailey("prove --at yesterday").status.code(), Some(2));
 }
 
 #[test]

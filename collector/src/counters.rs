@@ -153,6 +153,22 @@ words! {
     }
 }
 
+words! {
+    /// What became of a listing.
+    ListingResult {
+        /// It is stored and held.
+        Held = "held",
+        /// It is not what it says, or too much: the host has none now.
+        Refused = "refused",
+        /// There was no room for it on its way: the host is asked again.
+        NoRoom = "no_room",
+        /// It could not be stored: the host is asked again.
+        NotStored = "not_stored",
+        /// One of its parts was malformed.
+        Malformed = "malformed",
+    }
+}
+
 /// The most words of one list.
 const MAX_WORDS: usize = 16;
 
@@ -278,6 +294,8 @@ pub struct Counters {
     pub send_everything: Counter,
     /// How often a host was made to wait, because it sent more than its quota.
     pub quota_waits: Counter,
+    /// Listings by what became of them.
+    pub listings: By<ListingResult>,
     /// Peers turned away, by reason.
     pub auth_failures: By<AuthFailure>,
     /// Certificates issued, first ones and renewals.

@@ -1259,6 +1259,49 @@ mod tests {
     }
 
     #[test]
+    fn a_proof_is_moved_by_what_it_rests_on_and_not_by_counters() {
+        let ruleset = |digest: &str, packets| {
+            let ruleset = Ruleset {
+                tables: Vec::new(),
+                rules: 0,
+                opaque_rules: 0,
+                digest: digest.to_owned(),
+                packets,
+                octets: bailey_rules::unit::Bytes(0),
+                changed_by: None,
+            };
+            Fact::known("nftables", ruleset)
+        };
+        let load = Fact::unreadable(FactKind::Load, "", "gone");
+        let route = FactKey::new(FactKind::Route, "default via 10.1.0.1");
+        let report = |complete, changed: Vec<Fact>, removed| Report {
+            place: Place { boot: BootId::from_bytes([7; 16]), seq: 1 },
+            taken_at: NOW,
+            complete,
+            probes: Vec::new(),
+            changed,
+            removed,
+            digest: FactDigest::EMPTY,
+        };
+        let mut held = FactSet::default();
+        held.restore_fact(ruleset("a", 1), FactDigest::EMPTY, NOW);
+        for (said, moves) in [
+            (report(false, vec![load.clone()], vec![]), false),
+            (report(false, vec![ruleset("a", 2)], vec![]), false),
+            (report(true, vec![ruleset("a", 2), load], vec![]), false),
+            (report(true, vec![], vec![]), true),
+            (report(false, vec![ruleset("b", 2)], vec![]), true),
+            (
+                report(false, vec![Fact::unreadable(FactKind::Ruleset, "nftables", "x")], vec![]),
+                true,
+            ),
+            (report(false, vec![], vec![route]), true),
+        ] {
+            assert_eq!(moves_proof(&held, &said), moves, "{said:?}");
+        }
+    }
+
+    #[test]
     fn a_damaged_snapshot_is_refused_with_a_reason() {
         let host = host();
         assert!(host.restore(1, &[0xff; 40], false).is_err());

@@ -13,6 +13,7 @@ use bailey_rules::expectation::Expectations;
 use bailey_rules::finding::{Change, Finding, Severity, advance, identity};
 use bailey_rules::host::HostView;
 use bailey_rules::name::{FindingId, HostKey};
+use bailey_rules::prove::site::told::About;
 use bailey_rules::text::Text;
 use bailey_rules::time::{Timestamp, spoken};
 use rusqlite::{Connection, Transaction, params};
@@ -22,6 +23,7 @@ use tracing::{info, warn};
 
 use crate::host::{Host, Snapshot};
 use crate::journal::NewEvent;
+use crate::proving::{Known, Olds};
 use crate::site::{Config, EventKind, HostStatus, Site};
 use crate::store::{Store, StoreError, write_snapshot};
 
@@ -63,6 +65,9 @@ const MAX_WRITTEN: usize = 500;
 /// How long to wait after a write that failed.
 const WRITE_AGAIN: Duration = Duration::from_secs(1);
 
+/// How old answers about invariants are is looked at this often: silence makes them stale, too.
+const PROOFS_AGED: Duration = Duration::from_secs(1);
+
 /// The component of the checks that guard the zones.
 const ISOLATION: &str = "isolation";
 
@@ -70,6 +75,7 @@ const ISOLATION: &str = "isolation";
 pub(crate) struct Judge {
     site: Site,
     saver: Saver,
+    proofs: Proofs,
     wanted: HashMap<HostKey, (u64, Arc<Expectations>)>,
     touched: HashMap<FindingId, Timestamp>,
     unshown: bool,
@@ -77,11 +83,34 @@ pub(crate) struct Judge {
     problems: usize,
 }
 
+/// What proofs say, and which of them are old, looked up once for many hosts.
+#[derive(Debug, Default)]
+struct Proofs {
+    known: Arc<Known>,
+    olds: Olds,
+    looked_at: Option<Timestamp>,
+}
+
+impl Proofs {
+    /// What is told of a host.
+    fn about(&mut self, site: &Site, host: &Host, now: Timestamp) -> Vec<About> {
+        let known = site.proofs();
+        let is_due = self.looked_at.is_none_or(|at| at > now || at.age(now) >= PROOFS_AGED);
+        if is_due || !Arc::ptr_eq(&known, &self.known) {
+            self.olds = site.old_proofs(&known, now);
+            self.known = known;
+            self.looked_at = Some(now);
+        }
+        self.known.about(&host.name, &self.olds)
+    }
+}
+
 impl Judge {
     pub(crate) fn new(site: Site, saver: Saver) -> Self {
         Self {
             site,
             saver,
+            proofs: Proofs::default(),
             wanted: HashMap::new(),
             touched: HashMap::new(),
             unshown: true,
@@ -175,7 +204,7 @@ impl Judge {
         let config = self.site.config();
         let wanted = self.wanted(host, &config);
         let view = host.view();
-        let proofs = self.site.proofs_about(&host.name, now);
+        let proofs = self.proofs.about(&self.site, host, now);
         let policy = &config.policy;
         let given = Given { host: &view, wanted: &wanted, policy, proofs: &proofs, now };
         let mut judged = judge(&given);

@@ -21,6 +21,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
+use crate::counters::ListingResult;
 use crate::host::Host;
 use crate::site::Site;
 use crate::store::{OpenError, StoreError};
@@ -233,7 +234,7 @@ impl Taking {
         let taken = self.gathering.take(part);
         if taken.is_ok() && parts > 1 && !self.more_room(octets) {
             self.give_up();
-            self.ask_again();
+            self.no_room();
             return octets;
         }
         match taken {
@@ -244,6 +245,7 @@ impl Taking {
             }
             Err(error) => {
                 self.room = None;
+                self.site.counters().listings.of(ListingResult::Malformed).one();
                 warn!(host = %self.host.name, %error, "a part of a listing is malformed");
             }
         }
@@ -273,8 +275,13 @@ impl Taking {
 
     fn hand_on(&mut self, work: Work) {
         if self.work.try_send(work).is_err() {
-            self.ask_again();
+            self.no_room();
         }
+    }
+
+    fn no_room(&mut self) {
+        self.site.counters().listings.of(ListingResult::NoRoom).one();
+        self.ask_again();
     }
 
     fn ask_again(&mut self) {
@@ -326,6 +333,7 @@ impl Worker {
                 Err(why) => self.clear(work.source, why).await,
             };
             if let Err(error) = done {
+                self.site.counters().listings.of(ListingResult::NotStored).one();
                 debug!(host = %self.host.name, %error, "a listing is not stored");
                 // One that waits to be told is enough.
                 let _ = self.fail.try_send(());
@@ -342,6 +350,7 @@ impl Worker {
         let (text, room) = match self.unpack(&packed).await {
             Ok(unpacked) => unpacked,
             Err(why) => {
+                self.site.counters().listings.of(ListingResult::Refused).one();
                 warn!(host = %self.host.name, %source, why, "a listing is not taken");
                 return self.clear(source, why).await;
             }
@@ -367,6 +376,7 @@ impl Worker {
         let then = move |last: &bool| {
             if *last {
                 host.kept_listings().hold(source, listing, room);
+                site.counters().listings.of(ListingResult::Held).one();
                 host.touch();
                 site.proof_wake().notify_one();
             }

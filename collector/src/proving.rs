@@ -28,12 +28,12 @@ use bailey_rules::text::Text;
 use bailey_rules::time::{Timestamp, spoken};
 use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info};
 
 use crate::host::Host;
 use crate::journal::NewEvent;
 use crate::quota::{Bucket, Rate};
-use crate::site::{Config, EventKind, Site};
+use crate::site::{Config, EventKind, Part, Site};
 use record::{Beside, Record};
 use worker::{Done, Job, Worker};
 pub(crate) use worker::{NotFollowed, Questions};
@@ -55,6 +55,9 @@ const REST: u32 = 1;
 /// was meanwhile, and what rests on it is stale; after that the ruleset counts as not known.
 const LISTING_GRACE: Duration = Duration::from_secs(5);
 
+/// How long to wait after a fault, or while a host of the first look is not complete.
+const BEGIN_AGAIN: Duration = Duration::from_secs(1);
+
 /// The most hosts whose facts are accounted for in one answer.
 const MAX_ACCOUNTED: usize = 500;
 
@@ -72,8 +75,10 @@ const CONFIRMED_WRITTEN: Duration = Duration::from_mins(1);
 pub(crate) struct Held {
     /// The newest answer.
     pub(crate) proof: Arc<Proof>,
-    /// Since when it is the answer.
+    /// Since when it is the answer, without a gap in which nobody looked.
     pub(crate) since: Timestamp,
+    /// When it was last an answer about what was there; nothing where it never was.
+    pub(crate) seen_at: Option<Timestamp>,
 }
 
 /// The hosts of which something about an invariant is told, as findings are of hosts. Who was told of
@@ -98,8 +103,14 @@ struct Behind {
 pub struct Known {
     pub(crate) answers: BTreeMap<String, Held>,
     told: BTreeMap<String, ToldOf>,
+    /// Which invariants concern a host.
+    of_host: HashMap<HostName, BTreeSet<String>>,
     behind: Behind,
 }
+
+/// The answers that say nothing of what is there now, and why.
+#[derive(Debug, Default)]
+pub(crate) struct Olds(HashMap<String, Text>);
 
 /// Whether an invariant is one that can be proved.
 #[must_use]
@@ -160,30 +171,49 @@ impl Known {
             .collect()
     }
 
-    /// What is told of one host.
-    pub(crate) fn about(
+    /// Which answers say nothing of what is there now.
+    pub(crate) fn olds(
         &self,
-        host: &HostName,
         now: Timestamp,
         view: impl Fn(&HostName) -> Option<Arc<HostView>>,
-    ) -> Vec<About> {
+    ) -> Olds {
+        let old =
+            |(name, held): (&String, &Held)| Some((name.clone(), self.old(held, now, &view)?));
+        Olds(self.answers.iter().filter_map(old).collect())
+    }
+
+    /// What is told of one host.
+    pub(crate) fn about(&self, host: &HostName, olds: &Olds) -> Vec<About> {
         let nobody = ToldOf::default();
-        let names: BTreeSet<&String> = self.answers.keys().chain(self.told.keys()).collect();
-        let concerned = names.into_iter().filter_map(|name| {
-            let held = self.answers.get(name);
+        let concerned = self.of_host.get(host).into_iter().flatten().map(|name| {
             let told = self.told.get(name).unwrap_or(&nobody);
-            let breach_here = told.breach_at.as_ref() == Some(host);
-            let doubt_here = told.doubt_at.as_ref() == Some(host);
-            let rests_on = held.is_some_and(|held| held.proof.hosts.contains(host));
-            (breach_here || doubt_here || rests_on).then(|| About {
+            About {
                 invariant: name.clone(),
-                proof: held.map(|held| Arc::clone(&held.proof)),
-                old: held.and_then(|held| self.old(held, now, &view)),
-                breach_here,
-                doubt_here,
-            })
+                proof: self.answers.get(name).map(|held| Arc::clone(&held.proof)),
+                old: olds.0.get(name).cloned(),
+                breach_here: told.breach_at.as_ref() == Some(host),
+                doubt_here: told.doubt_at.as_ref() == Some(host),
+            }
         });
         concerned.collect()
+    }
+
+    /// The same with the invariants that concern each host.
+    fn indexed(mut self) -> Self {
+        let mut of_host: HashMap<HostName, BTreeSet<String>> = HashMap::new();
+        let rests_on = self
+            .answers
+            .iter()
+            .flat_map(|(name, held)| held.proof.hosts.iter().map(move |host| (host, name)));
+        let told = self.told.iter().flat_map(|(name, told)| {
+            let hosts = [&told.breach_at, &told.doubt_at].into_iter().flatten();
+            hosts.map(move |host| (host, name))
+        });
+        for (host, name) in rests_on.chain(told) {
+            of_host.entry(host.clone()).or_default().insert(name.clone());
+        }
+        self.of_host = of_host;
+        self
     }
 }
 
@@ -252,6 +282,7 @@ struct Seen {
 /// Proves the site.
 pub(crate) struct Proving {
     site: Site,
+    stop: CancellationToken,
     worker: Worker,
     record: Record,
     /// The generation of the configuration whose policy was proved last.
@@ -260,9 +291,17 @@ pub(crate) struct Proving {
     policy: [u8; 32],
     seen: BTreeMap<HostName, Seen>,
     wires: Vec<BTreeSet<Port>>,
-    /// Since when the listing of a host is awaited.
-    awaited: HashMap<HostName, Instant>,
+    /// The hosts whose listing is awaited.
+    awaited: HashMap<HostName, Awaited>,
     changes: HashMap<String, Bucket>,
+}
+
+/// A host whose listing is on its way.
+#[derive(Debug, Clone, Copy)]
+struct Awaited {
+    since: Instant,
+    /// Whether it may have moved a wire meanwhile.
+    moves: bool,
 }
 
 /// What a look at the site found.
@@ -284,11 +323,12 @@ impl Proving {
     /// When there is no thread for it.
     pub(crate) fn new(site: Site, stop: CancellationToken) -> std::io::Result<Self> {
         let record = Record::of(&site.proofs());
-        let worker = Worker::start(stop)?;
+        let worker = Worker::start(stop.clone())?;
         site.take_questions(worker.questions());
         Ok(Self {
             site,
             worker,
+            stop,
             record,
             generation: None,
             policy: [0; 32],
@@ -314,7 +354,11 @@ impl Proving {
                 () = stop.cancelled() => return,
                 () = self.round() => {}
             }
-            due = if self.awaited.is_empty() { PROVED_EVERY } else { PAUSE };
+            due = match (self.generation, self.awaited.is_empty()) {
+                (None, _) => BEGIN_AGAIN,
+                (Some(_), false) => PAUSE,
+                (Some(_), true) => PROVED_EVERY,
+            };
             let rest = (began.elapsed() * REST).max(PAUSE);
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -341,17 +385,42 @@ impl Proving {
         let job = self.job(look);
         let began = Instant::now();
         let Some(done) = self.worker.prove(job).await else {
-            warn!("the thread that proves has ended; nothing is proved any more");
+            self.begin_again();
             return;
         };
+        self.site.set_problem(Part::Proofs, None);
         self.site.counters().proof_duration.note(began.elapsed(), 1);
         self.tell(&policy, done, behind, now).await;
     }
 
-    /// Whether a host may go on being taken as it was.
-    fn may_wait(&mut self, name: &HostName) -> bool {
-        let since = self.awaited.entry(name.clone()).or_insert_with(Instant::now);
-        since.elapsed() < LISTING_GRACE
+    /// The thread has ended: the collector stops, or there was a fault of ours. Then everything is proved
+    /// anew, and until then nothing is.
+    fn begin_again(&mut self) {
+        if self.stop.is_cancelled() {
+            return;
+        }
+        let problem = match Worker::start(self.stop.clone()) {
+            Ok(worker) => {
+                self.worker = worker;
+                "the thread that proves has ended by a fault; it is tried again".to_owned()
+            }
+            Err(error) => format!("no thread for proofs: {error}"),
+        };
+        error!(problem, "nothing is proved now");
+        self.site.set_problem(Part::Proofs, Some(problem));
+        self.generation = None;
+        self.seen.clear();
+        self.wires.clear();
+        let behind = Behind { everything: true, ..Behind::default() };
+        self.site.set_proofs(Known { behind, ..Known::clone(&self.site.proofs()) });
+    }
+
+    /// Whether a host may go on being taken as it was. `moves`: it is somewhere else now.
+    fn may_wait(&mut self, name: &HostName, moves: bool) -> bool {
+        let begun = || Awaited { since: Instant::now(), moves };
+        let awaited = self.awaited.entry(name.clone()).or_insert_with(begun);
+        awaited.moves |= moves;
+        awaited.since.elapsed() < LISTING_GRACE
     }
 
     fn look(&mut self) -> Look {
@@ -403,12 +472,11 @@ impl Proving {
             self.awaited.remove(&name);
             return true;
         }
-        if before.is_none_or(|before| before.network != inputs.network) {
-            look.behind.everything = true;
-        }
+        let moves = before.is_none_or(|before| before.network != inputs.network);
+        look.behind.everything |= moves;
         look.behind.hosts.insert(name.clone());
         if awaits(words.told()) {
-            if self.may_wait(&name) {
+            if self.may_wait(&name, moves) {
                 look.wait |= before.is_none() || look.policy;
                 return true;
             }
@@ -421,9 +489,14 @@ impl Proving {
 
     /// What stays behind when what a look found is proved: hosts whose listing is on its way.
     fn still_behind(&self) -> Behind {
-        let waits = |since: &Instant| since.elapsed() < LISTING_GRACE;
-        let hosts = self.awaited.iter().filter(|(_, since)| waits(since));
-        Behind { everything: false, hosts: hosts.map(|(name, _)| name.clone()).collect() }
+        let mut behind = Behind::default();
+        for (name, awaited) in &self.awaited {
+            if awaited.since.elapsed() < LISTING_GRACE {
+                behind.everything |= awaited.moves;
+                behind.hosts.insert(name.clone());
+            }
+        }
+        behind
     }
 
     fn job(&mut self, look: Look) -> Job {
@@ -503,15 +576,24 @@ impl Proving {
                     beside.flapping.insert(name.clone());
                 }
             }
-            let since = same.map_or(now, |same| same.since);
-            known.answers.insert(name.clone(), Held { proof, since });
+            let held = Held { proof, since: now, seen_at: Some(now) };
+            let is_fresh = known.old(&held, now, |host| self.view(host)).is_none();
+            if is_fresh {
+                beside.fresh.insert(name.clone());
+            }
+            // After a time in which nobody looked it may be the same answer, but not all the time.
+            let no_gap = |had: &&Held| had.seen_at.is_some_and(|at| at.age(now) <= FRESH_FOR);
+            let held = match same.filter(|had| !is_fresh || no_gap(had)) {
+                Some(had) if is_fresh => Held { since: had.since, ..held },
+                Some(had) => Held { since: had.since, seen_at: had.seen_at, ..held },
+                None if is_fresh => held,
+                None => Held { seen_at: None, ..held },
+            };
+            known.answers.insert(name.clone(), held);
             known.told.insert(name.clone(), told);
         }
-        let is_fresh = |held: &Held| known.old(held, now, |host| self.view(host)).is_none();
-        let fresh = known.answers.iter().filter(|(_, held)| is_fresh(held));
-        beside.fresh = fresh.map(|(name, _)| name.clone()).collect();
         self.changes.retain(|name, _| known.answers.contains_key(name));
-        self.site.set_proofs(known);
+        self.site.set_proofs(known.indexed());
         for name in concerned {
             if let Some(host) = self.site.by_name(&name) {
                 host.touch();
@@ -652,9 +734,11 @@ pub(crate) fn restore(site: &Site, rows: Vec<record::Row>) {
         }
     }
     let answers = rows.into_iter().map(|row| {
-        let held = Held { since: row.from, proof: Arc::new(row.proof) };
+        let seen_at = (row.to >= row.from).then_some(row.to);
+        let held = Held { since: row.from, seen_at, proof: Arc::new(row.proof) };
         (held.proof.invariant.clone(), held)
     });
     let behind = Behind { everything: true, ..Behind::default() };
-    site.set_proofs(Known { answers: answers.collect(), told, behind });
+    let known = Known { answers: answers.collect(), told, behind, ..Known::default() };
+    site.set_proofs(known.indexed());
 }

@@ -11,10 +11,10 @@ use bailey_rules::check::{Judged, State};
 use bailey_rules::expectation::RuleFiles;
 use bailey_rules::finding::Finding;
 use bailey_rules::host::HostView;
+use bailey_rules::listing::{ListingSource, Listings};
 use bailey_rules::name::{FindingId, HostKey, HostName};
 use bailey_rules::policy::Policy;
 use bailey_rules::prove::site::follow::{Asked, Followed};
-use bailey_rules::prove::site::told::About;
 use bailey_rules::text::Text;
 use bailey_rules::time::Timestamp;
 use serde::Serialize;
@@ -26,7 +26,7 @@ use crate::enrolment::{Actor, Identity};
 use crate::host::{Dirty, Host};
 use crate::journal;
 use crate::listings;
-use crate::proving::{Known, NotFollowed, Proofs, Questions};
+use crate::proving::{Known, NotFollowed, Olds, Proofs, Questions};
 use crate::store::{Store, StoreError};
 
 /// The most events that one query gives.
@@ -199,6 +199,7 @@ pub(crate) enum Part {
     RuleFiles,
     Watching,
     Certificates,
+    Proofs,
     Alertmanager(usize),
 }
 
@@ -309,6 +310,18 @@ impl Site {
     #[must_use]
     pub fn host(&self, name: &HostName) -> Option<Arc<HostStatus>> {
         reading(&self.0.hosts).by_name.get(name).map(|host| host.status())
+    }
+
+    /// The newest listings of a host's packet filters.
+    #[must_use]
+    pub fn listings(&self, host: &HostName) -> Option<Arc<Listings>> {
+        self.by_name(host).map(|host| host.listings())
+    }
+
+    /// Packet filters that a host cannot list though they are there, and why.
+    #[must_use]
+    pub fn unlisted(&self, host: &HostName) -> Option<Arc<BTreeMap<ListingSource, String>>> {
+        self.by_name(host).map(|host| host.unlisted())
     }
 
     /// The open findings, worst first, then oldest first.
@@ -425,9 +438,9 @@ impl Site {
         }
     }
 
-    /// What proofs say that concerns a host.
-    pub(crate) fn proofs_about(&self, host: &HostName, now: Timestamp) -> Vec<About> {
-        self.proofs().about(host, now, |name| self.by_name(name).map(|host| host.view()))
+    /// Which answers about invariants say nothing of what is there now.
+    pub(crate) fn old_proofs(&self, known: &Known, now: Timestamp) -> Olds {
+        known.olds(now, |name| self.by_name(name).map(|host| host.view()))
     }
 
     pub(crate) fn config(&self) -> Arc<Config> {

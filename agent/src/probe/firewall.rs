@@ -267,12 +267,12 @@ impl FirewallProbe {
     async fn nftables(&self, generation: &Result<u32, Silence>) -> Told<Nftables> {
         match generation {
             Ok(_) => {}
-            Err(Silence::Absent) => return Ok(Default::default()),
+            Err(Silence::Absent) => return Ok(Nftables::default()),
             Err(silence) => return Err(silence.to_string()),
         }
         let tables = watch::tables().map_err(|silence| silence.to_string())?;
         if tables.is_empty() {
-            return Ok(Default::default());
+            return Ok(Nftables::default());
         }
         let dormant = tables.into_iter().filter(|(_, dormant)| *dormant).map(|(key, _)| key);
         let beside = Beside { dormant: dormant.collect(), ..Beside::default() };
@@ -543,8 +543,8 @@ fn digest_of(source: ListingSource, parts: &[&str]) -> ListingDigest {
     ListingDigest(hash.finalize().into())
 }
 
-/// What nft printed, with the flag `dormant` at tables that have it, as newer versions of nft print it
-/// (libnftables-json(5)): old ones do not tell.
+/// What nft printed, with the flag `dormant` at tables that have it, as newer versions of nft print it:
+/// old ones do not tell.
 fn told_dormant(text: Vec<u8>, dormant: &BTreeSet<TableKey>) -> Told<String> {
     let mut text = String::from_utf8(text).map_err(|_| "nft printed no UTF-8".to_owned())?;
     for (family, name) in dormant {
@@ -555,9 +555,12 @@ fn told_dormant(text: Vec<u8>, dormant: &BTreeSet<TableKey>) -> Told<String> {
         let at = at.ok_or_else(|| {
             format!("the table {family} {name} is dormant, which this nft does not print")
         })?;
-        let rest = text[at..].split('}').next().unwrap_or_default();
-        if !rest.contains("\"flags\"") {
-            text.insert_str(at, "\"flags\": [\"dormant\"], ");
+        let end = text[at..].find('}').map_or(text.len(), |end| at + end);
+        let flags = text[at..end].find("\"flags\": ").map_or(end, |flags| at + flags);
+        // Version 1.0.6 prints the table's name in the place of its flags.
+        if !text[flags..end].contains("\"dormant\"") {
+            let others = text[at..flags].trim_end_matches([',', ' ']).len();
+            text.replace_range(at + others..end, ", \"flags\": [\"dormant\"]");
         }
     }
     Ok(text)

@@ -6,7 +6,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use bailey_rules::compile::PolicyLine;
-use bailey_rules::name::{HostName, ZoneName};
+use bailey_rules::name::{HostName, SiteName, ZoneName};
 use bailey_rules::policy::Policy;
 use bailey_rules::prove::site::device::Device;
 use bailey_rules::prove::site::told::{Answer, Breach, Proof};

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use bailey_rules::check::State;
+use bailey_rules::prove::site::told::Standing;
 use bailey_rules::text::Lang;
 use bailey_rules::time::Timestamp;
 use serde::Deserialize;
@@ -22,8 +23,39 @@ struct Answer {
     agents_connected: u64,
     hosts: States,
     findings: Severities,
+    invariants: Option<Invariants>,
     zones: Vec<Zone>,
     config_problems: Vec<Problem>,
+}
+
+/// How many invariants stand how; a collector of an older version does not tell.
+#[derive(Debug, Clone, Copy, Deserialize)]
+struct Invariants {
+    proved: u64,
+    stale: u64,
+    out_of_model: u64,
+    broken: u64,
+}
+
+impl Invariants {
+    fn in_words(self, screen: Screen) -> String {
+        let Self { proved, stale, out_of_model, broken } = self;
+        let all = proved + stale + out_of_model + broken;
+        let standings = [
+            (Standing::Broken, broken),
+            (Standing::OutOfModel, out_of_model),
+            (Standing::Stale, stale),
+        ];
+        let others = standings.into_iter().filter(|(_, count)| *count > 0);
+        let proved = match screen.lang {
+            Lang::En => format!("{proved} of {all} proved"),
+            Lang::Zh => format!("{proved} / {all} 已证明"),
+        };
+        let told = |(standing, count): (Standing, u64)| {
+            format!("{count} {}", screen.say(&standing.word()))
+        };
+        std::iter::once(proved).chain(others.map(told)).collect::<Vec<_>>().join("  ")
+    }
 }
 
 /// How many hosts are in each state.
@@ -112,6 +144,9 @@ fn table(answer: &Answer, screen: Screen) -> String {
     line("collector", "采集器", version.into());
     line("agents", "代理", agents.into());
     line("findings", "告警", answer.findings.in_words(screen).into());
+    if let Some(invariants) = answer.invariants {
+        line("isolation", "隔离", invariants.in_words(screen).into());
+    }
 
     let mut zones = Table::headed(screen.words_of(ZONES));
     for zone in &answer.zones {
@@ -157,6 +192,7 @@ mod tests {
             "schema": 1, "site": "jiaxing", "version": "0.1.0", "revision": 7,
             "now": "2026-11-23T06:32:07Z", "started_at": "2026-11-23T02:32:07Z",
             "agents_connected": 49, "hosts": inner, "findings": {"critical": 2, "warning": 0},
+            "invariants": {"proved": 12, "stale": 1, "out_of_model": 0, "broken": 1},
             "zones": [
                 {
                     "zone": "inner", "name": "内网", "hosts": inner,

@@ -98,6 +98,30 @@ fn a_site_page_tells_of_pushes_and_of_a_deadline_while_there_is_one() {
 }
 
 #[test]
+fn a_site_page_tells_what_is_known_of_every_invariant_that_can_be_proved() {
+    let page = site_page(&fixture::isolation("nft (pid 4711)"));
+    let found = series(&page);
+    let standings = [
+        ("INV-01", "proved"),
+        ("INV-02", "broken"),
+        ("INV-03", "out_of_model"),
+        ("INV-04", "stale"),
+        ("INV-05", "stale"),
+    ];
+    for (invariant, standing) in standings {
+        for state in ["proved", "stale", "out_of_model", "broken"] {
+            let name =
+                format!("bailey_invariant_state{{invariant=\"{invariant}\",state=\"{state}\"}}");
+            assert_eq!(found[name.as_str()], if state == standing { "1" } else { "0" }, "{name}");
+        }
+    }
+    let proved_at = "bailey_proof_timestamp_seconds{invariant=\"INV-01\"}";
+    assert_eq!(found[proved_at], fixture::ago(12).as_seconds().to_string());
+    assert!(!page.contains("bailey_proof_timestamp_seconds{invariant=\"INV-05\"}"));
+    assert!(!page.contains("INV-06"), "it is tested and not proved");
+}
+
+#[test]
 fn series_of_stale_facts_are_left_out_but_times_and_states_stay() {
     let fresh = page_of(Machine::new("gis-1", "inner", "10.1.5.8"));
     let silent = page_of(Machine::new("gis-1", "inner", "10.1.5.8").silent(5400));

@@ -41,7 +41,7 @@ pub(crate) const TABLES: &str = "
 pub(crate) struct Row {
     /// Since when it was the answer.
     pub(crate) from: Timestamp,
-    /// When it was last seen to hold.
+    /// When it was last seen to hold; before `from` where it never was.
     pub(crate) to: Timestamp,
     /// The answer as it was first given.
     pub(crate) proof: Proof,
@@ -78,7 +78,7 @@ struct Written {
 /// A change of one row.
 enum Change {
     /// A row of its own.
-    New(Timestamp, Arc<Proof>),
+    New { from: Timestamp, to: Timestamp, proof: Arc<Proof> },
     /// The answer holds; with a proof: it is that one from now on, and the one before is forgotten.
     Holds { invariant: String, from: Timestamp, instead: Option<Arc<Proof>> },
 }
@@ -137,9 +137,10 @@ impl Record {
                 }
                 Some(_) | None => {
                     let from = held.since;
-                    let written = Written { from, to: now, since: from, standing };
-                    self.written.insert(name.clone(), written);
-                    changes.push(Change::New(from, Arc::clone(&held.proof)));
+                    // One that was never an answer about what was there is not said to have held.
+                    let to = held.seen_at.unwrap_or(Timestamp::EPOCH);
+                    self.written.insert(name.clone(), Written { from, to, since: from, standing });
+                    changes.push(Change::New { from, to, proof: Arc::clone(&held.proof) });
                 }
             }
         }
@@ -180,16 +181,17 @@ fn inputs(proof: &Proof) -> &str {
 impl Change {
     fn write(&self, store: &Transaction<'_>, now: Timestamp) -> rusqlite::Result<()> {
         match self {
-            Self::New(from, proof) => store
+            Self::New { from, to, proof } => store
                 .prepare_cached(
                     "INSERT INTO proof (invariant, from_at, to_at, inputs, body)
                      VALUES (?, ?, ?, ?, ?)
-                     ON CONFLICT (invariant, from_at) DO UPDATE SET to_at = excluded.to_at",
+                     ON CONFLICT (invariant, from_at) DO UPDATE
+                     SET to_at = excluded.to_at, inputs = excluded.inputs, body = excluded.body",
                 )?
                 .execute(params![
                     proof.invariant,
                     from.as_millis(),
-                    now.as_millis(),
+                    to.as_millis(),
                     inputs(proof),
                     body(proof)?
                 ])

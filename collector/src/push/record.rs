@@ -674,7 +674,9 @@ mod tests {
         open(&folder).close().await;
         let before = Connection::open(path(&folder)).unwrap();
         before
-            .execute_batch("DROP TABLE push; DROP TABLE push_host; DROP TABLE push_order")
+            .execute_batch(
+                "DROP TABLE push; DROP TABLE push_host; DROP TABLE push_order; DROP TABLE listing",
+            )
             .unwrap();
         before.pragma_update(None, "user_version", 1).unwrap();
         drop(before);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bailey_rules::check::{Given, judge, worst};
+use bailey_rules::compile::PolicyLine;
 use bailey_rules::digest::FactDigest;
 use bailey_rules::expectation::RuleFiles;
 use bailey_rules::fact::backup::{Job, Repository, Snapshot};
@@ -25,6 +26,9 @@ use bailey_rules::finding::{Change, Finding, advance};
 use bailey_rules::host::{FactSet, HeldProbe, HostView, Pushed, Session};
 use bailey_rules::name::{HostKey, OrderDigest};
 use bailey_rules::policy::{Mode, Policy};
+use bailey_rules::prove::Example;
+use bailey_rules::prove::site::Assumption;
+use bailey_rules::prove::site::told::{Answer, Assumed, Basis, Breach, By, Cut, Hop, Proof};
 use bailey_rules::text::Text;
 use bailey_rules::time::Timestamp;
 use bailey_rules::unit::{Bytes, Permille};
@@ -35,6 +39,7 @@ use crate::ca::Ca;
 use crate::clock::{Clock, SharedClock};
 use crate::counters::Counters;
 use crate::enrolment::{Enrolment, Identity};
+use crate::proving::{Held, Known};
 use crate::push::Overview;
 use crate::push::machine::{
     ConfirmBy, HostState, Push, PushId, PushKind, PushState, Staging, Target,
@@ -538,10 +543,19 @@ pub(crate) fn isolation(said: &str) -> Shown {
                 services: {web: {tcp: [443]}, ssh: {tcp: [22]}}\n\
                 exchange_points:\n\
                 \x20 EX-1: {from: outer, to: exchange, hosts: [ex-front], service: web, owner: 信息中心}\n\
+                flows: [{from: inner, to: inner, service: web}]\n\
+                invariants:\n\
+                \x20 INV-01: {never: [outer, inner]}\n\
+                \x20 INV-02: {only: [outer, exchange], through: [EX-1]}\n\
+                \x20 INV-03: {never: [inner, internet]}\n\
+                \x20 INV-04: {never: [exchange, inner]}\n\
+                \x20 INV-05: {never: [inner, outer]}\n\
+                \x20 INV-06: {always: [inner, inner], service: web}\n\
                 management: {inner: {from: inner, service: ssh, collectors: [\"10.1.0.2:7710\"]}}\n\
                 hosts: {ex-front: {zone: exchange, addresses: [10.250.0.10]}}\n";
     shown.policy = Arc::new(Policy::parse("policy.yaml", text).unwrap());
     shown.pushes = Arc::new(pushes(said));
+    shown.proofs = Arc::new(proofs(said));
     for status in &mut shown.hosts {
         let view = Arc::make_mut(&mut Arc::make_mut(status).view);
         let pushed = |version| Some(Pushed { order: order(version), at: ago(13), running: false });
@@ -551,6 +565,87 @@ pub(crate) fn isolation(said: &str) -> Shown {
         }
     }
     shown
+}
+
+/// One invariant is proved, one broken, one out of model, one was proved before a host fell silent, and
+/// one never was.
+fn proofs(said: &str) -> Known {
+    let packet = || Example {
+        iif: None,
+        oif: None,
+        src: "172.20.1.10".parse().unwrap(),
+        dst: "10.250.0.10".parse().unwrap(),
+        proto: "tcp".into(),
+        sport: Some(40_000),
+        dport: Some(3389),
+        icmp_type: None,
+        tcp_flags: Some("syn".into()),
+        state: "new".into(),
+    };
+    let by = By {
+        hook: "input".into(),
+        family: "inet".into(),
+        table: "bailey".into(),
+        chain: "input".into(),
+        rule: Some(format!("tcp dport 3389 accept # {said}")),
+        comment: Some("policy.yaml:9 exchange point EX-1".into()),
+        handle: Some(118),
+        line: None,
+        policy: PolicyLine::read("policy.yaml:9 exchange point EX-1"),
+    };
+    let hop = Hop {
+        host: Some("ex-front".parse().unwrap()),
+        iif: Some("eth0".into()),
+        oif: None,
+        packet: packet(),
+        by: vec![by],
+    };
+    let wire = Hop { host: None, iif: None, oif: None, packet: packet(), by: Vec::new() };
+    let breach = || Breach {
+        packet: packet(),
+        path: vec![wire.clone(), hop.clone()],
+        end: Text::new("it is delivered to ex-front", "报文被交付给 ex-front"),
+        cuts: vec![Cut {
+            host: "ex-front".parse().unwrap(),
+            what: Text::new(format!("remove the rule: {said}"), format!("删除规则：{said}")),
+        }],
+    };
+    let assumed = Assumption::Wires;
+    let assumptions =
+        || vec![Assumed { assumption: assumed.name().to_owned(), text: assumed.text() }];
+    let answers = [
+        ("INV-01", 12, "ex-front", Answer::Proved { assumptions: assumptions() }),
+        ("INV-02", 12, "ex-front", Answer::Broken { breach: breach() }),
+        (
+            "INV-03",
+            12,
+            "ex-front",
+            Answer::OutOfModel {
+                statement: format!("meta cgroup {said}"),
+                at: Some("ex-front: inet filter input".into()),
+                wanted: Text::new("the facts that are missing", "补全缺失的事实"),
+                perhaps: Some(breach()),
+            },
+        ),
+        ("INV-04", 12, "gis-1", Answer::Proved { assumptions: assumptions() }),
+    ];
+    let mut known = Known::default();
+    for (line, (invariant, age, host, answer)) in (11..).zip(answers) {
+        let proved_at = ago(age);
+        let basis =
+            Basis { proved_at, took_micros: 41_000, inputs: "ab".repeat(32), facts: Vec::new() };
+        let proof = Proof {
+            invariant: invariant.to_owned(),
+            line,
+            answer,
+            hosts: [host.parse().unwrap()].into(),
+            basis: Some(basis),
+        };
+        let seen_at = Some(proved_at);
+        let held = Held { proof: Arc::new(proof), since: ago(7_200), seen_at };
+        known.answers.insert(invariant.to_owned(), held);
+    }
+    known
 }
 
 /// A push of rulesets that waits for a person, and one that failed before it.

@@ -118,8 +118,7 @@ impl Lab {
     }
 
     pub async fn enrolled(&self, host: &str) -> Machine {
-        let token = self.token(host, "inner").await;
-        Machine::enrol(&token, AgentKey::generate().unwrap()).await.unwrap()
+        enrolled_at(&self.collector, host).await
     }
 
     pub fn failures(&self, reason: &str) -> u64 {
@@ -141,6 +140,18 @@ impl Lab {
         let events = self.collector.site().events(query).await.unwrap();
         events.into_iter().filter(|e| e.kind.as_str() == kind).map(|e| e.text.en).collect()
     }
+}
+
+/// A machine that a collector has just enrolled.
+pub async fn enrolled_at(collector: &CollectorHandle, host: &str) -> Machine {
+    let made = collector.enrolment().make_token(
+        host.parse().unwrap(),
+        "inner".parse().unwrap(),
+        Duration::from_mins(10),
+        Actor::uid(0),
+    );
+    let token = made.await.unwrap().token;
+    Machine::enrol(&token, AgentKey::generate().unwrap()).await.unwrap()
 }
 
 /// Waits until `what` holds.

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot set up its case has failed")]
 
 mod agent;
+mod assemble;
 mod backup;
 mod compile;
 mod compiled;
@@ -18,6 +19,7 @@ mod model;
 mod packet_sets;
 mod plan;
 mod policy;
+mod proof_checks;
 mod ruleset_questions;
 mod schema;
 mod site;

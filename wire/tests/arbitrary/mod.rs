@@ -205,7 +205,8 @@ fn links_value() -> impl Strategy<Value = FactValue> {
                     }
                     .into()
                 }
-            ),
+            )
+            .boxed(),
         (bytes(), bytes(), any::<[u64; 4]>()).prop_map(|(received, transmitted, counts)| {
             let [receive_errors, transmit_errors, receive_drops, transmit_drops] = counts;
             links::Traffic {
@@ -239,8 +240,9 @@ fn links_value() -> impl Strategy<Value = FactValue> {
                     source,
                 }
                 .into()
-            }),
-        rule().prop_map(FactValue::from),
+            })
+            .boxed(),
+        rule().prop_map(FactValue::from).boxed(),
         (any::<IpAddr>(), text(), mac(), any::<bool>()).prop_map(
             |(address, interface, mac, router)| {
                 links::Neighbour { address, interface, mac, router }.into()
@@ -430,14 +432,15 @@ fn flows_value() -> impl Strategy<Value = FactValue> {
     ]
 }
 
+/// Boxed, since one shape of everything that it may be would not fit on a test's stack.
 fn value() -> impl Strategy<Value = FactValue> {
     prop_oneof![
-        12 => machine_value(),
-        5 => links_value(),
-        3 => firewall_value(),
-        2 => backup_value(),
-        2 => enforcement_value(),
-        2 => flows_value(),
+        12 => machine_value().boxed(),
+        5 => links_value().boxed(),
+        3 => firewall_value().boxed(),
+        2 => backup_value().boxed(),
+        2 => enforcement_value().boxed(),
+        2 => flows_value().boxed(),
     ]
 }
 

@@ -72,8 +72,9 @@ fn rule(message: &RuleMessage) -> Option<Rule> {
             RuleAttribute::FwMark(mark) => value = Some(*mark),
             RuleAttribute::FwMask(bits) => mask = Some(*bits),
             // Who made it, and what its packets are counted under, decides nothing.
-            RuleAttribute::Protocol(_) | RuleAttribute::Realm(_) => {}
-            RuleAttribute::SuppressPrefixLen(SUPPRESSES_NOTHING) => {}
+            RuleAttribute::Protocol(_)
+            | RuleAttribute::Realm(_)
+            | RuleAttribute::SuppressPrefixLen(SUPPRESSES_NOTHING) => {}
             // The crate's enum is open: anything else may be a condition.
             _ => rule.unsure = true,
         }

@@ -8,6 +8,7 @@ use bailey_rules::fact::{FactValue, ProbeName, Reading};
 use bailey_rules::finding::{Finding, Severity};
 use bailey_rules::host::Session;
 use bailey_rules::name::{HostKey, HostName, SiteName, ZoneName};
+use bailey_rules::prove::site::told::Standing;
 use bailey_rules::report::{Gap, Place};
 use bailey_rules::text::Text;
 use bailey_rules::time::Timestamp;
@@ -70,8 +71,33 @@ pub struct StatusAnswer {
     agents_connected: usize,
     hosts: States,
     findings: Severities,
+    invariants: Invariants,
     zones: Vec<ZoneRow>,
     config_problems: Vec<ProblemRow>,
+}
+
+/// How many of the invariants that can be proved stand how.
+#[derive(Debug, Default, Serialize)]
+struct Invariants {
+    proved: usize,
+    stale: usize,
+    out_of_model: usize,
+    broken: usize,
+}
+
+impl Invariants {
+    fn of(shown: &Shown) -> Self {
+        let mut counts = Self::default();
+        for stands in shown.standings() {
+            match stands.standing {
+                Standing::Proved => counts.proved += 1,
+                Standing::Stale => counts.stale += 1,
+                Standing::OutOfModel => counts.out_of_model += 1,
+                Standing::Broken => counts.broken += 1,
+            }
+        }
+        counts
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -114,6 +140,7 @@ impl StatusAnswer {
             agents_connected: shown.hosts.iter().filter(|h| h.view.session.connected).count(),
             hosts: States::of(shown.counts(None)),
             findings: Severities::of(shown.findings.iter()),
+            invariants: Invariants::of(shown),
             zones: zones.collect(),
             config_problems: shown.problems.iter().map(problem).collect(),
         }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Asked, SCHEMA, limit_of};
 use crate::proving::record::{Row, read_at, read_history};
-use crate::proving::{Stands, is_provable};
+use crate::proving::{FRESH_FOR, Stands, is_provable};
 use crate::store::StoreError;
 use crate::web::Web;
 use crate::web::problem::Problem;
@@ -54,11 +54,10 @@ enum Said {
 
 impl ProofRow {
     fn now(stands: &Stands<'_>) -> Self {
-        let basis = stands.held.and_then(|held| held.proof.basis.as_ref());
         Self {
             standing: stands.standing,
             since: stands.held.map(|held| held.since),
-            seen_at: basis.map(|basis| basis.proved_at),
+            seen_at: stands.held.and_then(|held| held.seen_at),
             old: stands.old.clone(),
             said: match stands.held {
                 Some(held) => Said::Proof(Box::new(Proof::clone(&held.proof))),
@@ -71,16 +70,17 @@ impl ProofRow {
 
     fn then(row: Row, at: Timestamp) -> Self {
         let standing = row.standing_at(at);
-        let seen_at = row.to.min(at);
-        let is_old = row.proof.standing(true) != standing;
+        let seen_at = (row.to >= row.from).then_some(row.to.min(at));
+        let is_old = seen_at.is_none_or(|seen_at| seen_at.age(at) > FRESH_FOR);
+        let told = seen_at.unwrap_or(row.from);
         Self {
             standing,
             since: Some(row.from),
-            seen_at: Some(seen_at),
+            seen_at,
             old: is_old.then(|| {
                 Text::new(
-                    format!("nobody looked between {seen_at} and then"),
-                    format!("自 {seen_at} 起至该时刻未再证明"),
+                    format!("nobody looked between {told} and then"),
+                    format!("自 {told} 起至该时刻未再证明"),
                 )
             }),
             said: Said::Proof(Box::new(row.proof)),
