@@ -36,6 +36,7 @@ use crate::quota::{Bucket, Rate};
 use crate::site::{Config, EventKind, Part, Site};
 use record::{Beside, Record};
 use worker::{Done, Job, Worker};
+pub(crate) use worker::{NotFollowed, Questions};
 
 /// An answer that is older says nothing of what is there now.
 pub const FRESH_FOR: Duration = Duration::from_mins(15);
@@ -312,9 +313,11 @@ impl Proving {
     /// When there is no thread for it.
     pub(crate) fn new(site: Site, stop: CancellationToken) -> std::io::Result<Self> {
         let record = Record::of(&site.proofs());
+        let worker = Worker::start(stop.clone())?;
+        site.take_questions(worker.questions());
         Ok(Self {
             site,
-            worker: Worker::start(stop.clone())?,
+            worker,
             stop,
             record,
             generation: None,

@@ -2,7 +2,9 @@
 //! the rule files in force. Pages, metrics and alerts read it; intake and judging write it.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{
+    Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+};
 
 use arc_swap::ArcSwap;
 use bailey_rules::check::{Judged, State};
@@ -12,6 +14,7 @@ use bailey_rules::host::HostView;
 use bailey_rules::listing::{ListingSource, Listings};
 use bailey_rules::name::{FindingId, HostKey, HostName};
 use bailey_rules::policy::Policy;
+use bailey_rules::prove::site::follow::{Asked, Followed};
 use bailey_rules::text::Text;
 use bailey_rules::time::Timestamp;
 use bailey_rules::topology::Asset;
@@ -26,7 +29,7 @@ use crate::host::{Dirty, Host};
 use crate::journal;
 use crate::judging::judged;
 use crate::listings;
-use crate::proving::{Known, Olds, Proofs};
+use crate::proving::{Known, NotFollowed, Olds, Proofs, Questions};
 use crate::senders::Senders;
 use crate::store::{Store, StoreError};
 use crate::trap::intake::Traps;
@@ -264,6 +267,7 @@ struct Inner {
     dirty: Arc<Dirty>,
     push_wake: Arc<Notify>,
     proofs: Proofs,
+    questions: OnceLock<Questions>,
     listing_limits: listings::Limits,
     traps: Traps,
     senders: Senders,
@@ -328,6 +332,7 @@ impl Site {
             dirty: Arc::default(),
             push_wake: Arc::default(),
             proofs: Proofs::default(),
+            questions: OnceLock::new(),
             listing_limits: listings::Limits::default(),
             traps: Traps::default(),
             senders,
@@ -493,6 +498,20 @@ impl Site {
 
     pub(crate) fn set_proofs(&self, known: Known) {
         self.0.proofs.set(known);
+    }
+
+    /// Takes whoever answers questions about connections. There is one in the life of a site.
+    pub(crate) fn take_questions(&self, questions: Questions) {
+        // A second one would answer the same.
+        let _ = self.0.questions.set(questions);
+    }
+
+    /// What becomes of a connection, by what is known of the site.
+    pub(crate) async fn follow(&self, asked: Asked) -> Result<Followed, NotFollowed> {
+        match self.0.questions.get() {
+            Some(questions) => questions.follow(asked).await,
+            None => Err(NotFollowed::NothingKnown),
+        }
     }
 
     /// Which answers about invariants say nothing of what is there now.

@@ -250,6 +250,30 @@ async fn a_rule_that_opens_a_way_is_a_finding_until_it_is_gone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_connection_is_followed_by_what_hosts_have_told() {
+    let lab = lab().await;
+    let mut gateway = Gateway::of(&lab).await;
+    stands(&lab.collector, "proved").await;
+    let socket = lab.collector.addresses().socket.clone();
+    let path = "/api/v1/trace?src=172.20.1.10&dst=10.1.7.20:3389/tcp";
+    let (status, dropped) = ask(&socket, path).await;
+    assert_eq!(status, 200, "{dropped:#}");
+    assert_eq!((&dropped["passes"], &dropped["certain"]), (&false.into(), &true.into()));
+    assert_eq!(dropped["there"][0]["hops"][0]["by"][0]["policy"], "drop", "{dropped:#}");
+    gateway.loads(OPENED).await;
+    stands(&lab.collector, "broken").await;
+    let (_, there) = ask(&socket, path).await;
+    let hop = &there["there"][0]["hops"][0];
+    assert_eq!((&hop["host"], &hop["verdict"]), (&"fw-1".into(), &"accept".into()), "{there:#}");
+    assert!(hop["by"][0]["rule"].as_str().unwrap().contains("3389"), "{there:#}");
+    // Nothing lets the answer back.
+    assert_eq!((&there["passes"], &there["back"][0]["arrives"]), (&false.into(), &false.into()));
+    let (status, refused) = ask(&socket, "/api/v1/trace?src=nobody&dst=10.1.7.20:1/tcp").await;
+    assert_eq!(status, 400);
+    assert!(refused["detail"].as_str().unwrap().contains("no host nobody"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn silence_makes_a_proof_stale_and_clears_no_breach() {
     let lab = lab().await;
     let mut gateway = Gateway::of(&lab).await;

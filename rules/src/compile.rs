@@ -56,32 +56,56 @@ pub struct Compiled {
     pub restore: bool,
 }
 
-/// The ruleset of a host. `file` is what comments call the policy, `zone` the zone the host was
-/// enrolled into; a host that the policy names is in the zone that the policy says.
+/// Compiles one policy for many hosts: what they share is worked out once.
+#[derive(Debug)]
+pub struct Compiler<'p> {
+    policy: &'p Policy,
+    file: &'p str,
+    permits: Vec<Permit>,
+    sets: Sets,
+}
+
+impl<'p> Compiler<'p> {
+    /// Of this policy. `file` is what comments call it.
+    #[must_use]
+    pub fn new(policy: &'p Policy, file: &'p str) -> Self {
+        Self { policy, file, permits: policy.permits(), sets: Sets::of(policy) }
+    }
+
+    /// The ruleset of a host. `zone` is the zone the host was enrolled into; a host that the policy names is
+    /// in the zone that the policy says.
+    #[must_use]
+    pub fn ruleset(&self, host: &HostName, zone: &ZoneName) -> Compiled {
+        let policy = self.policy;
+        let place = Place::of(policy, host, zone, &self.permits);
+        let mode = policy.mode_of(host, place.zone);
+        let mut table = Table::new(policy, self.file, mode, self.sets.clone());
+        table.hook(&place, Hook::Input);
+        table.hook(&place, Hook::Output);
+        table.hook(&place, Hook::Forward);
+        let what = match mode {
+            Mode::Observe => "observe",
+            Mode::Enforce => "enforce",
+        };
+        Compiled {
+            text: table.text(&format!("{} {host} {what}", policy.site)),
+            mode,
+            restore: policy.on_drift_of(host, place.zone) == OnDrift::Restore,
+        }
+    }
+}
+
+/// The ruleset of one host, as [`Compiler::ruleset`].
 #[must_use]
 pub fn ruleset(policy: &Policy, file: &str, host: &HostName, zone: &ZoneName) -> Compiled {
-    let place = Place::of(policy, host, zone);
-    let mode = policy.mode_of(host, place.zone);
-    let mut table = Table::new(policy, file, mode);
-    table.hook(&place, Hook::Input);
-    table.hook(&place, Hook::Output);
-    table.hook(&place, Hook::Forward);
-    let what = match mode {
-        Mode::Observe => "observe",
-        Mode::Enforce => "enforce",
-    };
-    Compiled {
-        text: table.text(&format!("{} {host} {what}", policy.site)),
-        mode,
-        restore: policy.on_drift_of(host, place.zone) == OnDrift::Restore,
-    }
+    Compiler::new(policy, file).ruleset(host, zone)
 }
 
 /// The ruleset of a host in quarantine: it is administered, it reports, it opens the services that
 /// the policy names for this inside its own zone, and nothing else. What was open is cut.
 #[must_use]
 pub fn quarantine(policy: &Policy, file: &str, host: &HostName, zone: &ZoneName) -> String {
-    let place = Place::of(policy, host, zone);
+    let place = Place::of(policy, host, zone, &policy.permits());
     let mut kept: Vec<Permit> = place
         .permits
         .iter()
@@ -98,7 +122,7 @@ pub fn quarantine(policy: &Policy, file: &str, host: &HostName, zone: &ZoneName)
         to: Arc::clone(&own_zone),
         service: policy.services.get(service).cloned().unwrap_or_default(),
     }));
-    let mut table = Table::new(policy, file, Mode::Enforce);
+    let mut table = Table::new(policy, file, Mode::Enforce, Sets::of(policy));
     for hook in [Hook::Input, Hook::Output, Hook::Forward] {
         let mut rules = own(hook);
         if hook != Hook::Forward {
@@ -124,7 +148,7 @@ struct Place<'a> {
 }
 
 impl<'a> Place<'a> {
-    fn of(policy: &'a Policy, host: &HostName, zone: &'a ZoneName) -> Self {
+    fn of(policy: &'a Policy, host: &HostName, zone: &'a ZoneName, permits: &[Permit]) -> Self {
         let entry = policy.hosts.get(host);
         let zone = entry.map_or(zone, |entry| &entry.zone);
         let itself = Party::Host(host.clone());
@@ -136,10 +160,10 @@ impl<'a> Place<'a> {
             zones.extend(policy.zones_of(&itself));
         }
         let forwards = policy.forwards(host);
-        let mut permits = policy.permits();
-        permits.retain(|permit| {
+        let concerns = |permit: &&Permit| {
             forwards || permit.from.meets(&addresses) || permit.to.meets(&addresses)
-        });
+        };
+        let permits = permits.iter().filter(concerns).cloned().collect();
         Self { zone, addresses, zones, forwards, permits }
     }
 
@@ -240,19 +264,12 @@ struct Table<'a> {
 }
 
 impl<'a> Table<'a> {
-    fn new(policy: &'a Policy, file: &'a str, mode: Mode) -> Self {
+    fn new(policy: &'a Policy, file: &'a str, mode: Mode, sets: Sets) -> Self {
         let counters = [match mode {
             Mode::Observe => WOULD_DROP.to_owned(),
             Mode::Enforce => DROPPED.to_owned(),
         }];
-        Self {
-            policy,
-            file,
-            mode,
-            sets: Sets::of(policy),
-            counters: counters.into(),
-            chains: String::new(),
-        }
+        Self { policy, file, mode, sets, counters: counters.into(), chains: String::new() }
     }
 
     /// One base chain of an ordinary ruleset.

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use bailey_rules::compile::PolicyLine;
 use bailey_rules::name::{HostName, SiteName, ZoneName};
 use bailey_rules::policy::Policy;
+use bailey_rules::prove::site::device::Device;
 use bailey_rules::prove::site::told::{Answer, Breach, Proof};
 use bailey_rules::prove::site::{Host, MAX_HOSTS, Port, Prover, ReversePath, Site};
 use bailey_rules::yaml;
@@ -30,6 +31,8 @@ const SCHEMA: u32 = 1;
 struct Written {
     policy: PathBuf,
     hosts: BTreeMap<HostName, WrittenHost>,
+    #[serde(default)]
+    devices: BTreeMap<HostName, Device>,
     #[serde(default)]
     links: Vec<BTreeSet<String>>,
 }
@@ -122,7 +125,7 @@ pub(super) fn site(path: &Path) -> Result<Site, Failure> {
             format!("模型文件有误：\n{problems}"),
         )
     })?;
-    if written.hosts.len() > MAX_HOSTS {
+    if written.hosts.len() + written.devices.len() > MAX_HOSTS {
         return Err(Failure::error(
             format!("{shown}: more than {MAX_HOSTS} hosts; prove the site in parts"),
             format!("{shown}：主机超过 {MAX_HOSTS} 台；请分部分证明"),
@@ -138,6 +141,20 @@ pub(super) fn site(path: &Path) -> Result<Site, Failure> {
     for (name, host) in written.hosts {
         let host = read(&name, host, folder, &policy)?;
         hosts.insert(name, host);
+    }
+    for (name, device) in &written.devices {
+        let host = device.host().map_err(|why| {
+            Failure::error(
+                format!("{shown}: device {name}: {why}"),
+                format!("{shown}：设备 {name} 的声明有误：{why}"),
+            )
+        })?;
+        if hosts.insert(name.clone(), host).is_some() {
+            return Err(Failure::error(
+                format!("{shown}: {name} is both a host and a device; name it once"),
+                format!("{shown}：{name} 同时列为主机与设备；请只列一次"),
+            ));
+        }
     }
     Ok(Site { policy, hosts, links })
 }

@@ -1,5 +1,5 @@
 //! The thread that proves. What it has worked out stays with it, so that only what depends on a change
-//! is proved again.
+//! is proved again. It also follows single connections through the site as it was proved last.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 use bailey_rules::name::HostName;
 use bailey_rules::policy::Policy;
 use bailey_rules::prove::site::assemble::{assemble, without_agent};
+use bailey_rules::prove::site::follow::{Asked, Followed, follow};
 use bailey_rules::prove::site::{Port, Prover, Result as Proved, Site};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
@@ -38,16 +39,68 @@ pub(super) struct Done {
     pub(super) unread: BTreeMap<HostName, Vec<String>>,
 }
 
-/// The thread. It ends after the invariant at hand when the collector stops, or when this is dropped.
+/// Connections that wait to be followed, at most; whoever asks for one more is told to come again.
+const MAX_QUESTIONS: usize = 8;
+/// How long whoever asks waits: a proof may be under way.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What the thread is asked. There is one job at a time, and [`MAX_QUESTIONS`].
 #[derive(Debug)]
-pub(super) struct Worker(mpsc::SyncSender<(Job, oneshot::Sender<Done>)>);
+enum Wanted {
+    Proof(Box<Job>, oneshot::Sender<Done>),
+    Way(Asked, oneshot::Sender<Option<Followed>>),
+}
+
+/// The thread. It ends after the invariant at hand when the collector stops, or when this and every
+/// [`Questions`] is dropped.
+#[derive(Debug)]
+pub(super) struct Worker(mpsc::Sender<Wanted>);
+
+/// Asks the thread about connections.
+#[derive(Debug)]
+pub(crate) struct Questions {
+    wanted: mpsc::Sender<Wanted>,
+    room: Semaphore,
+}
+
+/// Why a connection was not followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NotFollowed {
+    #[error("others are asking too, or a proof takes long; ask again")]
+    Busy,
+    #[error("the site has not been looked at yet; ask again in a moment")]
+    NothingKnown,
+}
+
+impl Questions {
+    /// What becomes of a connection in the site as it was proved last.
+    pub(crate) async fn follow(&self, asked: Asked) -> Result<Followed, NotFollowed> {
+        let _room = self.room.try_acquire().map_err(|_| NotFollowed::Busy)?;
+        let (tell, told) = oneshot::channel();
+        self.wanted.send(Wanted::Way(asked, tell)).map_err(|_| NotFollowed::NothingKnown)?;
+        match tokio::time::timeout(PATIENCE, told).await {
+            Err(_) => Err(NotFollowed::Busy),
+            Ok(Err(_) | Ok(None)) => Err(NotFollowed::NothingKnown),
+            Ok(Ok(Some(followed))) => Ok(followed),
+        }
+    }
+}
 
 impl Worker {
     pub(super) fn start(stop: CancellationToken) -> std::io::Result<Self> {
-        let (jobs, waiting) = mpsc::sync_channel::<(Job, oneshot::Sender<Done>)>(1);
+        let (jobs, waiting) = mpsc::channel::<Wanted>();
         std::thread::Builder::new().name("proof".into()).spawn(move || {
-            let mut proved = None;
-            while let Ok((job, tell)) = waiting.recv() {
+            let mut proved: Option<Prover> = None;
+            while let Ok(wanted) = waiting.recv() {
+                let (job, tell) = match wanted {
+                    Wanted::Proof(job, tell) => (*job, tell),
+                    Wanted::Way(asked, tell) => {
+                        let followed = proved.as_ref().map(|prover| follow(prover.site(), asked));
+                        // Whoever asked may have gone.
+                        let _ = tell.send(followed);
+                        continue;
+                    }
+                };
                 let began = Instant::now();
                 let prover = moved(proved.take(), job);
                 let Some(mut prover) = prover else { continue };
@@ -64,9 +117,13 @@ impl Worker {
     /// Proves what a job changes. `None` when the thread has ended.
     pub(super) async fn prove(&self, job: Job) -> Option<Done> {
         let (tell, told) = oneshot::channel();
-        // One job at a time: there is always room.
-        self.0.try_send((job, tell)).ok()?;
+        self.0.send(Wanted::Proof(Box::new(job), tell)).ok()?;
         told.await.ok()
+    }
+
+    /// Somebody who may ask about connections.
+    pub(super) fn questions(&self) -> Questions {
+        Questions { wanted: self.0.clone(), room: Semaphore::new(MAX_QUESTIONS) }
     }
 }
 

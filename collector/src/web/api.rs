@@ -11,6 +11,7 @@ mod ports;
 mod proofs;
 mod pushes;
 mod topology;
+mod trace;
 pub(super) mod traps;
 
 use axum::extract::rejection::{JsonRejection, QueryRejection};
@@ -61,6 +62,7 @@ pub(crate) fn routes(web: &Web) -> Router<Web> {
         .route("/api/v1/flows", get(flows::list))
         .route("/api/v1/proofs", get(proofs::list))
         .route("/api/v1/proofs/{invariant}", get(proofs::one))
+        .route("/api/v1/trace", get(trace::one))
         .route("/api/v1/traps", get(traps::list))
         .route(live::PATH, get(live::events))
         .route_layer(middleware::from_fn_with_state(web.clone(), access::reader));

@@ -240,6 +240,7 @@ const DENY_TABLE: &[(&str, &str, [u16; 5])] = &[
     ("GET", "/api/v1/devices/{name}", [401, 401, 404, 404, 404]),
     ("GET", "/api/v1/findings", [401, 401, 200, 200, 200]),
     ("GET", "/api/v1/flows", [401, 401, 200, 200, 200]),
+    ("GET", "/api/v1/trace", [401, 401, 400, 400, 400]),
     ("GET", "/api/v1/proofs", [401, 401, 200, 200, 200]),
     ("GET", "/api/v1/proofs/INV-01", [401, 401, 404, 404, 404]),
     ("GET", "/api/v1/traps", [401, 401, 200, 200, 200]),
@@ -471,6 +472,9 @@ async fn the_api_refuses_what_it_does_not_understand() {
         ("/api/v1/traps?strangers=true", StatusCode::OK),
         ("/api/v1/traps?host=core-1&strangers=true", StatusCode::BAD_REQUEST),
         ("/api/v1/traps?limit=201", StatusCode::BAD_REQUEST),
+        ("/api/v1/trace?src=10.1.7.20", StatusCode::BAD_REQUEST),
+        ("/api/v1/trace?src=10.1.7.20&dst=10.1.7.21", StatusCode::BAD_REQUEST),
+        ("/api/v1/trace?src=10.1.7.20&dst=10.1.7.21:1/tcp", StatusCode::SERVICE_UNAVAILABLE),
         ("/api/v1/hosts/%22%3E%3Cscript%3E", StatusCode::NOT_FOUND),
     ] {
         let answer = door.get(&Knocker::Socket, path).await;

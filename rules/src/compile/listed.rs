@@ -39,9 +39,8 @@ pub fn listed(text: &str) -> Result<Ruleset, NotCompiled> {
     if !reader.finished {
         return Err(NotCompiled { line: 0, text: "it does not end".to_owned() });
     }
-    let listing = json!({ "nftables": reader.objects }).to_string();
     let whole = |why: nft::NotNft| NotCompiled { line: 0, text: why.to_string() };
-    let mut ruleset = nft::parse(&listing).map_err(whole)?;
+    let mut ruleset = nft::read(&reader.objects).map_err(whole)?;
     for rule in ruleset.tables.iter_mut().flat_map(|table| &mut table.chains) {
         for rule in &mut rule.rules {
             if let Place::Handle(line) = rule.origin.place {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use super::{Addresses, Party, Policy};
 
@@ -49,7 +50,10 @@ impl Family {
 }
 
 /// Sets by their content, and those that the table uses.
+#[derive(Debug, Clone)]
 pub(super) struct Sets {
+    /// What the policy calls them, which is the same for every host.
+    known: Arc<BTreeMap<Addresses, String>>,
     names: BTreeMap<Addresses, String>,
     used: BTreeMap<(String, Family), Vec<String>>,
     unnamed: usize,
@@ -58,7 +62,12 @@ pub(super) struct Sets {
 impl Sets {
     /// Knows what the policy calls its zones, groups and the Internet.
     pub(super) fn of(policy: &Policy) -> Self {
-        let mut sets = Self { names: BTreeMap::new(), used: BTreeMap::new(), unnamed: 0 };
+        let mut sets = Self {
+            known: Arc::default(),
+            names: BTreeMap::new(),
+            used: BTreeMap::new(),
+            unnamed: 0,
+        };
         for zone in policy.zones.keys() {
             let all = policy.addresses(&Party::Zone(zone.clone()));
             sets.call(&all, &format!("zone-{zone}"));
@@ -72,12 +81,13 @@ impl Sets {
             sets.call(&all, &format!("host-{host}"));
         }
         sets.call(&policy.addresses(&Party::Internet), "internet");
+        sets.known = Arc::new(std::mem::take(&mut sets.names));
         sets
     }
 
     /// Gives a set of addresses a name, unless it has one or the name is too long.
     pub(super) fn call(&mut self, all: &Addresses, name: &str) {
-        if name.len() <= MAX_NAME {
+        if name.len() <= MAX_NAME && !self.known.contains_key(all) {
             self.names.entry(all.clone()).or_insert_with(|| name.to_owned());
         }
     }
@@ -93,7 +103,7 @@ impl Sets {
             [] => None,
             [one] => Some(one.clone()),
             _ => {
-                let name = match self.names.get(all) {
+                let name = match self.known.get(all).or_else(|| self.names.get(all)) {
                     Some(name) => name.clone(),
                     None => {
                         self.unnamed += 1;

@@ -76,6 +76,21 @@ pub fn parse(text: &str) -> Result<Ruleset, NotNft> {
     listing.finished()
 }
 
+/// The same of a listing that is there as its objects, in their order.
+///
+/// # Errors
+/// As [`parse`].
+pub(crate) fn read(objects: &[Value]) -> Result<Ruleset, NotNft> {
+    let mut listing = Listing::default();
+    for object in objects {
+        listing.take(object);
+        if let Some((most, what)) = listing.too_much {
+            return Err(NotNft::TooMuch { most, what });
+        }
+    }
+    listing.finished()
+}
+
 /// The tables as far as they have been read.
 #[derive(Debug, Default)]
 struct Listing {

@@ -216,7 +216,8 @@ impl Arena {
     }
 
     fn grow(&mut self) {
-        let size = self.unique.len() * 2;
+        // Much at once, for every node finds a new place each time.
+        let size = self.unique.len() * 4;
         let mask = size - 1;
         let mut unique = vec![FREE; size];
         for (number, node) in self.nodes.iter().enumerate().skip(2) {
@@ -227,7 +228,9 @@ impl Arena {
             unique[place] = u32::try_from(number).expect("bounded by at_most");
         }
         self.unique = unique;
-        if size <= REMEMBERED {
+        let size = size.min(REMEMBERED);
+        if size > self.remembered.len() {
+            let mask = size - 1;
             let mut remembered = vec![Remembered::NOTHING; size];
             for one in self.remembered.iter().filter(|one| one.operation != 0) {
                 remembered[mix(one.operation, one.left.0, one.right.0) & mask] = *one;

@@ -217,11 +217,66 @@ impl Truth {
 /// What a chain did with the packets that were given to it.
 #[derive(Debug, Default)]
 struct Ends {
-    accepted: Flows,
+    accepted: Gathered,
     /// Accepted by a translation, after which no other NAT chain of the hook is asked.
     translated: Flows,
     dropped: Vec<Set>,
     rejected: Vec<Set>,
+}
+
+impl Ends {
+    /// Takes packets of which a verdict has said something. Verdicts that only lead on say nothing.
+    fn decide(
+        &mut self,
+        verdict: Option<Verdict>,
+        packets: Set,
+        change: &Change,
+    ) -> Result<(), TooComplex> {
+        match verdict {
+            Some(Verdict::Accept) => self.accepted.add(packets, change)?,
+            Some(Verdict::Drop) => self.dropped.push(packets),
+            Some(Verdict::Reject) => self.rejected.push(packets),
+            Some(Verdict::Queue) => {
+                self.accepted.add(packets, change)?;
+                self.dropped.push(packets);
+            }
+            Some(Verdict::Jump(_) | Verdict::Goto(_) | Verdict::Return | Verdict::Continue)
+            | None => {}
+        }
+        Ok(())
+    }
+}
+
+/// Packets that come together from many rules. They are put together at the end and by halves, so that
+/// a rule that has changed makes few of the sums others than they were.
+#[derive(Debug, Default)]
+struct Gathered(Vec<(Change, Vec<Set>)>);
+
+impl Gathered {
+    fn add(&mut self, packets: Set, change: &Change) -> Result<(), TooComplex> {
+        if packets.is_empty() {
+            return Ok(());
+        }
+        let full = self.0.len() == MAX_FLOWS;
+        match self.0.iter_mut().find(|(had, _)| had == change) {
+            Some((_, all)) => all.push(packets),
+            None if full => return Err(TooComplex { nodes: MAX_FLOWS }),
+            None => self.0.push((change.clone(), vec![packets])),
+        }
+        Ok(())
+    }
+
+    fn join(&mut self, more: &Flows) -> Result<(), TooComplex> {
+        more.0.iter().try_for_each(|flow| self.add(flow.packets, &flow.change))
+    }
+
+    fn together(self, space: &mut Space) -> Result<Flows, TooComplex> {
+        let flows = self
+            .0
+            .into_iter()
+            .map(|(change, all)| Ok(Flow { packets: space.any_of(&all)?, change }));
+        Ok(Flows(flows.collect::<Result<_, TooComplex>>()?))
+    }
 }
 
 /// Where the walk is.
@@ -394,7 +449,8 @@ impl<'a> Walk<'a> {
             }
             let steps = self.ruleset.path(hook, v6);
             let ends = self.steps(hook, v6, &steps, own)?;
-            passed.accepted.join(self.space, &ends.accepted)?;
+            let accepted = ends.accepted.together(self.space)?;
+            passed.accepted.join(self.space, &accepted)?;
             let dropped = self.space.any_of(&ends.dropped)?;
             passed.dropped = self.space.or(passed.dropped, dropped)?;
             let rejected = self.space.any_of(&ends.rejected)?;
@@ -418,7 +474,7 @@ impl<'a> Walk<'a> {
             let established = self.space.among(Field::State, &states)?;
             for flow in &flows.0 {
                 let skips = self.space.and(flow.packets, established)?;
-                all.accepted.add(self.space, skips, &flow.change)?;
+                all.accepted.add(skips, &flow.change)?;
             }
         }
         let mut flows = flows;
@@ -472,7 +528,7 @@ impl<'a> Walk<'a> {
         if !begun_known {
             flows = self.translated_before(hook, &flows)?;
         }
-        all.accepted.join(self.space, &flows)?;
+        all.accepted.join(&flows)?;
         Ok(all)
     }
 
@@ -563,13 +619,14 @@ impl<'a> Walk<'a> {
         let left = self.chain(here, at.chain, flows, &mut ends)?;
         let policy = left.packets(self.space)?;
         if base.accepts {
-            ends.accepted.join(self.space, &left)?;
+            ends.accepted.join(&left)?;
         } else if !policy.is_empty() {
             ends.dropped.push(policy);
         }
         all.dropped.append(&mut ends.dropped);
         all.rejected.append(&mut ends.rejected);
-        skip.join(self.space, &ends.accepted)?;
+        let accepted = ends.accepted.together(self.space)?;
+        skip.join(self.space, &accepted)?;
         Ok((skip, ends.translated))
     }
 
@@ -599,7 +656,7 @@ impl<'a> Walk<'a> {
                 let left = self.rules(here, id, asked.flows.clone(), &mut own)?;
                 let did = Did {
                     left,
-                    accepted: own.accepted,
+                    accepted: own.accepted.together(self.space)?,
                     translated: own.translated,
                     dropped: self.space.any_of(&own.dropped)?,
                     rejected: self.space.any_of(&own.rejected)?,
@@ -610,7 +667,7 @@ impl<'a> Walk<'a> {
                 }
             }
         };
-        ends.accepted.join(self.space, &did.accepted)?;
+        ends.accepted.join(&did.accepted)?;
         ends.translated.join(self.space, &did.translated)?;
         ends.dropped.extend(Some(did.dropped).filter(|some| !some.is_empty()));
         ends.rejected.extend(Some(did.rejected).filter(|some| !some.is_empty()));
@@ -667,33 +724,12 @@ impl<'a> Walk<'a> {
             }
             let hit = self.space.any_of(&hits)?;
             let hit = self.space.and(hit, flow.packets)?;
-            self.decide(verdict_of(&rules[0]), hit, &flow.change, ends)?;
+            ends.decide(verdict_of(&rules[0]), hit, &flow.change)?;
             let surely = self.space.any_of(&surely)?;
             let rest = self.space.without(flow.packets, surely)?;
             next.add(self.space, rest, &flow.change)?;
         }
         Ok(next)
-    }
-
-    fn decide(
-        &mut self,
-        verdict: Option<Verdict>,
-        packets: Set,
-        change: &Change,
-        ends: &mut Ends,
-    ) -> Result<(), TooComplex> {
-        match verdict {
-            Some(Verdict::Accept) => ends.accepted.add(self.space, packets, change)?,
-            Some(Verdict::Drop) => ends.dropped.push(packets),
-            Some(Verdict::Reject) => ends.rejected.push(packets),
-            Some(Verdict::Queue) => {
-                ends.accepted.add(self.space, packets, change)?;
-                ends.dropped.push(packets);
-            }
-            Some(Verdict::Jump(_) | Verdict::Goto(_) | Verdict::Return | Verdict::Continue)
-            | None => {}
-        }
-        Ok(())
     }
 
     /// One rule. Gives what goes on with the next; `left` takes what leaves the chain.
@@ -833,7 +869,7 @@ impl<'a> Walk<'a> {
         match verdict {
             Verdict::Accept | Verdict::Drop | Verdict::Reject | Verdict::Queue => {
                 for flow in &flows.0 {
-                    self.decide(Some(verdict), flow.packets, &flow.change, ends)?;
+                    ends.decide(Some(verdict), flow.packets, &flow.change)?;
                 }
             }
             Verdict::Jump(chain) => {
@@ -859,7 +895,7 @@ impl<'a> Walk<'a> {
     ) -> Result<(), TooComplex> {
         next.join(self.space, flows)?;
         for flow in &flows.0 {
-            self.decide(Some(Verdict::Queue), flow.packets, &flow.change, ends)?;
+            ends.decide(Some(Verdict::Queue), flow.packets, &flow.change)?;
         }
         Ok(())
     }
@@ -899,7 +935,7 @@ impl<'a> Walk<'a> {
             }
             for Flow { packets, change } in may {
                 if effects.accepts {
-                    ends.accepted.add(self.space, packets, &change)?;
+                    ends.accepted.add(packets, &change)?;
                 }
                 on.add(self.space, packets, &change)?;
             }

@@ -11,6 +11,7 @@
 mod always;
 pub mod assemble;
 mod compiled;
+pub mod device;
 mod explain;
 pub mod follow;
 mod route;
@@ -247,6 +248,8 @@ pub struct Prover {
     transfers: Transfers,
     /// The destinations that known hosts answer for, by wire.
     owned: HashMap<WireId, Set>,
+    /// The destinations of what hosts take.
+    takes: HashMap<HostName, Set>,
     results: BTreeMap<String, Known>,
     /// Whether receivers are believed to filter what a router brings them.
     receivers_filter: bool,
@@ -270,6 +273,7 @@ impl Prover {
             wires,
             transfers: Transfers::default(),
             owned: HashMap::new(),
+            takes: HashMap::new(),
             results: BTreeMap::new(),
             receivers_filter: true,
         }
@@ -328,6 +332,7 @@ impl Prover {
         if moved {
             self.wires = Wires::of(&self.site);
             self.owned.clear();
+            self.takes.remove(name);
             let near: BTreeSet<Port> = near.into_iter().chain(self.near(name)).collect();
             let Self { site, wires, results, .. } = self;
             let hosts = [before.as_ref(), site.hosts.get(name)];
@@ -349,6 +354,7 @@ impl Prover {
         self.space = Space::new(self.nodes);
         self.transfers = Transfers::default();
         self.owned.clear();
+        self.takes.clear();
     }
 
     /// The interfaces that a host shares a wire with, its own among them.

@@ -6,6 +6,7 @@ use bailey_rules::model::network::Network;
 use bailey_rules::model::save;
 use bailey_rules::name::HostName;
 use bailey_rules::policy::Policy;
+use bailey_rules::prove::site::device::Device;
 use bailey_rules::prove::site::told::{self, Proof, Standing};
 use bailey_rules::prove::site::{Answer, Assumption, Breach, Host, Prover, ReversePath, Site};
 use bailey_rules::text::Lang;
@@ -287,6 +288,67 @@ fn a_proof_that_would_be_too_large_says_so() {
     let mut prover = Prover::within(site(gateway("", "")), 500);
     let Answer::OutOfModel(doubt) = prover.invariant("INV-01").unwrap().answer else { panic!() };
     assert!(doubt.statement.contains("500 nodes"), "{doubt:?}");
+}
+
+fn device(more: &str) -> Result<Host, String> {
+    let text = format!(
+        r#"{{"zone": "exchange", "forwards": true,
+            "interfaces": {{"vlan10": ["10.1.0.254/16"], "vlan20": ["172.20.0.254/16"]}}{more}}}"#
+    );
+    let device: Device = serde_json::from_str(&text).map_err(|why| why.to_string())?;
+    device.host().map_err(|why| why.to_string())
+}
+
+#[test]
+fn a_declared_device_is_a_way_as_far_as_its_filter_lets_it() {
+    let with = |more: &str| {
+        let mut all = site(gateway(CLOSED, CLOSED));
+        all.hosts.insert(name("core-1"), device(more).unwrap());
+        all
+    };
+    let breach = broken(with(""), "INV-01");
+    assert_eq!(breach.path[0].host, Some(name("core-1")), "{}", told(&breach));
+    // Its own address in the inner network is reached, though nothing passes through.
+    let own = with(r#", "filter": ["deny ip", "permit ip"]"#);
+    let breach = broken(own.clone(), "INV-01");
+    assert!(breach.packet.dst.to_string() == "10.1.0.254", "{}", told(&breach));
+    let mut deaf = own;
+    let host = deaf.hosts.get_mut(&name("core-1")).unwrap();
+    host.ruleset.tables.extend(save::parse("*filter\n:INPUT DROP [0:0]\nCOMMIT\n").unwrap().tables);
+    assert!(is_proved(&answer(deaf.clone(), "INV-01")));
+    let filter = r#", "filter": ["deny udp", "permit tcp from 172.20.0.0/16 to 10.1.7.0/24 port 5000-5001 in vlan20"]"#;
+    let host = device(filter).unwrap();
+    deaf.hosts.get_mut(&name("core-1")).unwrap().ruleset.tables[0] = host.ruleset.tables[0].clone();
+    let breach = broken(deaf, "INV-01");
+    assert!(matches!(breach.packet.dport, Some(5000 | 5001)), "{}", told(&breach));
+    assert!(told(&breach).contains("permit tcp from 172.20.0.0/16"), "{}", told(&breach));
+}
+
+#[test]
+fn a_declaration_that_is_not_understood_is_refused_with_its_line() {
+    for (line, why) in [
+        ("allow ip", "permit or deny"),
+        ("permit sctp", "ip, tcp, udp or icmp"),
+        ("permit ip port 80", "port is not understood"),
+        ("permit tcp port 80-79", "no port and no range"),
+        ("permit tcp port 65536", "no port and no range"),
+        ("permit ip from 10.1.0.0/33", "neither a network nor any"),
+        ("permit ip from 10.1.0.0/16 to fd00::/8", "two versions"),
+        ("permit ip from", "nothing stands behind from"),
+        ("permit ip in averylonginterfacename", "no interface"),
+        ("", "permit or deny"),
+    ] {
+        let refused = device(&format!(r#", "filter": ["permit ip", "{line}"]"#)).unwrap_err();
+        assert!(refused.starts_with("line 2 ") && refused.contains(why), "{line}: {refused}");
+    }
+    assert!(
+        device(r#", "routes": ["default by magic"]"#)
+            .is_ok_and(|host| { host.network.routes.is_some() })
+    );
+    assert!(device(r#", "routes": ["via"]"#).unwrap_err().contains("its routes"));
+    assert!(device(r#", "filters": []"#).unwrap_err().contains("filters"));
+    let both = device(r#", "filter": ["permit icmp", "permit icmp to fd00:1::/48"]"#).unwrap();
+    assert_eq!(both.ruleset.tables[0].chains[0].rules.len(), 3, "ICMP of both versions, or of one");
 }
 
 /// A host by chance: with some of these addresses, one of these filters, and settings.

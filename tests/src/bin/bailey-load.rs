@@ -358,6 +358,7 @@ async fn session(
             // This host has no enforcer, and nobody sends it orders.
             Some(
                 v1::from_collector::Message::Intervals(_)
+                | v1::from_collector::Message::ListingsHeld(_)
                 | v1::from_collector::Message::OrderPart(_)
                 | v1::from_collector::Message::ConfirmOrder(_),
             )
@@ -459,7 +460,8 @@ async fn follower(
                 }
                 Some(
                     v1::from_collector::Message::Acknowledged(_)
-                    | v1::from_collector::Message::Intervals(_),
+                    | v1::from_collector::Message::Intervals(_)
+                    | v1::from_collector::Message::ListingsHeld(_),
                 )
                 | None => {}
             }

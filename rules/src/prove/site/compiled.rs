@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::{Host, Port, Site};
-use crate::compile::{self, NotCompiled};
+use crate::compile::{self, Compiler, NotCompiled};
 use crate::model::field::{device, device_name, kind};
 use crate::model::network::{Address, Hop, Interface, LOCAL, MAIN, Network, Route, Table};
 use crate::name::{HostName, ZoneName};
@@ -36,9 +36,9 @@ impl Site {
     /// When the compiler wrote what [`compile::listed`] does not understand.
     pub fn compiled(policy: &Policy, file: &str) -> Result<Self, NotCompiled> {
         let enforced = enforced(policy);
-        let ruleset = |name: &HostName, zone: &ZoneName| {
-            compile::listed(&compile::ruleset(&enforced, file, name, zone).text)
-        };
+        let compiler = Compiler::new(&enforced, file);
+        let ruleset =
+            |name: &HostName, zone: &ZoneName| compile::listed(&compiler.ruleset(name, zone).text);
         let gateways = Gateways::of(policy);
         let mut hosts = BTreeMap::new();
         for (name, entry) in policy.hosts.iter().filter(|(_, entry)| !entry.addresses.is_empty()) {

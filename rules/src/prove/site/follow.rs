@@ -4,8 +4,10 @@
 //! one, and which rule says so. Where something is not known the packet goes every way, and then each of
 //! them is only one that it may go.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -299,7 +301,13 @@ pub struct Decides {
 #[must_use]
 pub fn follow(site: &Site, asked: Asked) -> Followed {
     let wires = Wires::of(site);
-    let mut walk = Walk { site, wires: &wires, protocol: asked.protocol, known: BTreeMap::new() };
+    let mut walk = Walk {
+        site,
+        wires: &wires,
+        protocol: asked.protocol,
+        known: BTreeMap::new(),
+        tracers: RefCell::default(),
+    };
     let ends =
         Ends { src: Some(asked.src), sport: asked.sport, dst: Some(asked.dst), dport: asked.dport };
     let mut there = walk.all(walk.begin(asked.src), ends, State::New);
@@ -388,9 +396,19 @@ struct Walk<'a> {
     protocol: Protocol,
     /// What hosts know of the connection, of an answer.
     known: BTreeMap<HostName, Connection>,
+    /// Rulesets that were made ready.
+    tracers: RefCell<BTreeMap<HostName, Rc<Tracer<'a>>>>,
 }
 
-impl Walk<'_> {
+impl<'a> Walk<'a> {
+    fn tracer(&self, name: &HostName, host: &'a Host) -> Rc<Tracer<'a>> {
+        let mut known = self.tracers.borrow_mut();
+        let tracer = known
+            .entry(name.clone())
+            .or_insert_with(|| Rc::new(Tracer::new(&host.ruleset, &host.network)));
+        Rc::clone(tracer)
+    }
+
     /// Where packets of an address may begin.
     fn begin(&self, src: IpAddr) -> Vec<At> {
         let answers = |host: &Host| host.network.answers_for().any(|net| net.contains(&src));
@@ -518,7 +536,7 @@ impl Walk<'_> {
             (state, _) => state,
         };
         let here = Here { host, name, interface, state, connection };
-        let tracer = Tracer::new(&host.ruleset, &host.network);
+        let tracer = self.tracer(name, host);
         let (Some(src), Some(dst)) = (trail.ends.src, trail.ends.dst) else {
             let at = stopped("to whom it is translated is not known", "不知道被转换到哪个地址");
             return vec![Trail { at, is_exact: false, ..trail }];

@@ -562,16 +562,16 @@ impl<'p> Search<'p> {
             if !(matters.forwards || matters.all_of_it || matters.addresses) {
                 continue;
             }
-            let space = &mut self.prover.space;
             let packets = if next == Next::Receiver {
-                let own = self.prover.site.hosts[&other.host].network.answers_for();
-                let own: Vec<IpNet> =
-                    own.chain(EVERYBODY.iter().filter_map(|net| net.parse().ok())).collect();
-                let own = space.networks(End::Destination, &own)?;
-                space.and(image, own)?
+                let takes = self.takes(&other.host)?;
+                self.prover.space.and(image, takes)?
             } else {
                 image
             };
+            if packets.is_empty() {
+                continue;
+            }
+            let space = &mut self.prover.space;
             let packets = come(space, packets, self.opening, &other.interface)?;
             self.add(Place::Port(other.clone()), packets, Some((step, Some(piece.clone()))))?;
         }
@@ -605,6 +605,19 @@ impl<'p> Search<'p> {
         };
         self.reach(step, Some(piece), there, ends);
         Ok(())
+    }
+
+    /// The destinations of what a host takes from its wires.
+    fn takes(&mut self, name: &HostName) -> Result<Set, TooComplex> {
+        let Prover { space, site, takes, .. } = &mut *self.prover;
+        if let Some(known) = takes.get(name) {
+            return Ok(*known);
+        }
+        let own = site.hosts.get(name).into_iter().flat_map(|host| host.network.answers_for());
+        let own = own.chain(EVERYBODY.iter().filter_map(|net| net.parse().ok()));
+        let own = space.networks(End::Destination, &own.collect::<Vec<IpNet>>())?;
+        takes.insert(name.clone(), own);
+        Ok(own)
     }
 
     /// The destinations that known hosts on a wire answer for.

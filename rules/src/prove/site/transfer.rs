@@ -78,6 +78,15 @@ pub(super) struct Transfers {
     known: HashMap<HostName, BTreeMap<Way, Transfer>>,
     /// What the chains of hosts did.
     memories: HashMap<HostName, Memory>,
+    /// What is the same for every host.
+    same: Option<Same>,
+}
+
+/// Sets that every host is asked about.
+#[derive(Debug, Clone, Copy)]
+struct Same {
+    openers: Set,
+    unroutable: Set,
 }
 
 impl Transfers {
@@ -117,16 +126,21 @@ impl Transfers {
             return Ok(Rc::clone(found));
         }
         let Some(of) = site.hosts.get(host) else { return Ok(Rc::default()) };
+        let same = match self.same {
+            Some(same) => same,
+            None => Same { openers: openers(space)?, unroutable: unroutable(space)? },
+        };
+        self.same = Some(same);
         let memory = self.memories.entry(host.clone()).or_default();
         let (key, pieces) = match way {
             Way::Comes(_) if is_alike_everywhere(of) => {
-                (Way::ComesByAny, arriving(space, of, memory, None)?)
+                (Way::ComesByAny, arriving(space, of, memory, same, None)?)
             }
             Way::Comes(interface) => {
-                let pieces = arriving(space, of, memory, Some(&interface))?;
+                let pieces = arriving(space, of, memory, same, Some(&interface))?;
                 (Way::Comes(interface), pieces)
             }
-            Way::Begins | Way::ComesByAny => (Way::Begins, leaving(space, of, memory)?),
+            Way::Begins | Way::ComesByAny => (Way::Begins, leaving(space, of, memory, same)?),
         };
         let pieces = Rc::new(pieces);
         self.known.entry(host.clone()).or_default().insert(key, Rc::clone(&pieces));
@@ -302,9 +316,10 @@ fn arriving(
     space: &mut Space,
     host: &Host,
     memory: &mut Memory,
+    same: Same,
     interface: Option<&str>,
 ) -> Result<Vec<Piece>, TooComplex> {
-    let mut begin = openers(space)?;
+    let mut begin = same.openers;
     let mut allowed = Reach { maybe: Set::ALL, surely: Set::ALL };
     if let Some(interface) = interface {
         let by = device(interface).unwrap_or_default();
@@ -313,7 +328,7 @@ fn arriving(
         allowed = sources(space, host, interface, by)?;
     }
     let ways = routes(space, &host.network, End::Destination)?;
-    let stays = unroutable(space)?;
+    let stays = same.unroutable;
     let mut walk = Walk::new(space, &host.ruleset).knowing(&host.network).recalling(memory);
     let flows = walk.begin(begin)?;
     let (mut flows, mut surely) = (flows, begin);
@@ -360,10 +375,15 @@ fn arriving(
 }
 
 /// What begins in a host, with any of its addresses.
-fn leaving(space: &mut Space, host: &Host, memory: &mut Memory) -> Result<Vec<Piece>, TooComplex> {
+fn leaving(
+    space: &mut Space,
+    host: &Host,
+    memory: &mut Memory,
+    same: Same,
+) -> Result<Vec<Piece>, TooComplex> {
     let own: Vec<IpNet> = host.network.answers_for().collect();
     let own = space.networks(End::Source, &own)?;
-    let begin = openers(space)?;
+    let begin = same.openers;
     let new = space.value(Field::State, state::NEW)?;
     let here = space.value(Field::InputDevice, 0)?;
     let begin = space.all_of(&[begin, new, here, own])?;
