@@ -8,7 +8,6 @@ mod support;
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 
 use bailey_collector::settings::SyslogSettings;
 use bailey_collector::site::{Event, EventQuery};
@@ -195,15 +194,16 @@ async fn a_flood_is_bounded_in_the_journal_and_counted_to_the_last_message() {
 async fn one_address_has_a_bounded_number_of_connections_and_a_wrong_count_is_hung_up_on() {
     let lab = lab(|_| {}).await;
     let to = lab.collector.addresses().syslog.tcp.unwrap();
-    let counters = Arc::clone(&Arc::new(lab.collector.site().clone()));
+    let site = lab.collector.site().clone();
+    let counters = site.counters();
     let mut wrong = TcpStream::connect(to).unwrap();
     wrong.write_all(b"12x<13>hello").unwrap();
-    until("it is hung up on", || counters.counters().syslog_refused.get() == 1).await;
+    until("it is hung up on", || counters.syslog_refused.get() == 1).await;
     // This machine's own connections are bounded by the number of all alone.
     let held: Vec<TcpStream> = (0..600).map(|_| TcpStream::connect(to).unwrap()).collect();
-    until("all places are taken", || counters.counters().syslog_connections.get() == 512).await;
-    until("the others are refused", || counters.counters().syslog_refused.get() == 1 + 88).await;
+    until("all places are taken", || counters.syslog_connections.get() == 512).await;
+    until("the others are refused", || counters.syslog_refused.get() == 1 + 88).await;
     drop(held);
-    until("the places are free again", || counters.counters().syslog_connections.get() == 0).await;
+    until("the places are free again", || counters.syslog_connections.get() == 0).await;
     lab.collector.shutdown().await;
 }

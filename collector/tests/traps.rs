@@ -372,7 +372,7 @@ async fn an_unknown_trap_is_kept_raw_and_opens_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restart_keeps_the_engine_and_what_is_wrong() {
     let texts = [community(), user("monitor", Some("SHA-256"), Some("AES-128"))];
-    let (lab, _folder) = lab(&texts).await;
+    let (lab, files) = lab(&texts).await;
     let machine = lab.enrolled("hp-1").await;
     let name = "1.3.6.1.2.1.2.2.1.1.7";
     let mut informer = as_user("monitor", Some("SHA-256"), Some("AES"));
@@ -389,7 +389,7 @@ async fn a_restart_keeps_the_engine_and_what_is_wrong() {
     let mut settings = support::settings(folder.path());
     settings.traps = Some(TrapSettings {
         listen: "127.0.0.1:0".parse().unwrap(),
-        credentials: credentials(_folder.path(), &texts),
+        credentials: credentials(files.path(), &texts),
     });
     settings.senders.insert([127, 0, 0, 1].into(), "hp-1".parse().unwrap());
     collector.shutdown().await;

@@ -245,7 +245,7 @@ pub(crate) fn start(
         senders,
         answers,
         dropped,
-        memory: Memory::default(),
+        memory: Memory::new(),
         events: HashMap::new(),
         loss: Loss::default(),
         by_kernel: 0,
@@ -275,44 +275,76 @@ fn read_credentials(files: &[PathBuf]) -> Result<Vec<credentials::Credentials>, 
     Ok(all)
 }
 
-/// A trap that is remembered.
-#[derive(Debug, Clone, Copy)]
-struct Remembered {
-    /// Its number in the store.
-    id: i64,
-    first: Timestamp,
-    at: Instant,
+/// Hashes that came lately. The oldest goes when there are too many.
+struct Recent {
+    length: Duration,
+    seen: HashSet<u64>,
+    order: VecDeque<(Instant, u64)>,
 }
 
-/// What came lately, by a hash of what it says.
-#[derive(Default)]
+impl Recent {
+    fn new(length: Duration) -> Self {
+        Self { length, seen: HashSet::new(), order: VecDeque::new() }
+    }
+
+    fn forget(&mut self, now: Instant) {
+        while let Some((at, hash)) = self.order.front().copied() {
+            let old = now.saturating_duration_since(at) >= self.length;
+            if !old && self.order.len() <= MAX_REMEMBERED {
+                break;
+            }
+            self.order.pop_front();
+            self.seen.remove(&hash);
+        }
+    }
+
+    fn remember(&mut self, hash: u64, now: Instant) {
+        if self.seen.insert(hash) {
+            self.order.push_back((now, hash));
+        }
+    }
+}
+
+/// What came lately.
 struct Memory {
     hasher: RandomState,
-    /// By the message itself, and until when one like it is the same one.
-    messages: HashMap<u64, Instant>,
-    /// By what they say, whenever it was sent.
-    said: HashMap<u64, Remembered>,
-    order: VecDeque<(Instant, Key)>,
+    /// By number, time and content from one address.
+    again: Recent,
+    /// By their seal, from whatever address. Only who holds a key can add one, so that no flood drives
+    /// them out.
+    sealed: Recent,
+    /// The rows of traps by what they say, with the time they began.
+    rows: HashMap<u64, (i64, Timestamp)>,
+    rows_order: VecDeque<(Instant, u64)>,
 }
 
+/// What makes a message the same message as another.
 #[derive(Debug, Clone, Copy)]
-enum Key {
-    Message(u64),
-    Said(u64),
+struct Same {
+    again: u64,
+    sealed: Option<u64>,
 }
 
 impl Memory {
-    /// What makes a message the same message, and for how long: for all, number, time and content from
-    /// one address; of a sealed one besides, its seal from whatever address.
-    fn message(&self, received: &Received) -> Vec<(u64, Duration)> {
+    fn new() -> Self {
+        Self {
+            hasher: RandomState::new(),
+            again: Recent::new(ASKED_AGAIN),
+            sealed: Recent::new(REMEMBERED),
+            rows: HashMap::new(),
+            rows_order: VecDeque::new(),
+        }
+    }
+
+    fn same(&self, received: &Received) -> Same {
         let notification = &received.notification;
         let said = (&notification.trap.oid, &notification.trap.values, notification.number);
         let again = (received.source.ip(), notification.uptime, said);
-        let mut all = vec![(self.hasher.hash_one(again), ASKED_AGAIN)];
-        if let Some(sealed) = &notification.sealed {
-            all.push((self.hasher.hash_one((sealed, said)), REMEMBERED));
+        let seal = notification.sealed.as_ref();
+        Same {
+            again: self.hasher.hash_one(again),
+            sealed: seal.map(|sealed| self.hasher.hash_one((sealed, said))),
         }
-        all
     }
 
     /// What makes a trap say the same.
@@ -322,41 +354,34 @@ impl Memory {
     }
 
     fn forget(&mut self, now: Instant) {
-        while let Some((at, key)) = self.order.front().copied() {
-            let old = now.saturating_duration_since(at) >= REMEMBERED;
-            if !old && self.order.len() <= MAX_REMEMBERED {
+        self.again.forget(now);
+        self.sealed.forget(now);
+        while let Some((at, said)) = self.rows_order.front().copied() {
+            let old = now.saturating_duration_since(at) >= MERGED;
+            if !old && self.rows_order.len() <= MAX_REMEMBERED {
                 break;
             }
-            self.order.pop_front();
-            match key {
-                Key::Message(hash) => {
-                    // It may have come again since.
-                    if self.messages.get(&hash).is_some_and(|until| *until <= at + REMEMBERED) {
-                        self.messages.remove(&hash);
-                    }
-                }
-                Key::Said(hash) => {
-                    // Another of the same may have taken its place since.
-                    if self.said.get(&hash).is_some_and(|known| known.at == at) {
-                        self.said.remove(&hash);
-                    }
-                }
-            }
+            self.rows_order.pop_front();
+            self.rows.remove(&said);
         }
     }
 
-    fn knows_message(&self, hash: u64, now: Instant) -> bool {
-        self.messages.get(&hash).is_some_and(|until| now < *until)
+    fn knows(&self, same: Same) -> bool {
+        self.again.seen.contains(&same.again)
+            || same.sealed.is_some_and(|sealed| self.sealed.seen.contains(&sealed))
     }
 
-    fn remember_message(&mut self, hash: u64, length: Duration, now: Instant) {
-        self.messages.insert(hash, now + length);
-        self.order.push_back((now, Key::Message(hash)));
+    fn remember(&mut self, same: Same, now: Instant) {
+        self.again.remember(same.again, now);
+        if let Some(sealed) = same.sealed {
+            self.sealed.remember(sealed, now);
+        }
     }
 
-    fn remember(&mut self, hash: u64, id: i64, first: Timestamp, now: Instant) {
-        self.said.insert(hash, Remembered { id, first, at: now });
-        self.order.push_back((now, Key::Said(hash)));
+    fn remember_row(&mut self, said: u64, id: i64, first: Timestamp, now: Instant) {
+        if self.rows.insert(said, (id, first)).is_none() {
+            self.rows_order.push_back((now, said));
+        }
     }
 }
 
@@ -419,14 +444,15 @@ impl Intake {
         let counters = Arc::clone(self.site.shared_counters());
         let mut rows: Vec<Row> = Vec::new();
         let mut by_said: HashMap<u64, usize> = HashMap::new();
-        let mut fresh: HashMap<u64, Duration> = HashMap::new();
+        let mut fresh: Vec<Same> = Vec::new();
+        let mut in_batch: HashSet<u64> = HashSet::new();
         let mut answers = Vec::new();
         let mut accepted = Vec::new();
         for received in batch {
-            let message = self.memory.message(&received);
-            let known = message
-                .iter()
-                .any(|(hash, _)| self.memory.knows_message(*hash, now) || fresh.contains_key(hash));
+            let same = self.memory.same(&received);
+            let known = self.memory.knows(same)
+                || in_batch.contains(&same.again)
+                || same.sealed.is_some_and(|sealed| in_batch.contains(&sealed));
             let Received { at, source, notification } = received;
             if let Some(answer) = &notification.answer {
                 answers.push((answer.clone(), source));
@@ -435,7 +461,9 @@ impl Intake {
                 counters.traps.of(TrapResult::Duplicate).one();
                 continue;
             }
-            fresh.extend(message);
+            fresh.push(same);
+            in_batch.insert(same.again);
+            in_batch.extend(same.sealed);
             let address = source.ip().to_canonical();
             let asset = self.senders.of(address);
             let body = Body::of(&notification, address);
@@ -448,18 +476,18 @@ impl Intake {
                 continue;
             }
             by_said.insert(said, rows.len());
-            let stored = self.memory.said.get(&said);
-            let stored = stored.filter(|stored| stored.first.age(at) < MERGED);
-            let (id, first) = stored.map_or((None, at), |stored| (Some(stored.id), stored.first));
+            let stored = self.memory.rows.get(&said).copied();
+            let stored = stored.filter(|(_, first)| first.age(at) < MERGED);
+            let (id, first) = stored.map_or((None, at), |(id, first)| (Some(id), first));
             rows.push(Row { asset, body, said, id, first, last: at, times: 1 });
         }
         match self.write(rows).await {
             Ok(numbered) => {
                 for (said, id, first) in numbered {
-                    self.memory.remember(said, id, first, now);
+                    self.memory.remember_row(said, id, first, now);
                 }
-                for (message, length) in fresh {
-                    self.memory.remember_message(message, length, now);
+                for same in fresh {
+                    self.memory.remember(same, now);
                 }
                 for (answer, source) in answers {
                     // A sender that is gone needs no answer; another will ask again.
