@@ -41,6 +41,9 @@ const JUDGED_EVERY: Duration = Duration::from_secs(15);
 /// Which addresses were seen is written down at most this often.
 const WRITTEN_EVERY: Duration = Duration::from_mins(5);
 
+/// A silent host waits at least this long for the next answer of the switch that it hangs on.
+const WAITED_AT_LEAST: Duration = Duration::from_secs(30);
+
 /// The most addresses of the collector's own machine.
 const MAX_OWN: usize = 256;
 
@@ -416,12 +419,13 @@ fn answers(
 ) -> BTreeMap<Asset, Answer> {
     let of_devices = devices.iter().filter_map(|device| {
         let polling = &device.polling;
-        // A poll that gets no answer takes its time to say so.
-        let late = polling.interval + polling.interval / 2;
+        // One that was not asked lately is not silent for that: whoever hangs on it waits, but not for
+        // longer than a poll can take.
+        let waited_for = (polling.interval * 3).max(WAITED_AT_LEAST);
         let answer = match (polling.silent, polling.answered_at) {
-            (0, Some(at)) if at.age(now) <= late => Answer::Heard { at },
+            (0, Some(at)) if at.age(now) <= waited_for => Answer::Heard { at },
+            (0, _) => return None,
             (_, Some(at)) => Answer::Silent { since: at + polling.interval },
-            (0, None) => return None,
             (_, None) => Answer::Silent { since: polling.since },
         };
         Some((Asset::Device(device.name.clone()), answer))

@@ -197,7 +197,9 @@ impl Told {
             let claimed_twice = |heard: Place, by: Place| {
                 let is_heard_by = link.evidence.iter().any(|evidence| match evidence {
                     Evidence::Told { by: name, .. } => *name == net.devices[by.0].name,
-                    _ => false,
+                    Evidence::Pinned { .. }
+                    | Evidence::Learned { .. }
+                    | Evidence::Followed { .. } => false,
                 });
                 is_heard_by && certain.get(&heard).is_some_and(|peer| *peer != by)
             };
