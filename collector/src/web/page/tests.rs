@@ -333,6 +333,31 @@ fn a_host_whose_enforcer_was_not_heard_for_long_is_not_shown_as_enforcing() {
 }
 
 #[test]
+fn an_invariant_is_shown_as_proved_only_while_the_hosts_it_rests_on_are_heard() {
+    let page = isolation(&fixture::isolation("nft (pid 4711)"), "/isolation", Lang::En);
+    let row = |name: &str| {
+        let rest = page.split(&format!("id=\"invariant-{name}\"")).nth(1).unwrap();
+        rest.split("</tr>").next().unwrap().to_owned()
+    };
+    for (name, mark) in [
+        ("INV-01", "mark ok"),
+        ("INV-02", "mark critical"),
+        ("INV-03", "mark warning"),
+        ("INV-04", "mark stale"),
+        ("INV-05", "mark stale"),
+    ] {
+        assert!(row(name).contains(mark), "{name}: {}", row(name));
+        assert_eq!(row(name).contains("mark ok"), mark == "mark ok", "{name}");
+    }
+    assert!(row("INV-04").contains("the probe links of gis-1 last read"), "{}", row("INV-04"));
+    let packet = page.split("id=\"packet-INV-02\"").nth(1).unwrap();
+    let packet = packet.split("</section>").next().unwrap();
+    for told in ["policy.yaml:9 exchange point EX-1", "tcp dport 3389 accept", "would stop it:"] {
+        assert!(packet.contains(told), "{told}: {packet}");
+    }
+}
+
+#[test]
 fn a_fact_that_cannot_be_read_says_why() {
     let shown = morning();
     let page = host_page(&shown, "/hosts/web-2", Lang::En, Vec::new());
