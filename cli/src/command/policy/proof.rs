@@ -1,6 +1,7 @@
 //! What a policy compiles to is proved before it is signed.
 
 use bailey_rules::policy::{Demand, Mode, Policy};
+use bailey_rules::prove::site::told::Breach;
 use bailey_rules::prove::site::{Answer, Assumption, Prover, Result as Proof, Site};
 use bailey_rules::text::{Lang, Text};
 
@@ -63,10 +64,11 @@ pub(in crate::command) fn proved(policy: &Policy, name: &str) -> Result<Proved, 
 fn refused(open: &Proof, name: &str) -> Failure {
     let (invariant, line) = (&open.invariant, open.line);
     let told = |screen: Screen| match &open.answer {
-        Answer::Broken(breach) => breach_lines(breach, screen),
+        Answer::Broken(breach) => breach_lines(&Breach::of(breach), screen),
         Answer::OutOfModel(doubt) => {
             let at = doubt.at.as_ref().map_or_else(String::new, |at| format!(" ({at})"));
-            let perhaps = doubt.perhaps.as_ref().map(|breach| breach_lines(breach, screen));
+            let perhaps =
+                doubt.perhaps.as_ref().map(|breach| breach_lines(&Breach::of(breach), screen));
             format!(
                 "    {}{}\n{}",
                 clean(&doubt.statement),

@@ -310,7 +310,9 @@ impl Answer {
 }
 
 impl Breach {
-    fn of(breach: &super::Breach) -> Self {
+    /// The breach as a proof gave it.
+    #[must_use]
+    pub fn of(breach: &super::Breach) -> Self {
         let cut = |cut: &explain::Cut| Cut { host: cut.host.clone(), what: cut.what.clone() };
         Self {
             packet: breach.packet.clone(),
