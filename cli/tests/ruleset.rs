@@ -192,10 +192,26 @@ fn a_connection_is_followed_through_files_there_and_back() {
     let trace = |rest: &str| bailey(&format!("policy trace {rest} --model {file}"));
     let passes = trace("172.20.1.10 10.1.7.20:443/tcp --lang en");
     assert_eq!(passes.status.code(), Some(0), "{}", said(&passes.stderr));
-    insta::assert_snapshot!(said(&passes.stdout), @"");
+    insta::assert_snapshot!(said(&passes.stdout), @r#"
+    passes  172.20.1.10 > 10.1.7.20 tcp 443
+      there
+        fw-1  eth0 > eth1  172.20.1.10:40000 > 10.1.7.20:443 tcp new
+            forward  ip filter FORWARD  line 5: -d 10.1.7.20/32 -p tcp -m tcp --dport 443 -m comment --comment "until friday" -j ACCEPT
+        => fw-1 puts it on the wire of eth1, to 10.1.7.20, which no known host has
+      back
+        fw-1  eth1 > eth0  10.1.7.20:443 > 172.20.1.10:40000 tcp established
+            forward  ip filter FORWARD  line 4: -m conntrack --ctstate ESTABLISHED -j ACCEPT
+        => fw-1 puts it on the wire of eth0, to 172.20.1.10, which no known host has
+    "#);
     let dropped = trace("172.20.1.10 10.1.7.20:22/tcp --lang zh");
     assert_eq!(dropped.status.code(), Some(6));
-    insta::assert_snapshot!(said(&dropped.stdout), @"");
+    insta::assert_snapshot!(said(&dropped.stdout), @r"
+    不通过  172.20.1.10 > 10.1.7.20 tcp 22
+      去程
+        fw-1  eth0 > -  172.20.1.10:40000 > 10.1.7.20:22 tcp new
+            forward  ip filter FORWARD  默认策略 drop
+        x fw-1 丢弃该报文
+    ");
     let json = trace("172.20.1.10 10.1.7.20:443/tcp -o json");
     let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
     assert_eq!((&json["schema"], &json["passes"]), (&1.into(), &true.into()));

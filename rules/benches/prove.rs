@@ -67,7 +67,9 @@ fn filter(rules: u64, chains: u64, odd: u64) -> String {
     for rule in 0..rules {
         let chain = rule % chains;
         let (source, host) = (chance.below(65_536), chance.below(65_536));
-        let port = if rule == odd { 7 } else { 1 + chance.below(10_000) };
+        // Drawn in any case, so that all other rules stay as they are.
+        let drawn = 1 + chance.below(10_000);
+        let port = if rule == odd { 7 } else { drawn };
         let verdict = if chance.below(10) == 0 { "DROP" } else { "ACCEPT" };
         writeln!(
             text,

@@ -94,9 +94,11 @@ impl Worker {
             while let Ok(wanted) = waiting.recv() {
                 let (job, tell) = match wanted {
                     Wanted::Proof(job, tell) => (*job, tell),
+                    // Whoever asked may have given up.
+                    Wanted::Way(_, tell) if tell.is_closed() => continue,
                     Wanted::Way(asked, tell) => {
                         let followed = proved.as_ref().map(|prover| follow(prover.site(), asked));
-                        // Whoever asked may have gone.
+                        // Or may do so now.
                         let _ = tell.send(followed);
                         continue;
                     }

@@ -107,7 +107,9 @@ fn decides(by: &Decides, screen: Screen) -> String {
                 (None, Some(line)) => format!("{} {line}", screen.word("line", "行")),
                 (None, None) => screen.word("rule", "规则").to_owned(),
             };
-            let comment = by.comment.as_ref().map_or_else(String::new, |one| format!(" \"{one}\""));
+            // iptables has it among the words of the rule.
+            let comment = by.comment.as_ref().filter(|comment| !rule.contains(*comment));
+            let comment = comment.map_or_else(String::new, |comment| format!(" \"{comment}\""));
             format!("{place}: {rule}{comment}")
         }
         (None, policy) => {

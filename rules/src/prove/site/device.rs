@@ -186,7 +186,7 @@ fn statements(line: &str) -> Result<Vec<Vec<Statement>>, String> {
         Some("icmp") => &[&[ICMP], &[ICMPV6]],
         _ => return Err("what it is about is ip, tcp, udp or icmp".to_owned()),
     };
-    let has_ports = matches!(protocols, [[TCP]] | [[UDP]]);
+    let has_ports = matches!(protocols, [[TCP | UDP]]);
     let mut conditions = Vec::new();
     let mut version: Option<bool> = None;
     while let Some(word) = words.next() {
