@@ -118,7 +118,9 @@ impl Dirty {
 
     pub(crate) fn take_devices(&self) -> Vec<Arc<Device>> {
         let devices = std::mem::take(&mut *locked(&self.devices));
-        devices.iter().for_each(|device| device.taken());
+        for device in &devices {
+            device.taken();
+        }
         devices
     }
 }

@@ -20,6 +20,7 @@ use bailey_collector::device::{Answer, DeviceError, DeviceStatus, Wish};
 use bailey_collector::enrolment::Actor;
 use bailey_rules::check::State;
 use bailey_rules::device::Part;
+use bailey_rules::device::interface::Window;
 use bailey_rules::finding::{AssetKind, Finding, Severity};
 use fleet::{COMMUNITY, Fleet, reference_site};
 use support::{Lab, state};
@@ -307,7 +308,7 @@ async fn the_reference_site_is_polled_right_with_loss_delay_repeats_a_loop_and_a
     port.rate.store(50_000_000, Ordering::Relaxed);
     until("the traffic of core-1", || {
         let view = &device(collector, "core-1").view;
-        let newest = view.traffic.get(&1).and_then(|window| window.newest());
+        let newest = view.traffic.get(&1).and_then(Window::newest);
         newest
             .and_then(|rate| rate.received)
             .is_some_and(|rate| rate.abs_diff(50_000_000) < 5_000_000)

@@ -54,16 +54,19 @@ pub struct Paced<S> {
 
 impl<S: Snmp> Paced<S> {
     /// `session`, asked at this pace.
+    #[must_use]
     pub fn new(session: S, pace: Pace) -> Self {
         Self { session, pace: Mutex::new(pace) }
     }
 
     /// The session itself again.
+    #[must_use]
     pub fn into_inner(self) -> S {
         self.session
     }
 
     /// What was learnt meanwhile.
+    #[must_use]
     pub fn pace(&self) -> Pace {
         *self.held()
     }

@@ -166,7 +166,13 @@ impl Watch {
             Ok(session) => {
                 let session = Paced::new(session, self.pace);
                 let clock = Arc::clone(self.site.clock());
-                let asking = round(&session, &mut view, &wanted, &mut self.learned, clock.as_ref());
+                let asking = Box::pin(round(
+                    &session,
+                    &mut view,
+                    &wanted,
+                    &mut self.learned,
+                    clock.as_ref(),
+                ));
                 let polled = tokio::time::timeout(LONGEST_POLL, asking).await;
                 self.pace = session.pace();
                 self.session = Some(session.into_inner());

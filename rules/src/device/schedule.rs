@@ -50,7 +50,7 @@ pub fn next(device: &HostKey, interval: Duration, silent: u32, last: Timestamp) 
     let interval = bounded(interval);
     let step = i64::try_from(interval.as_millis()).unwrap_or(i64::MAX);
     let phase = i64::try_from(phase(device, interval).as_millis()).unwrap_or(0);
-    let earliest = last + (wait(interval, silent) - interval / 2);
+    let earliest = last + wait(interval, silent).saturating_sub(interval / 2);
     let past = (earliest.as_millis() - phase).rem_euclid(step);
     if past == 0 { earliest } else { earliest.shifted(step - past) }
 }

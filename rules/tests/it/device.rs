@@ -10,6 +10,7 @@ use bailey_rules::device::hardware::{Hardware, Measured, Quantity, Sensor};
 use bailey_rules::device::interface::{
     Counter, Counters, Growth, Interface, LOOKS_BACK, Link, Window,
 };
+use bailey_rules::device::line::Month;
 use bailey_rules::device::power::{Battery, Power, Source};
 use bailey_rules::device::resources::{Kind, Resources, Storage};
 use bailey_rules::device::schedule::{self, LONGEST_BACK_OFF};
@@ -179,7 +180,7 @@ fn a_line_is_judged_by_what_is_paid_for_and_not_by_a_burst() {
     let verdict = lab.verdict("link_use", "GE1").unwrap();
     assert_eq!(verdict.why.en, "GE1 (province) 95 % used, 1.9 Mbit/s of 2 Mbit/s (limit 85 %)");
     assert_eq!(lab.status("link_use", "GE2"), Some(Status::Ok));
-    let months: Vec<_> = lab.view.lines.values().map(|month| month.percentile_95()).collect();
+    let months: Vec<_> = lab.view.lines.values().map(Month::percentile_95).collect();
     assert_eq!(months, [Some(237_500)], "of the line, and of nothing else");
     // A line is watched without being named twice.
     let mut down = port("GE1", octets, 0);

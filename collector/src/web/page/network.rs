@@ -11,7 +11,7 @@ use axum::routing::get;
 use bailey_rules::check::device::{line, used};
 use bailey_rules::check::{self, Verdict};
 use bailey_rules::device::ethernet::Duplex;
-use bailey_rules::device::interface::{Interface, Link};
+use bailey_rules::device::interface::{Interface, Link, Window};
 use bailey_rules::expectation::DeviceWanted;
 use bailey_rules::text::Lang;
 use bailey_rules::topology::{End, Link as Wire};
@@ -307,7 +307,7 @@ pub(super) fn link_row(
     };
     let newest = used.map(|used| used.newest).unwrap_or_default();
     let part = used.and_then(|used| used.part);
-    let faults = view.traffic.get(&interface.index).map(|window| window.faults());
+    let faults = view.traffic.get(&interface.index).map(Window::faults);
     let errors = faults.and_then(|faults| PerMillion::of(faults.errors, faults.packets));
     let port = view.ethernet.value().and_then(|ports| ports.get(&interface.index));
     let also = line.and_then(|line| line.name.clone()).unwrap_or_else(|| interface.alias.clone());
