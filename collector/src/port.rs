@@ -542,10 +542,11 @@ impl Ports {
     async fn set(&self, quarantine: &Quarantine, wanted: i32) -> Result<(), String> {
         let device = self.0.site.held_device(&quarantine.device);
         let device = device.ok_or("the device is not polled any more")?;
+        let credentials = device.credentials().ok_or("the device's credentials cannot be opened")?;
         let name: Oid = known(&ADMIN_STATUS).then(&[quarantine.port]);
         let asked = async {
             let dialler = Dialler::over(&self.0.sockets, device.address, PATIENCE)?;
-            let session = dialler.dial(&device.credentials()).await?;
+            let session = dialler.dial(&credentials).await?;
             session.set(&name, &Value::Integer(wanted)).await?;
             session.get(std::slice::from_ref(&name)).await
         };
