@@ -67,7 +67,7 @@ const BUSY: Duration = Duration::from_secs(5);
 const APPLICATION_ID: i32 = 0x4261_696c;
 
 /// The version of the tables that this program writes (`PRAGMA user_version`).
-const SCHEMA: i32 = 6;
+const SCHEMA: i32 = 3;
 
 /// Files up to this size are checked as a whole at start; larger ones as they are read.
 const CHECKED_AT_START: u64 = 64 * 1024 * 1024;
@@ -566,19 +566,10 @@ fn open(path: &Path) -> Result<Connection, OpenError> {
             if version < 2 {
                 transaction.execute_batch(record::TABLES)?;
             }
-            // Version 2 had no listings.
-            if version < 3 {
-                transaction.execute_batch(listings::TABLES)?;
-            }
-            // Version 3 had no proofs.
-            if version < 4 {
-                transaction.execute_batch(proofs::TABLES)?;
-            }
-            // Version 4 had no devices.
-            if version < 5 {
-                transaction.execute_batch(device::record::TABLES)?;
-            }
-            // Version 5 had no traps.
+            // Version 2 had no listings, proofs, devices or traps.
+            transaction.execute_batch(listings::TABLES)?;
+            transaction.execute_batch(proofs::TABLES)?;
+            transaction.execute_batch(device::record::TABLES)?;
             transaction.execute_batch(kept::TABLES)?;
             transaction.execute_batch(journal::INDEX)?;
             transaction.pragma_update(None, "user_version", SCHEMA)?;

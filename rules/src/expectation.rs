@@ -178,6 +178,8 @@ section! {
         virtual_makers: Makers,
         /// Addresses that software gives to many machines alike.
         repeated: Approved,
+        /// Machines that report from several zones on purpose, by the SHA-256 of their machine-id(5).
+        shared_machines: Vec<String>,
         /// The devices that the collector is at; none where it finds them by itself.
         collector_at: Vec<HostName>,
     }

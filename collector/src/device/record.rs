@@ -135,7 +135,12 @@ mod tests {
         let open = || Store::open(&path, Arc::new(SystemClock), Arc::default()).unwrap();
         open().close().await;
         let before = Connection::open(&path).unwrap();
-        before.execute_batch("DROP TABLE device").unwrap();
+        before
+            .execute_batch(
+                "DROP TABLE device; DROP TABLE listing; DROP TABLE proof; DROP TABLE trap; \
+                 DROP INDEX event_kind",
+            )
+            .unwrap();
         before.pragma_update(None, "user_version", 2).unwrap();
         drop(before);
         let store = open();

@@ -242,7 +242,7 @@ const DENY_TABLE: &[(&str, &str, [u16; 5])] = &[
     ("GET", "/api/v1/flows", [401, 401, 200, 200, 200]),
     ("GET", "/api/v1/trace", [401, 401, 400, 400, 400]),
     ("GET", "/api/v1/proofs", [401, 401, 200, 200, 200]),
-    ("GET", "/api/v1/proofs/INV-01", [401, 401, 404, 404, 404]),
+    ("GET", "/api/v1/proofs/{invariant}", [401, 401, 404, 404, 404]),
     ("GET", "/api/v1/traps", [401, 401, 200, 200, 200]),
     ("GET", "/api/v1/events", [401, 401, 200, 200, 200]),
     ("GET", live::PATH, [401, 401, 200, 200, 200]),
@@ -285,7 +285,7 @@ async fn every_route_answers_only_whom_it_may() {
     for (method, path, expected) in DENY_TABLE {
         for (who, expected) in knockers.iter().zip(expected) {
             let path = path.replace("{name}", "oa-17").replace("{id}", "1");
-            let path = path.replace("{source}", "nftables");
+            let path = path.replace("{source}", "nftables").replace("{invariant}", "INV-01");
             let answer = door.ask(who, method.parse().unwrap(), &path, &[], "").await;
             assert_eq!(answer.status.as_u16(), *expected, "{method} {path} by {who:?}");
             if *who == Knocker::Stranger && !path.starts_with("/assets/") {

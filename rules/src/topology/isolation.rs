@@ -325,7 +325,9 @@ impl<'a> View<'a> {
     fn machines(&self, all: &mut Vec<Concern>) {
         let mut machines: BTreeMap<&str, Vec<&Wired>> = BTreeMap::new();
         for host in self.given.hosts {
-            if let Some(machine) = host.machine.as_deref().filter(|machine| !machine.is_empty()) {
+            let declared = &self.given.wanted.shared_machines;
+            let told = host.machine.as_deref().filter(|machine| !machine.is_empty());
+            if let Some(machine) = told.filter(|told| !declared.iter().any(|one| one == told)) {
                 machines.entry(machine).or_default().push(host);
             }
         }
