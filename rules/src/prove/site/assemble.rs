@@ -345,8 +345,8 @@ fn network(facts: &FactSet, unread: &mut Vec<String>) -> Network {
             device,
             number: Some(one.index),
             up: one.admin_up,
-            group: None,
-            hardware: None,
+            group: one.group,
+            hardware: one.hardware,
             mac: one
                 .mac
                 .map(|mac| mac.0.iter().fold(0, |all, octet| all << 8 | u128::from(*octet))),
