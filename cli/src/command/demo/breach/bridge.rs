@@ -4,7 +4,7 @@ use bailey_rules::text::Text;
 
 use super::{Breach, Raises};
 
-const CARD: &str = "eth3";
+const CARD: &str = "eth7";
 const BRIDGE: &str = "br0";
 
 pub(super) const BREACH: Breach = Breach {
@@ -33,8 +33,8 @@ pub(super) const BREACH: Breach = Breach {
              link set eth0 master {BRIDGE}\n\
              addr add 10.32.1.10/13 dev {BRIDGE}\n\
              addr add fd00:32::1:10/32 dev {BRIDGE} nodad\n\
-             route add default via 10.32.0.1\n\
-             route add default via fd00:32::1\n"
+             route replace default via 10.32.0.1\n\
+             route replace default via fd00:32::1\n"
         ))
     },
     undo: |scene| {
@@ -43,8 +43,8 @@ pub(super) const BREACH: Breach = Breach {
              link del {BRIDGE}\n\
              addr add 10.32.1.10/13 dev eth0\n\
              addr add fd00:32::1:10/32 dev eth0 nodad\n\
-             route add default via 10.32.0.1\n\
-             route add default via fd00:32::1\n"
+             route replace default via 10.32.0.1\n\
+             route replace default via fd00:32::1\n"
         ))
     },
 };

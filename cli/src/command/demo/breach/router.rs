@@ -4,7 +4,7 @@ use bailey_rules::text::Text;
 
 use super::{Breach, Raises, Scene};
 
-const CARD: &str = "eth2";
+const CARD: &str = "eth6";
 
 pub(super) const BREACH: Breach = Breach {
     name: "router",

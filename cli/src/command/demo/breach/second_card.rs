@@ -4,7 +4,7 @@ use bailey_rules::text::Text;
 
 use super::{Breach, Raises};
 
-const CARD: &str = "eth1";
+const CARD: &str = "eth5";
 
 pub(super) const BREACH: Breach = Breach {
     name: "second-card",
