@@ -83,7 +83,9 @@ pub(super) fn best(prover: &mut Prover, found: &Found) -> Result<Way, TooComplex
         length
     };
     let shortest = found.reached.iter().map(length).min().unwrap_or_default();
-    let wishes = wished(&mut prover.space, &prover.site.policy)?;
+    let mut wishes = wished(&mut prover.space, &prover.site.policy)?;
+    // Somebody who shares a wire with others may have an address of theirs; one of his own says more.
+    wishes.insert(1, found.from);
     let mut best: Option<(usize, Way)> = None;
     for reached in found.reached.iter().filter(|reached| length(reached) == shortest) {
         let (trail, packets) = trail(&mut prover.space, found, reached, &wishes)?;

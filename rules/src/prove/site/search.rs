@@ -124,6 +124,7 @@ pub(super) fn answer(
         return super::always::answer(prover, (from, to), service, seen);
     }
     let question = Question::of(prover, demand)?;
+    let from = addresses(&mut prover.space, End::Source, &question.from)?;
     let usual = || {
         vec![
             Assumption::Kernels,
@@ -138,7 +139,7 @@ pub(super) fn answer(
     if forged.reached.is_empty() {
         return Ok(Answer::Proved { assumptions: usual() });
     }
-    let forged = Found { steps: forged.steps, reached: forged.reached };
+    let forged = Found { steps: forged.steps, reached: forged.reached, from };
     let mut honest = Search::new(prover, &question, Sources::OfTheWire, Count::Maybe, seen);
     honest.run()?;
     if honest.reached.is_empty() {
@@ -148,11 +149,11 @@ pub(super) fn answer(
         assumptions.push(Assumption::NoForgedSources(Box::new(example(&first))));
         return Ok(Answer::Proved { assumptions });
     }
-    let honest = Found { steps: honest.steps, reached: honest.reached };
+    let honest = Found { steps: honest.steps, reached: honest.reached, from };
     let mut sure = Search::new(prover, &question, Sources::OfTheWire, Count::Surely, seen);
     sure.run()?;
     if !sure.reached.is_empty() {
-        let sure = Found { steps: sure.steps, reached: sure.reached };
+        let sure = Found { steps: sure.steps, reached: sure.reached, from };
         return Ok(Answer::Broken(Box::new(explain::breach(prover, &sure)?)));
     }
     let (statement, at) = explain::doubt(prover, &honest)?;
@@ -171,6 +172,8 @@ pub(super) fn answer(
 pub(super) struct Found {
     pub(super) steps: Vec<Step>,
     pub(super) reached: Vec<Reached>,
+    /// The packets with an address of those whom the invariant is about.
+    pub(super) from: Set,
 }
 
 impl Question {
