@@ -377,7 +377,7 @@ pub struct Follow {
     /// Who opens it: an address, or a host of the policy
     #[arg(value_name = "SRC")]
     pub src: String,
-    /// To whom and by what: 10.1.2.10:443/tcp, [fd00::2]:53/udp, mail-1:25/tcp, 10.1.2.10/icmp
+    /// To whom and by what: 10.1.2.10:443/tcp, mail-1:25/tcp, 10.1.2.10/icmp
     #[arg(value_name = "DST")]
     pub dst: String,
     /// The file that names the policy, the hosts and what each of them printed [default: what the collector knows]
@@ -543,6 +543,7 @@ pub enum QuarantineWhat {
 
 /// Arguments of `quarantine port`.
 #[derive(Debug, Clone, Args)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub struct QuarantinePort {
     /// The device's name
     #[arg(value_name = "DEVICE")]

@@ -146,7 +146,7 @@ impl HostListings {
         })
     }
 
-    fn hold(&self, source: ListingSource, listing: Listing, room: Room) {
+    fn hold(&self, source: ListingSource, listing: &Listing, room: Room) {
         self.rooms().insert(source, room);
         self.listings.rcu(|held| {
             let mut held = Listings::clone(held);
@@ -375,7 +375,7 @@ impl Worker {
         let (host, site) = (Arc::clone(&self.host), self.site.clone());
         let then = move |last: &bool| {
             if *last {
-                host.kept_listings().hold(source, listing, room);
+                host.kept_listings().hold(source, &listing, room);
                 site.counters().listings.of(ListingResult::Held).one();
                 host.touch();
                 site.proof_wake().notify_one();
@@ -476,7 +476,7 @@ pub(crate) fn restore(site: &Site, no: i64, host: &Host) -> Result<(), OpenError
             Ok((text, room)) => {
                 let PackedListing { digest, ruleset, .. } = packed;
                 let listing = Listing { digest, ruleset, received_at, text: text.into() };
-                kept.hold(source, listing, room);
+                kept.hold(source, &listing, room);
             }
             Err(why) => warn!(host = %host.name, %source, why, "a stored listing is left out"),
         }

@@ -172,9 +172,9 @@ fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
-            files.extend(walk(&path))
+            files.extend(walk(&path));
         } else if path.is_file() {
-            files.push(path)
+            files.push(path);
         }
     }
     files

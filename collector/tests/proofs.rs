@@ -100,7 +100,11 @@ fn rule(priority: u32, table: u32) -> Fact {
 }
 
 fn digest(text: &str) -> String {
-    Sha256::digest(text).iter().map(|octet| format!("{octet:02x}")).collect()
+    use std::fmt::Write as _;
+    Sha256::digest(text).iter().fold(String::new(), |mut text, octet| {
+        write!(text, "{octet:02x}").unwrap();
+        text
+    })
 }
 
 /// The fact that the kernel has a ruleset.

@@ -111,7 +111,7 @@ fn timed<T>(what: &str, times: usize, aim: Option<f64>, mut run: impl FnMut() ->
         drop(last.take());
         let begun = used();
         last = Some(run());
-        taken.push(used() - begun);
+        taken.push(used().saturating_sub(begun));
     }
     taken.sort_unstable();
     let median = taken[taken.len() / 2].as_secs_f64() * 1e3;
@@ -140,7 +140,7 @@ fn rules() {
     let mut together = Duration::ZERO;
     let mut begun = used();
     let ruleset = timed("5,000 rules in 100 chains: read", 5, None, || save::parse(&text).unwrap());
-    together += (used() - begun) / 5;
+    together += (used().saturating_sub(begun)) / 5;
     let network = Network::default();
     begun = used();
     let (rows, nodes) = timed("  service matrix", 5, None, || {
@@ -148,7 +148,7 @@ fn rules() {
         let rows = matrix(&mut space, &ruleset, &network, Direction::Forward).unwrap();
         (rows.len(), space.nodes())
     });
-    together += (used() - begun) / 5;
+    together += (used().saturating_sub(begun)) / 5;
     println!("    {rows} rows, {nodes} nodes");
     let name: HostName = "fw-1".parse().unwrap();
     let policy = Policy::parse("policy.yaml", POLICY).unwrap_or_else(|why| panic!("{why}"));
@@ -163,7 +163,7 @@ fn rules() {
         are_known(&prover.prove(), &policy);
         prover
     });
-    together += (used() - begun) / 5;
+    together += (used().saturating_sub(begun)) / 5;
     println!("    {} nodes", prover.nodes());
     let all = together.as_secs_f64() * 1e3;
     println!(
@@ -195,7 +195,7 @@ fn rules() {
             answer.verdict == Verdict::Accept
         })
         .count();
-    let rate = packets.len() as f64 / (used() - took).as_secs_f64();
+    let rate = packets.len() as f64 / (used().saturating_sub(took)).as_secs_f64();
     println!("  packets traced a second: {rate:.0} ({accepted} of {} pass)", packets.len());
 }
 
@@ -269,7 +269,7 @@ fn hosts() {
     });
 }
 
-/// The most memory that this process has held (proc_pid_status(5)).
+/// The most memory that this process has held (`proc_pid_status(5)`).
 fn held() {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let held = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();

@@ -418,7 +418,7 @@ fn tagged(rest: &str) -> (Option<&str>, Option<&str>, &str) {
         && let Some((process, text)) = after.split_once(']')
         && process.len() <= MAX_WORD
     {
-        let with_process = &rest[..tag.len() + process.len() + 1];
+        let with_process = &rest[..=tag.len() + process.len()];
         return (Some(with_process), None, text.strip_prefix(':').unwrap_or(text));
     }
     (None, None, rest)

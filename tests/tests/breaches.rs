@@ -238,7 +238,7 @@ fn every_breach_of_isolation_is_found_with_a_packet_that_really_passes_until_it_
     let mut demo = Demo::new('p')?;
     demo.start()?;
     demo.wait_until_it_is_up();
-    let (_, took) = until("every invariant to be proved", PROOF_LIMIT, || {
+    let ((), took) = until("every invariant to be proved", PROOF_LIMIT, || {
         for invariant in demo.invariants()? {
             let proof = proof(&demo, &invariant)?;
             ensure!(proof["standing"] == "proved", "{proof}");

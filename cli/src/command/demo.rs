@@ -18,6 +18,7 @@ mod welcome;
 
 pub use self::name::DemoName;
 
+use std::fmt::Write as _;
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
@@ -498,7 +499,11 @@ impl Place {
 fn expectations() -> String {
     let machine = std::fs::read_to_string("/etc/machine-id").unwrap_or_default();
     let digest = Sha256::digest(machine.trim());
-    let machine: String = digest.iter().map(|octet| format!("{octet:02x}")).collect();
+    let mut machine = String::new();
+    for octet in digest {
+        // Writing to a String cannot fail.
+        let _ = write!(machine, "{octet:02x}");
+    }
     format!("{EXPECTATIONS}\nwire:\n  shared_machines: [\"{machine}\"]\n")
 }
 

@@ -52,7 +52,8 @@ struct Row {
 
 #[derive(Debug, Deserialize)]
 struct Fault {
-    fault: String,
+    #[serde(rename = "fault")]
+    name: String,
     said: Text,
     next: Vec<Text>,
     steps: Vec<Text>,
@@ -120,7 +121,7 @@ fn changed(device: &Row, screen: Screen) -> String {
 }
 
 fn faulty(fault: &Fault, screen: Screen) -> String {
-    let mut out = format!("■ {}: {}\n", fault.fault, screen.say(&fault.said));
+    let mut out = format!("■ {}: {}\n", fault.name, screen.say(&fault.said));
     for next in &fault.next {
         out.push_str(&format!("  {}\n", screen.say(next)));
     }

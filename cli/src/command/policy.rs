@@ -129,7 +129,7 @@ fn check(one: &OnePolicy, format: Format, screen: Screen) -> Result<Done, Failur
                 "exchange_points": policy.exchange_points.len(),
                 "flows": policy.flows.len(),
                 "invariants": policy.invariants.len(),
-                "proved": proof.proved,
+                "proved": proof.holding,
                 "demanded": proof.demanded,
             }),
             format,

@@ -54,12 +54,12 @@ enum Wanted {
 /// The thread. It ends after the invariant at hand when the collector stops, or when this and every
 /// [`Questions`] is dropped.
 #[derive(Debug)]
-pub(super) struct Worker(mpsc::Sender<Wanted>);
+pub(super) struct Worker(mpsc::SyncSender<Wanted>);
 
 /// Asks the thread about connections.
 #[derive(Debug)]
 pub(crate) struct Questions {
-    wanted: mpsc::Sender<Wanted>,
+    wanted: mpsc::SyncSender<Wanted>,
     room: Semaphore,
 }
 
@@ -88,7 +88,7 @@ impl Questions {
 
 impl Worker {
     pub(super) fn start(stop: CancellationToken) -> std::io::Result<Self> {
-        let (jobs, waiting) = mpsc::channel::<Wanted>();
+        let (jobs, waiting) = mpsc::sync_channel::<Wanted>(MAX_QUESTIONS + 1);
         std::thread::Builder::new().name("proof".into()).spawn(move || {
             let mut proved: Option<Prover> = None;
             while let Ok(wanted) = waiting.recv() {

@@ -548,7 +548,9 @@ impl Agent {
 
     fn put_bulk(&self, question: &Question<'_>, list: &mut Vec<u8>) {
         let (once, repeated) = question.names.split_at(question.second.min(question.names.len()));
-        once.iter().for_each(|name| self.put_next(name, list));
+        for name in once {
+            self.put_next(name, list);
+        }
         let mut at: Vec<Vec<u32>> = repeated.to_vec();
         for _ in 0..question.third {
             let mut ended = true;

@@ -77,7 +77,7 @@ impl<'a> Places<'a> {
     /// Where every address is that any switch has learnt, once for each zone in which it was.
     pub(super) fn whereabouts(&self) -> Vec<Whereabouts> {
         let tables = self.net.bridges.iter().map(|at| &self.net.tables[*at]);
-        let macs: BTreeSet<Mac> = tables.flat_map(|table| table.macs()).collect();
+        let macs: BTreeSet<Mac> = tables.flat_map(super::net::Table::macs).collect();
         let mut all = Vec::new();
         for mac in macs {
             let mut zones: BTreeMap<&ZoneName, Vec<Seen>> = BTreeMap::new();

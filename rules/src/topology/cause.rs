@@ -117,18 +117,18 @@ impl Graph {
                 edges.insert((place.asset.clone(), Asset::Device(place.device.clone())));
             }
         }
-        Self::of(edges, |asset| match asset {
+        Self::of(&edges, |asset| match asset {
             Asset::Device(name) => passing.contains(name),
             Asset::Host(_) => false,
         })
     }
 
     /// Of edges.
-    fn of(edges: BTreeSet<(Asset, Asset)>, passes: impl Fn(&Asset) -> bool) -> Self {
+    fn of(edges: &BTreeSet<(Asset, Asset)>, passes: impl Fn(&Asset) -> bool) -> Self {
         let all: BTreeSet<&Asset> = edges.iter().flat_map(|(one, other)| [one, other]).collect();
         let assets: Vec<Asset> = all.into_iter().cloned().collect();
         let mut near = vec![BTreeSet::new(); assets.len()];
-        for (one, other) in &edges {
+        for (one, other) in edges {
             let ends = assets.binary_search(one).ok().zip(assets.binary_search(other).ok());
             if let Some((one, other)) = ends.filter(|(one, other)| one != other) {
                 near[one].insert(other);
@@ -201,9 +201,9 @@ impl Graph {
         });
         let Some(first_silence) = first_silence.min() else { return };
         let connected = self.reach(starts, |_| true);
-        for no in 0..self.assets.len() {
+        for (no, connected) in connected.into_iter().enumerate() {
             let Some(Answer::Heard { at }) = state.answers[no] else { continue };
-            if at <= first_silence || !connected[no] {
+            if at <= first_silence || !connected {
                 continue;
             }
             for silent in self.silent_on_the_way(starts, no, at, state) {

@@ -184,7 +184,7 @@ fn guess(found: &mut BTreeMap<[Place; 2], Found>, mut guesses: Vec<Found>) {
         parts.join(*a, *b);
     }
     let halves = |link: &Found| link.ends.iter().filter(|(_, port)| port.is_none()).count();
-    guesses.sort_by(|x, y| (x.doubts, halves(x), x.ends).cmp(&(y.doubts, halves(y), y.ends)));
+    guesses.sort_by_key(|link| (link.doubts, halves(link), link.ends));
     for link in guesses {
         if parts.join(link.ends[0].0, link.ends[1].0) {
             found.insert(link.ends, link);

@@ -255,7 +255,7 @@ impl Told {
                 }),
             }
         }
-        self.links.sort_by(|a, b| a.ends.cmp(&b.ends));
+        self.links.sort_by_key(|link| link.ends);
     }
 }
 

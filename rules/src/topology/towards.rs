@@ -206,18 +206,19 @@ impl<'n, 'a> Towards<'n, 'a> {
         let certain: Vec<[Place; 2]> =
             told.links.iter().filter(|link| link.certain).map(|link| link.ends).collect();
         for (nth, ends) in certain.iter().enumerate() {
-            let [(a, Some(p)), (b, Some(q))] = *ends else { continue };
-            let (Some(x), Some(y)) = (self.place(a), self.place(b)) else { continue };
+            let [(one, Some(by)), (other, Some(back))] = *ends else { continue };
+            let places = self.place(one).zip(self.place(other));
+            let Some((one, other)) = places else { continue };
             if another_way(&certain, nth) {
                 continue;
             }
             let told = |port| Direction { port, certain: true, ground: Ground::Told };
             // What was learnt shows how frames go.
-            if self.cell(x, y).is_none_or(|learned| learned.port == p)
-                && self.cell(y, x).is_none_or(|learned| learned.port == q)
+            if self.cell(one, other).is_none_or(|learned| learned.port == by)
+                && self.cell(other, one).is_none_or(|learned| learned.port == back)
             {
-                self.set(x, y, told(p));
-                self.set(y, x, told(q));
+                self.set(one, other, told(by));
+                self.set(other, one, told(back));
             }
         }
     }

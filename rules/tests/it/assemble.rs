@@ -200,7 +200,8 @@ fn a_rule_that_bailey_made_leads_to_the_line_of_the_policy() {
 
 #[test]
 fn what_is_missing_or_does_not_fit_is_said_and_counts_as_open() {
-    let cases: [(&str, fn(&mut Site)); 8] = [
+    type Case = (&'static str, fn(&mut Site));
+    let cases: [Case; 8] = [
         ("the listing of nftables as it is now has not come", |site| {
             site.set("nftables", ruleset("d2", 1));
         }),

@@ -58,7 +58,9 @@ fn host(zone: &str, addresses: &[(&str, &str)], routes: &[&str]) -> Host {
         let pref = if address.contains(':') { " pref medium" } else { "" };
         ways.push_str(&format!("{} dev {interface}{pref}\n", network.trunc()));
     }
-    routes.iter().for_each(|route| ways.push_str(&format!("{route}\n")));
+    for route in routes {
+        ways.push_str(&format!("{route}\n"));
+    }
     let mut network = Network::default();
     network.add_addresses(&text).unwrap();
     network.add_routes(&ways).unwrap();

@@ -14,6 +14,10 @@ use bailey_rules::topology::{
 use proptest::prelude::*;
 use proptest::sample::Index;
 
+/// A port of a switch, by the switch's place.
+type Plug = (usize, PortNumber);
+type Plugs = BTreeSet<Plug>;
+
 /// A node of a made site.
 #[derive(Debug, Clone)]
 struct Node {
@@ -90,7 +94,7 @@ impl Site {
 
     /// The wires: the ports of polled switches that reach each other with no polled switch between, and
     /// the hosts on hubs between.
-    fn wires(&self) -> Vec<(BTreeSet<(usize, PortNumber)>, BTreeSet<usize>)> {
+    fn wires(&self) -> Vec<(Plugs, BTreeSet<usize>)> {
         let mut wires = Vec::new();
         let mut seen = BTreeSet::new();
         for (at, node) in self.nodes.iter().enumerate().filter(|(_, node)| node.polled) {
@@ -121,7 +125,7 @@ impl Site {
     }
 
     /// What the site is in truth, in the words of the inference: links, and where each host is.
-    fn truth(&self) -> (BTreeSet<[(usize, PortNumber); 2]>, Vec<BTreeSet<(usize, PortNumber)>>) {
+    fn truth(&self) -> (BTreeSet<[Plug; 2]>, Vec<Plugs>) {
         let mut links = BTreeSet::new();
         let mut places = vec![BTreeSet::new(); self.hosts.len()];
         for (at, node) in self.nodes.iter().enumerate().filter(|(_, node)| node.polled) {

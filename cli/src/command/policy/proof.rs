@@ -13,7 +13,7 @@ use crate::screen::{Screen, clean};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::command) struct Proved {
     /// Invariants that hold.
-    pub(in crate::command) proved: usize,
+    pub(in crate::command) holding: usize,
     /// Invariants that demand a way. A policy alone does not say by which routes; in the running site they
     /// are proved.
     pub(in crate::command) demanded: usize,
@@ -55,7 +55,7 @@ pub(in crate::command) fn proved(policy: &Policy, name: &str) -> Result<Proved, 
     let zones = policy.zones.values().map(|zone| zone.mode);
     let hosts = policy.hosts.values().filter_map(|entry| entry.mode);
     Ok(Proved {
-        proved: asked.len(),
+        holding: asked.len(),
         demanded: policy.invariants.len() - asked.len(),
         forged,
         observes: zones.chain(hosts).any(|mode| mode == Mode::Observe),
@@ -105,7 +105,7 @@ fn refused(open: &Proof, name: &str) -> Failure {
 impl Proved {
     /// The sentences for whoever sends it.
     pub(in crate::command) fn text(&self) -> Text {
-        let Self { proved, demanded, forged, observes } = self;
+        let Self { holding: proved, demanded, forged, observes } = self;
         let mut en = format!("proved: {proved} invariants hold for what the policy compiles to");
         let mut zh = format!("已证明：策略的编译结果满足 {proved} 条不变式");
         if *demanded > 0 {

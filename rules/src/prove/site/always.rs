@@ -173,7 +173,7 @@ impl Asking<'_> {
         let begins = space.or(no_tcp, syn)?;
         let opening = space.all_of(&[carried, ports, begins])?;
         if *from == Party::Internet {
-            return self.from_internet(&sources, opening);
+            return self.begins_outside(&sources, opening);
         }
         let to: Vec<Set> = self.receivers.values().copied().collect();
         let mut to = space.any_of(&to)?;
@@ -208,7 +208,7 @@ impl Asking<'_> {
     }
 
     /// The Internet comes in by every wire that leads to it; one of them is enough.
-    fn from_internet(
+    fn begins_outside(
         &mut self,
         sources: &Addresses,
         opening: Set,
