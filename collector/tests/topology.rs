@@ -198,7 +198,8 @@ async fn of_a_switch_that_dies_there_is_one_finding_and_what_hangs_on_it_is_unkn
     assert_eq!(below.status, Status::Unknown, "{}", below.why.en);
     let of_it: Vec<Finding> =
         silences(&lab).into_iter().filter(|f| f.host_name.as_str() == "floor-1").collect();
-    assert_eq!(of_it, []);
+    // One that was opened in the moment before its cause was known is held, and opened no more.
+    assert!(of_it.iter().all(|finding| finding.held), "{of_it:?}");
     lab.collector.shutdown().await;
 }
 
