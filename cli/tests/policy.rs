@@ -41,7 +41,7 @@ fn a_policy_that_is_well_formed_is_summed_up() {
       12 zones, 27 hosts, 12 services, 19 exchange points, 18 flows, 15 invariants
       enforce: exchange, inner, machine-rooms, outer, police, tax
       observe: counties, education, province, statistics, townships, water
-      proved: 12 invariants hold for what the policy compiles to; 3 demand a way, which only a connection tests; hosts that observe drop nothing until they enforce; it takes for granted that nobody forges sources of another network, such as 10.1.6.10:40000 > 10.1.0.1:22 tcp new: switch rp_filter on
+      proved: 12 invariants hold for what the policy compiles to; 3 demand a way, which the running site proves; hosts that observe drop nothing until they enforce; it takes for granted that nobody forges sources of another network, such as 10.1.6.10:40000 > 10.1.0.1:22 tcp new: switch rp_filter on
     ");
     let chinese = bailey(folder.path(), "--lang zh policy check old.yaml");
     assert!(said(&chinese.stdout).contains("12 个安全域，27 台主机"), "{chinese:?}");

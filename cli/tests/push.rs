@@ -109,7 +109,7 @@ fn a_dry_run_needs_no_key_writes_nothing_and_ends_with_what_would_change() {
     oa-web    inner  enforce  no         changes
     mail-out  outer  enforce  no         changes
     hp-1      inner  enforce  no         changes
-    proved: 12 invariants hold for what the policy compiles to; 3 demand a way, which only a connection tests; hosts that observe drop nothing until they enforce; it takes for granted that nobody forges sources of another network, such as 10.1.6.10:40000 > 10.1.0.1:22 tcp new: switch rp_filter on
+    proved: 12 invariants hold for what the policy compiles to; 3 demand a way, which the running site proves; hosts that observe drop nothing until they enforce; it takes for granted that nobody forges sources of another network, such as 10.1.6.10:40000 > 10.1.0.1:22 tcp new: switch rp_filter on
     ");
     assert!(!folder.path().join("media").exists());
 }

@@ -52,7 +52,7 @@ struct WrittenHost {
     #[serde(default)]
     forwards: Forwards,
     #[serde(default)]
-    rp_filter: WrittenReversePath,
+    rp_filter: ReversePath,
     #[serde(default)]
     bridges: Vec<BTreeSet<String>>,
 }
@@ -66,15 +66,6 @@ enum Forwards {
     Ipv4,
     Ipv6,
     Both,
-}
-
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum WrittenReversePath {
-    #[default]
-    Off,
-    Strict,
-    Loose,
 }
 
 /// Proves what the model file says.
@@ -202,11 +193,7 @@ fn read(
     if written.addresses.is_empty() {
         unread.push("its addresses are not in the model file".to_owned());
     }
-    let way_back = match written.rp_filter {
-        WrittenReversePath::Off => ReversePath::Off,
-        WrittenReversePath::Strict => ReversePath::Strict,
-        WrittenReversePath::Loose => ReversePath::Loose,
-    };
+    let way_back = written.rp_filter;
     let interfaces = loaded.network.interfaces.iter().flatten();
     let reverse_path = interfaces
         .map(|one| (bailey_rules::model::field::device_name(one.device), way_back))

@@ -99,10 +99,13 @@ pub enum Duplex {
 /// Whether the source of an IPv4 packet that comes in is looked up in the routes
 /// (`net.ipv4.conf.*.rp_filter`, RFC 3704): the larger of the switch for all interfaces and that of
 /// this one is in force.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum ReversePath {
     /// It is not.
+    #[default]
     Off,
     /// The way back must be by the interface by which it came.
     Strict,

@@ -32,24 +32,13 @@ use crate::policy::Policy;
 use crate::text::Text;
 
 pub use self::explain::{Cut, Deciding, DecidingRule, Hop};
+pub use crate::fact::links::ReversePath;
 
 use self::transfer::Transfers;
 use self::wire::{WireId, Wires};
 
 /// Hosts of one site, at most.
 pub const MAX_HOSTS: usize = 20_000;
-
-/// Whether the source of a packet is looked up in the routes (`rp_filter`, RFC 3704). IPv6 has none.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum ReversePath {
-    /// It is not.
-    #[default]
-    Off,
-    /// The way back must be by the interface by which it came.
-    Strict,
-    /// There must be a way back.
-    Loose,
-}
 
 /// What is known of one host or device.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

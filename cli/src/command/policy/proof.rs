@@ -109,8 +109,8 @@ impl Proved {
         let mut en = format!("proved: {proved} invariants hold for what the policy compiles to");
         let mut zh = format!("已证明：策略的编译结果满足 {proved} 条不变式");
         if *demanded > 0 {
-            en.push_str(&format!("; {demanded} demand a way, which only a connection tests"));
-            zh.push_str(&format!("；另有 {demanded} 条要求连通，只能以实际连接检验"));
+            en.push_str(&format!("; {demanded} demand a way, which the running site proves"));
+            zh.push_str(&format!("；另有 {demanded} 条要求连通，由运行中的站点证明"));
         }
         if *observes {
             en.push_str("; hosts that observe drop nothing until they enforce");

@@ -9,14 +9,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use ipnet::IpNet;
 
 use super::super::arena::{Set, TooComplex};
-use super::super::space::{End, Space, Values};
+use super::super::space::{End, Values};
 use super::super::words::example;
 use super::explain::{self, Hooks, Hop};
 use super::search::{Place, addresses, begins_on, service, wished};
-use super::transfer::{Leaves, ON_THE_WIRE, Piece, sent};
+use super::transfer::{Leaves, ON_THE_WIRE, Piece, Transfer, come, sent};
 use super::wire::WireId;
 use super::{Answer, Assumption, Breach, Doubt, Footprint, Port, Prover};
-use crate::model::field::{Field, device, state};
+use crate::model::field::{Field, state};
 use crate::model::interval::Interval;
 use crate::name::HostName;
 use crate::policy::{Addresses, Party};
@@ -48,6 +48,34 @@ struct Begin {
     /// Whether it is enough that they arrive from one of the places, at whatever address they are sent to:
     /// the Internet knows a service by the address that a gateway translates.
     anyhow: bool,
+}
+
+/// One packet at one host of its way.
+struct Visit {
+    host: HostName,
+    /// The interface by which it comes.
+    input: Option<String>,
+    /// What becomes of it, and the packets of which it is one; nothing where it is stopped.
+    onwards: Option<(Piece, Set)>,
+}
+
+impl Visit {
+    /// By which interfaces it comes and leaves.
+    fn hooks(&self) -> Hooks<'_> {
+        let output = self.onwards.as_ref().and_then(|(piece, _)| piece.leaves.interface());
+        Hooks { input: self.input.as_deref(), output }
+    }
+
+    fn hop(&self, packet: &Values, deciding: Vec<explain::Deciding>) -> Hop {
+        let Hooks { input, output } = self.hooks();
+        Hop {
+            host: Some(self.host.clone()),
+            input: input.map(str::to_owned),
+            output: output.map(str::to_owned),
+            packet: example(packet),
+            deciding,
+        }
+    }
 }
 
 /// What is known about a demand that a service can always be opened. `seen` takes what was looked at.
@@ -251,9 +279,9 @@ impl Asking<'_> {
         if let Some(known) = self.known.get(&key) {
             return Ok(*known);
         }
-        let Some((name, interface)) = within(place) else { return Ok(Arrives::NONE) };
+        let Some((name, interface)) = place.within() else { return Ok(Arrives::NONE) };
         let pieces = self.pieces(name, interface)?;
-        let came = come(&mut self.prover.space, packets, interface)?;
+        let came = self.come(packets, interface)?;
         let (mut maybe, mut surely, mut fails) = (Set::EMPTY, Set::EMPTY, Set::EMPTY);
         for piece in pieces.iter() {
             let these = self.prover.space.and(came, piece.reach.maybe)?;
@@ -282,11 +310,7 @@ impl Asking<'_> {
         Ok(arrives)
     }
 
-    fn pieces(
-        &mut self,
-        host: &HostName,
-        interface: Option<&str>,
-    ) -> Result<super::transfer::Transfer, TooComplex> {
+    fn pieces(&mut self, host: &HostName, interface: Option<&str>) -> Result<Transfer, TooComplex> {
         self.seen.hosts.insert(host.clone());
         let Prover { space, site, transfers, .. } = &mut *self.prover;
         transfers.of(space, site, host, interface)
@@ -377,142 +401,100 @@ impl Asking<'_> {
         Ok(next)
     }
 
+    /// Packets as a host sees them that come by an interface, or begin in it: each opens a connection.
+    fn come(&mut self, packets: Set, interface: Option<&str>) -> Result<Set, TooComplex> {
+        let space = &mut self.prover.space;
+        let new = space.value(Field::State, state::NEW)?;
+        come(space, packets, new, interface.unwrap_or_default())
+    }
+
+    /// What a host does with one packet.
+    fn visit(&mut self, place: &Place, packet: &Values) -> Result<Option<Visit>, TooComplex> {
+        let Some((host, input)) = place.within() else { return Ok(None) };
+        let pieces = self.pieces(host, input)?;
+        let one = explain::on_the_wire(&mut self.prover.space, packet)?;
+        let came = self.come(one, input)?;
+        let mut onwards = None;
+        for piece in pieces.iter() {
+            let these = self.prover.space.and(came, piece.reach.maybe)?;
+            if !these.is_empty() {
+                onwards = Some((piece.clone(), these));
+                break;
+            }
+        }
+        Ok(Some(Visit { host: host.clone(), input: input.map(str::to_owned), onwards }))
+    }
+
+    /// Where a packet is next that has left a host so, and what it is there; nothing where nobody known
+    /// takes it.
+    fn onwards(
+        &mut self,
+        host: &HostName,
+        (piece, these): &(Piece, Set),
+        wishes: &[Set],
+    ) -> Result<Option<(Place, Values)>, TooComplex> {
+        let image = sent(&mut self.prover.space, &piece.change, *these)?;
+        let next = self.next(host, &piece.leaves, image)?;
+        let Some((Some(port), image)) = next.into_iter().next() else { return Ok(None) };
+        let packet = self.prover.space.pick(image, wishes)?;
+        Ok(packet.map(|packet| (Place::Port(port), packet)))
+    }
+
     /// One packet that does not arrive, with its way to where it is stopped.
     fn stopped(&mut self, place: &Place, packets: Set) -> Result<Breach, TooComplex> {
-        let wishes = wished(&mut self.prover.space, &self.prover.site.policy)?;
-        let mut wishes = wishes;
+        let mut wishes = wished(&mut self.prover.space, &self.prover.site.policy)?;
         // At an address of those who must be reached, if the sender may choose.
         let to: Vec<Set> = self.receivers.values().copied().collect();
-        let to = self.prover.space.any_of(&to)?;
-        wishes.insert(0, to);
-        let packet = self.prover.space.pick(packets, &wishes)?.unwrap_or_else(Values::plain);
-        let first = example(&packet);
-        let (mut place, mut packet) = (place.clone(), packet);
-        let mut path = Vec::new();
-        while let Some((name, interface)) = within(&place)
-            && path.len() < MAX_HOPS
-        {
-            let (name, interface) = (name.clone(), interface.map(str::to_owned));
-            let pieces = self.pieces(&name, interface.as_deref())?;
-            let one = explain::on_the_wire(&mut self.prover.space, &packet)?;
-            let came = come(&mut self.prover.space, one, interface.as_deref())?;
-            let mut onwards = None;
-            for piece in pieces.iter() {
-                let these = self.prover.space.and(came, piece.reach.maybe)?;
-                if !these.is_empty() {
-                    onwards = Some((piece.clone(), these));
-                    break;
-                }
+        wishes.insert(0, self.prover.space.any_of(&to)?);
+        let mut packet = self.prover.space.pick(packets, &wishes)?.unwrap_or_else(Values::plain);
+        let (first, mut place, mut path) = (example(&packet), place.clone(), Vec::new());
+        let end = loop {
+            let Some(visit) = self.visit(&place, &packet)?.filter(|_| path.len() < MAX_HOPS) else {
+                break Text::new(
+                    "it goes round between routers until its hops are used up",
+                    "报文在路由器之间循环，直至跳数耗尽",
+                );
+            };
+            let (space, host) = (&mut self.prover.space, &self.prover.site.hosts[&visit.host]);
+            let Some(onwards) = &visit.onwards else {
+                let end = explain::stop(space, host, &visit.host, visit.hooks(), &packet)?;
+                path.push(visit.hop(&packet, Vec::new()));
+                break end;
+            };
+            let deciding = explain::deciding(space, host, &host.ruleset, visit.hooks(), &packet)?;
+            path.push(visit.hop(&packet, deciding));
+            match self.onwards(&visit.host, onwards, &wishes)? {
+                Some(next) => (place, packet) = next,
+                None => break nobody_there(&visit.host, visit.hooks().output),
             }
-            let output = match onwards.as_ref().map(|(piece, _)| &piece.leaves) {
-                Some(Leaves::By { interface, .. } | Leaves::Somehow { interface }) => {
-                    Some(interface.clone())
-                }
-                Some(Leaves::Here) | None => None,
-            };
-            let host = &self.prover.site.hosts[&name];
-            let hooks = Hooks { input: interface.as_deref(), output: output.as_deref() };
-            let Some((piece, these)) = onwards else {
-                let end = explain::stop(&mut self.prover.space, host, &name, hooks, &packet)?;
-                path.push(hop(name, interface, None, &packet, Vec::new()));
-                return Ok(Breach { packet: first, path, end, cuts: Vec::new() });
-            };
-            let deciding =
-                explain::deciding(&mut self.prover.space, host, &host.ruleset, hooks, &packet)?;
-            path.push(hop(name.clone(), interface, output.clone(), &packet, deciding));
-            let image = sent(&mut self.prover.space, &piece.change, these)?;
-            let next = self.next(&name, &piece.leaves, image)?;
-            let Some((Some(port), image)) = next.into_iter().next() else {
-                let end = nobody_there(&name, output.as_deref());
-                return Ok(Breach { packet: first, path, end, cuts: Vec::new() });
-            };
-            packet = self.prover.space.pick(image, &wishes)?.unwrap_or(packet);
-            place = Place::Port(port);
-        }
-        let end = Text::new(
-            "it goes round between routers until its hops are used up",
-            "报文在路由器之间循环，直至跳数耗尽",
-        );
+        };
         Ok(Breach { packet: first, path, end, cuts: Vec::new() })
     }
 
     /// What makes it unknown whether packets arrive.
     fn doubt(&mut self, place: &Place, packets: Set) -> Result<Answer, TooComplex> {
         let wishes = wished(&mut self.prover.space, &self.prover.site.policy)?;
-        let picked = self.prover.space.pick(packets, &wishes)?;
-        let (mut place, mut packet) = (place.clone(), picked.unwrap_or_else(Values::plain));
-        let mut found = None;
+        let mut packet = self.prover.space.pick(packets, &wishes)?.unwrap_or_else(Values::plain);
+        let (mut place, mut found) = (place.clone(), None);
         for _ in 0..MAX_HOPS {
-            let Some((name, interface)) = within(&place) else { break };
-            let (name, interface) = (name.clone(), interface.map(str::to_owned));
-            let pieces = self.pieces(&name, interface.as_deref())?;
-            let one = explain::on_the_wire(&mut self.prover.space, &packet)?;
-            let came = come(&mut self.prover.space, one, interface.as_deref())?;
-            let mut onwards = None;
-            for piece in pieces.iter() {
-                let these = self.prover.space.and(came, piece.reach.maybe)?;
-                if !these.is_empty() {
-                    onwards = Some((piece.clone(), these));
-                    break;
-                }
-            }
-            let Some((piece, these)) = onwards else { break };
-            let output = match &piece.leaves {
-                Leaves::By { interface, .. } | Leaves::Somehow { interface } => {
-                    Some(interface.as_str())
-                }
-                Leaves::Here => None,
-            };
-            let hooks = Hooks { input: interface.as_deref(), output };
-            let somehow = matches!(piece.leaves, Leaves::Somehow { .. });
-            found = explain::doubt_at(self.prover, &name, hooks, &packet, somehow)?;
+            let Some(visit) = self.visit(&place, &packet)? else { break };
+            let Some(onwards) = &visit.onwards else { break };
+            let somehow = matches!(onwards.0.leaves, Leaves::Somehow { .. });
+            found = explain::doubt_at(self.prover, &visit.host, visit.hooks(), &packet, somehow)?;
             if found.is_some() {
                 break;
             }
-            let image = sent(&mut self.prover.space, &piece.change, these)?;
-            let next = self.next(&name, &piece.leaves, image)?;
-            let Some((Some(port), image)) = next.into_iter().next() else { break };
-            packet = self.prover.space.pick(image, &wishes)?.unwrap_or(packet);
-            place = Place::Port(port);
+            let Some(next) = self.onwards(&visit.host, onwards, &wishes)? else { break };
+            (place, packet) = next;
         }
         let (statement, at) = found.unwrap_or_else(explain::several);
         Ok(Answer::OutOfModel(Box::new(Doubt {
             statement,
             at,
-            wanted: Text::new(
-                "a rule or setting in its place that does not depend on it, or the facts that are missing",
-                "以不依赖该条件的规则或设置代替，或补全缺失的事实",
-            ),
+            wanted: explain::wanted(),
             perhaps: None,
         })))
     }
-}
-
-/// The host that a place is in, and the interface by which packets came.
-fn within(place: &Place) -> Option<(&HostName, Option<&str>)> {
-    match place {
-        Place::Wire(_) => None,
-        Place::Host(name) => Some((name, None)),
-        Place::Port(port) => Some((&port.host, Some(&port.interface))),
-    }
-}
-
-/// Packets as a host sees them that come by an interface, or begin in it: each opens a connection.
-fn come(space: &mut Space, packets: Set, interface: Option<&str>) -> Result<Set, TooComplex> {
-    let by = interface.and_then(device).unwrap_or_default();
-    let by = space.value(Field::InputDevice, by)?;
-    let new = space.value(Field::State, state::NEW)?;
-    space.all_of(&[packets, by, new])
-}
-
-fn hop(
-    host: HostName,
-    input: Option<String>,
-    output: Option<String>,
-    packet: &Values,
-    deciding: Vec<explain::Deciding>,
-) -> Hop {
-    Hop { host: Some(host), input, output, packet: example(packet), deciding }
 }
 
 fn nobody_there(host: &HostName, output: Option<&str>) -> Text {

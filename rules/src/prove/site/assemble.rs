@@ -15,6 +15,7 @@ use ipnet::IpNet;
 use sha2::{Digest as _, Sha256};
 
 use super::told::{FactsOf, ListedAt, ReadAt};
+use super::wire::tells_a_wire;
 use super::{Host, Port, ReversePath};
 use crate::fact::links::{Forwarding, LinkKind, Mac, Neighbour, RouteKind, RuleAction};
 use crate::fact::{FactKind, Named, ProbeName, Reading, firewall, links};
@@ -34,7 +35,7 @@ use crate::text::Text;
 use crate::time::{Timestamp, spoken};
 
 /// The probes that a proof rests on.
-pub const PROBES: [ProbeName; 2] = [ProbeName::Links, ProbeName::Firewall];
+const PROBES: [ProbeName; 2] = [ProbeName::Links, ProbeName::Firewall];
 
 /// The facts that say where a host is and what it forwards. Neighbours are not among them: see
 /// [`wires`].
@@ -244,11 +245,7 @@ type Owner<'a> = (Port, &'a [IpNet]);
 
 /// Whether addresses tell that two interfaces are on one wire.
 fn share_a_network(one: &[IpNet], other: &[IpNet]) -> bool {
-    let tells = |network: &IpNet| match network {
-        IpNet::V4(v4) => !v4.addr().is_link_local() && v4.prefix_len() < 32,
-        IpNet::V6(v6) => !v6.addr().is_unicast_link_local() && v6.prefix_len() < 128,
-    };
-    let mut one = one.iter().filter(|network| tells(network)).map(IpNet::trunc);
+    let mut one = one.iter().map(IpNet::trunc).filter(tells_a_wire);
     one.any(|one| other.iter().any(|other| other.trunc() == one))
 }
 
@@ -437,15 +434,8 @@ fn own_or_device(name: &str) -> u128 {
 
 /// Of an agent that does not tell, sources are not taken to be looked up: less is dropped.
 fn reverse_path(facts: &FactSet) -> BTreeMap<String, ReversePath> {
-    let told = facts.values::<links::Interface>().filter_map(|(name, interface)| {
-        let way_back = match interface.reverse_path? {
-            links::ReversePath::Off => ReversePath::Off,
-            links::ReversePath::Strict => ReversePath::Strict,
-            links::ReversePath::Loose => ReversePath::Loose,
-        };
-        Some((name.to_owned(), way_back))
-    });
-    told.collect()
+    let told = facts.values::<links::Interface>();
+    told.filter_map(|(name, told)| Some((name.to_owned(), told.reverse_path?))).collect()
 }
 
 fn forwards(facts: &FactSet, unread: &mut Vec<String>) -> (bool, bool) {

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::Deserialize;
 
-use super::{Host, ReversePath};
+use super::Host;
 use crate::model::field::{Field, ICMP, ICMPV6, IPV4, IPV6, Key, TCP, UDP, address, device, kind};
 use crate::model::interval::{Interval, Intervals};
 use crate::model::network::{
@@ -114,15 +114,12 @@ impl Device {
             });
         }
         network.interfaces = Some(interfaces);
-        let reverse_path =
-            self.interfaces.keys().map(|name| (name.clone(), ReversePath::Off)).collect();
         Ok(Host {
             zone: self.zone.clone(),
             ruleset: self.ruleset()?,
             network,
             forwards_v4: self.forwards,
             forwards_v6: self.forwards,
-            reverse_path,
             ..Host::default()
         })
     }

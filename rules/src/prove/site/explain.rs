@@ -69,7 +69,7 @@ pub struct Cut {
 }
 
 /// The packets of a way, as they come to each of its steps.
-type Way = (Vec<usize>, Vec<Values>, Reached);
+pub(super) type Way = (Vec<usize>, Vec<Values>, Reached);
 
 /// The way that is shown: of the shortest the one with the plainest packet.
 pub(super) fn best(prover: &mut Prover, found: &Found) -> Result<Way, TooComplex> {
@@ -157,39 +157,32 @@ pub(super) fn on_the_wire(space: &mut Space, packet: &Values) -> Result<Set, Too
 }
 
 /// The packet that is shown, with its way and what would stop it.
-pub(super) fn breach(prover: &mut Prover, found: &Found) -> Result<Breach, TooComplex> {
-    let (steps, packets, reached) = best(prover, found)?;
+pub(super) fn breach(
+    prover: &mut Prover,
+    found: &Found,
+    (steps, packets, reached): &Way,
+) -> Result<Breach, TooComplex> {
     let mut path = Vec::new();
     let mut cuts = Vec::new();
-    for (place, (step, packet)) in steps.iter().zip(&packets).enumerate() {
-        let leads = steps.get(place + 1).and_then(|next| found.steps[*next].from.as_ref());
-        let piece = match leads {
-            Some((_, piece)) => piece.clone(),
-            None => reached.piece.clone(),
-        };
-        let (name, input) = match &found.steps[*step].place {
-            Place::Wire(wire) => {
-                if steps.len() == 1 {
-                    cuts.extend(apart(prover, *wire));
-                    path.push(Hop {
-                        host: None,
-                        input: None,
-                        output: None,
-                        packet: example(packet),
-                        deciding: Vec::new(),
-                    });
-                }
-                continue;
+    for (place, (step, packet)) in steps.iter().zip(packets).enumerate() {
+        let at = &found.steps[*step].place;
+        let Some((name, input)) = at.within() else {
+            if let (Place::Wire(wire), [_]) = (at, &steps[..]) {
+                cuts.extend(apart(prover, *wire));
+                path.push(Hop {
+                    host: None,
+                    input: None,
+                    output: None,
+                    packet: example(packet),
+                    deciding: Vec::new(),
+                });
             }
-            Place::Host(name) => (name.clone(), None),
-            Place::Port(port) => (port.host.clone(), Some(port.interface.clone())),
+            continue;
         };
-        let output = piece.as_ref().and_then(|piece| match &piece.leaves {
-            Leaves::Here => None,
-            Leaves::By { interface, .. } | Leaves::Somehow { interface } => Some(interface.clone()),
-        });
-        let Some(host) = prover.site.hosts.get(&name) else { continue };
-        let hooks = Hooks { input: input.as_deref(), output: output.as_deref() };
+        let piece = piece_at(found, steps, place, reached);
+        let output = piece.and_then(|piece| piece.leaves.interface());
+        let Some(host) = prover.site.hosts.get(name) else { continue };
+        let hooks = Hooks { input, output };
         let deciding = deciding(&mut prover.space, host, &host.ruleset, hooks, packet)?;
         for decides in &deciding {
             let without = cut(&host.ruleset, decides);
@@ -206,7 +199,13 @@ pub(super) fn breach(prover: &mut Prover, found: &Found) -> Result<Breach, TooCo
                 ),
             });
         }
-        path.push(Hop { host: Some(name), input, output, packet: example(packet), deciding });
+        path.push(Hop {
+            host: Some(name.clone()),
+            input: input.map(str::to_owned),
+            output: output.map(str::to_owned),
+            packet: example(packet),
+            deciding,
+        });
     }
     let first = packets.first().copied().unwrap_or_else(Values::plain);
     Ok(Breach { packet: example(&first), path, end: end(&reached.ends), cuts })
@@ -556,22 +555,12 @@ fn cut(ruleset: &Ruleset, decides: &Deciding) -> Ruleset {
 pub(super) fn doubt(
     prover: &mut Prover,
     found: &Found,
+    (steps, packets, reached): &Way,
 ) -> Result<(String, Option<String>), TooComplex> {
-    let (steps, packets, reached) = best(prover, found)?;
-    for (place, (step, packet)) in steps.iter().zip(&packets).enumerate() {
-        let (name, input) = match &found.steps[*step].place {
-            Place::Wire(_) => continue,
-            Place::Host(name) => (name, None),
-            Place::Port(port) => (&port.host, Some(port.interface.as_str())),
-        };
-        let leads = steps.get(place + 1).and_then(|next| found.steps[*next].from.as_ref());
-        let piece = leads.map_or(reached.piece.as_ref(), |(_, piece)| piece.as_ref());
-        let output = piece.and_then(|piece| match &piece.leaves {
-            Leaves::Here => None,
-            Leaves::By { interface, .. } | Leaves::Somehow { interface } => {
-                Some(interface.as_str())
-            }
-        });
+    for (place, (step, packet)) in steps.iter().zip(packets).enumerate() {
+        let Some((name, input)) = found.steps[*step].place.within() else { continue };
+        let piece = piece_at(found, steps, place, reached);
+        let output = piece.and_then(|piece| piece.leaves.interface());
         let somehow = matches!(piece.map(|piece| &piece.leaves), Some(Leaves::Somehow { .. }));
         let hooks = Hooks { input, output };
         if let Some(found) = doubt_at(prover, name, hooks, packet, somehow)? {
@@ -579,6 +568,25 @@ pub(super) fn doubt(
         }
     }
     Ok(several())
+}
+
+/// Which of a host's pieces leads on from a place of a way.
+fn piece_at<'f>(
+    found: &'f Found,
+    steps: &[usize],
+    place: usize,
+    reached: &'f Reached,
+) -> Option<&'f Piece> {
+    let leads = steps.get(place + 1).and_then(|next| found.steps[*next].from.as_ref());
+    leads.map_or(reached.piece.as_ref(), |(_, piece)| piece.as_ref())
+}
+
+/// What it would take to know.
+pub(super) fn wanted() -> Text {
+    Text::new(
+        "a rule or setting in its place that does not depend on it, or the facts that are missing",
+        "以不依赖该条件的规则或设置代替，或补全缺失的事实",
+    )
 }
 
 /// What nobody can name.

@@ -16,7 +16,6 @@ use crate::model::field::{Field, device_name};
 use crate::model::interval::Intervals;
 use crate::name::HostName;
 use crate::policy::{Addresses, Demand, Party, Policy};
-use crate::text::Text;
 
 /// Steps of one search, at most.
 const MAX_STEPS: usize = 200_000;
@@ -32,6 +31,17 @@ pub(super) enum Place {
     Host(HostName),
     /// At an interface by which they come.
     Port(Port),
+}
+
+impl Place {
+    /// The host that it is in, and the interface by which packets come.
+    pub(super) fn within(&self) -> Option<(&HostName, Option<&str>)> {
+        match self {
+            Self::Wire(_) => None,
+            Self::Host(name) => Some((name, None)),
+            Self::Port(port) => Some((&port.host, Some(&port.interface))),
+        }
+    }
 }
 
 /// Packets at a place, and how they got there.
@@ -154,18 +164,14 @@ pub(super) fn answer(
     sure.run()?;
     if !sure.reached.is_empty() {
         let sure = Found { steps: sure.steps, reached: sure.reached, from };
-        return Ok(Answer::Broken(Box::new(explain::breach(prover, &sure)?)));
+        let way = explain::best(prover, &sure)?;
+        return Ok(Answer::Broken(Box::new(explain::breach(prover, &sure, &way)?)));
     }
-    let (statement, at) = explain::doubt(prover, &honest)?;
-    Ok(Answer::OutOfModel(Box::new(Doubt {
-        statement,
-        at,
-        wanted: Text::new(
-            "a rule or setting in its place that does not depend on it, or the facts that are missing",
-            "以不依赖该条件的规则或设置代替，或补全缺失的事实",
-        ),
-        perhaps: Some(explain::breach(prover, &honest)?),
-    })))
+    let way = explain::best(prover, &honest)?;
+    let (statement, at) = explain::doubt(prover, &honest, &way)?;
+    let perhaps = Some(explain::breach(prover, &honest, &way)?);
+    let wanted = explain::wanted();
+    Ok(Answer::OutOfModel(Box::new(Doubt { statement, at, wanted, perhaps })))
 }
 
 /// What a search has found.

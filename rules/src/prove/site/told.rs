@@ -5,7 +5,6 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -205,14 +204,6 @@ pub struct Basis {
     pub inputs: String,
     /// What is known of each of the hosts that were looked at, and since when.
     pub facts: Vec<FactsOf>,
-}
-
-impl Basis {
-    /// How long the proof took.
-    #[must_use]
-    pub const fn took(&self) -> Duration {
-        Duration::from_micros(self.took_micros)
-    }
 }
 
 /// How old what is known of a host was when it was used.

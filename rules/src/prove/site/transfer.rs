@@ -38,6 +38,16 @@ pub(super) enum Leaves {
     },
 }
 
+impl Leaves {
+    /// The interface by which they do; nothing where they are for the host.
+    pub(super) fn interface(&self) -> Option<&str> {
+        match self {
+            Self::Here => None,
+            Self::By { interface, .. } | Self::Somehow { interface } => Some(interface),
+        }
+    }
+}
+
 /// Packets that end alike.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Piece {
@@ -263,11 +273,8 @@ fn hooked(walk: &mut Walk<'_>, hooks: &[Hook], parts: Vec<Part>) -> Result<Vec<P
     let mut done = Vec::new();
     for part in parts {
         let mut change = part.flow.change.clone();
-        match &part.leaves {
-            Leaves::Here => {}
-            Leaves::By { interface, .. } | Leaves::Somehow { interface } => {
-                change.set(Field::OutputDevice, device(interface).unwrap_or_default());
-            }
+        if let Some(interface) = part.leaves.interface() {
+            change.set(Field::OutputDevice, device(interface).unwrap_or_default());
         }
         let mut flows = Flows::changed(part.flow.packets, change);
         let mut surely = part.surely;

@@ -149,7 +149,7 @@ fn is_loopback(interface: &Interface) -> bool {
 
 /// Whether interfaces with addresses of the network are on one wire: every wire has link-local ones,
 /// and a single address is no network.
-fn tells_a_wire(network: &IpNet) -> bool {
+pub(super) fn tells_a_wire(network: &IpNet) -> bool {
     let link_local = match network {
         IpNet::V4(v4) => v4.network().is_link_local(),
         IpNet::V6(v6) => v6.network().is_unicast_link_local(),
