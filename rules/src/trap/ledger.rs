@@ -79,8 +79,12 @@ impl Condition {
 
     /// Whether it is over for so long that its coming again would be something new.
     fn is_past(&self, now: Timestamp) -> bool {
-        let moved_at = self.cleared_at.unwrap_or(self.heard_at).max(self.heard_at);
-        self.is_over(now) && moved_at.age(now) >= FLAP_WINDOW
+        self.is_over(now) && self.moved_at().age(now) >= FLAP_WINDOW
+    }
+
+    /// When a trap, or a poll that ended it, last said something of it.
+    fn moved_at(&self) -> Timestamp {
+        self.cleared_at.unwrap_or(self.heard_at).max(self.heard_at)
     }
 
     fn status(&self) -> Status {
@@ -206,7 +210,7 @@ impl Ledger {
         let named = |known: &Cause| known.name == cause && known.subject == subject;
         let found = self.conditions.iter_mut().find(|(known, _)| named(known));
         let Some((_, condition)) = found else { return };
-        if read_at <= condition.heard_at {
+        if read_at <= condition.moved_at() {
             return;
         }
         condition.confirmed = wrong;
@@ -347,6 +351,18 @@ mod tests {
         assert_eq!(links(&ledger, after(30))[0].1, Status::Critical);
         ledger.polled("link_down", "7", false, after(60));
         assert_eq!(links(&ledger, after(60)), []);
+    }
+
+    #[test]
+    fn a_poll_from_before_a_clear_does_not_open_what_is_over() {
+        let mut ledger = Ledger::default();
+        ledger.note(&raise("7", None), Proof::Key, NOW);
+        ledger.polled("link_down", "7", true, after(30));
+        ledger.note(&clear("7"), Proof::Key, after(40));
+        ledger.polled("link_down", "7", true, after(30));
+        assert_eq!(links(&ledger, after(41)), []);
+        ledger.polled("link_down", "7", true, after(90));
+        assert_eq!(links(&ledger, after(90)).len(), 1, "the next poll finds it down again");
     }
 
     #[test]
