@@ -207,7 +207,7 @@ impl Collector {
         devices.restore(&site.store().read_at_start(record::all)?);
         restore(&site)?;
         let pushes = Pushes::open(site.clone(), security_key)?;
-        let ports = Ports::open(site.clone(), sockets.clone());
+        let ports = Ports::open(site.clone(), sockets.clone())?;
         let saver = Saver::new();
         proving::restore(&site, site.store().read_at_start(proving::record::read_newest)?);
         if settings.traps.is_some() {

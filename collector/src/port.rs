@@ -31,7 +31,7 @@ use crate::poll::snmp::udp::{Patience, Sockets};
 use crate::poll::snmp::{Snmp as _, SnmpError};
 use crate::poll::value::Value;
 use crate::site::{EventKind, Site};
-use crate::store::StoreError;
+use crate::store::{OpenError, StoreError};
 
 /// The most ports that are in quarantine or wait for it.
 pub const MAX_PORTS: usize = 256;
@@ -140,6 +140,14 @@ pub enum PortError {
         /// The port.
         port: String,
     },
+    /// Somebody else was faster.
+    #[error("the quarantine of {device} {port} has changed meanwhile; look at it and ask again")]
+    Moved {
+        /// The device.
+        device: HostName,
+        /// The port.
+        port: String,
+    },
     /// There is nothing to approve or to end.
     #[error("{device} {port} is not in quarantine and does not wait for it")]
     None {
@@ -191,29 +199,31 @@ pub struct PortWish {
 
 impl Ports {
     /// Takes over what the store holds.
-    pub(crate) fn open(site: Site, sockets: Sockets) -> Self {
-        let read = site.store().read_at_start(|store| {
+    ///
+    /// # Errors
+    /// When that cannot be read: a port that is off would never be switched on again.
+    pub(crate) fn open(site: Site, sockets: Sockets) -> Result<Self, OpenError> {
+        let list: Vec<Quarantine> = site.store().read_at_start(|store| {
             let query = "SELECT value FROM meta WHERE key = 'port_quarantines'";
-            store.query_row(query, [], |row| row.get::<_, String>(0)).optional()
-        });
-        let text = read.unwrap_or_else(|error| {
-            warn!(%error, "which ports are in quarantine cannot be read");
-            None
-        });
-        let list: Vec<Quarantine> = text.map_or_else(Vec::new, |text| {
-            serde_json::from_str(&text).unwrap_or_else(|error| {
-                warn!(%error, "which ports are in quarantine cannot be read");
-                Vec::new()
-            })
-        });
+            let text = store.query_row(query, [], |row| row.get::<_, String>(0)).optional()?;
+            text.map_or_else(|| Ok(Vec::new()), |text| serde_json::from_str(&text)).map_err(
+                |error| {
+                    rusqlite::Error::FromSqlConversionFailure(
+                        0,
+                        rusqlite::types::Type::Text,
+                        error.into(),
+                    )
+                },
+            )
+        })?;
         let all = list.into_iter().map(|one| ((one.device.clone(), one.port), one)).collect();
-        Self(Arc::new(Shared {
+        Ok(Self(Arc::new(Shared {
             site,
             sockets,
             all: Mutex::new(all),
             wake: Notify::new(),
             changing: tokio::sync::Mutex::default(),
-        }))
+        })))
     }
 
     /// Every port that is in quarantine or waits for it, in order.
@@ -274,7 +284,11 @@ impl Ports {
                 quarantine.name, quarantine.until, quarantine.reason
             ),
         );
-        self.put(quarantine.clone(), EventKind::PortAsked, said, Some(by.clone())).await?;
+        let event = (EventKind::PortAsked, said, Some(by.clone()));
+        if !self.change(None, &quarantine, Some(quarantine.clone()), event).await? {
+            let Quarantine { device, name: port, .. } = quarantine;
+            return Err(PortError::Already { device, port });
+        }
         Ok((quarantine, behind))
     }
 
@@ -306,7 +320,11 @@ impl Ports {
             ),
             format!("端口 {} 的隔离（由 {} 申请）已获批准", quarantine.name, quarantine.asked_by),
         );
-        self.put(quarantine.clone(), EventKind::PortApproved, said, Some(by.clone())).await?;
+        let event = (EventKind::PortApproved, said, Some(by.clone()));
+        let to = Some(quarantine.clone());
+        if !self.change(Some(Stage::Waiting), &quarantine, to, event).await? {
+            return Err(PortError::Moved { device: device.clone(), port: quarantine.name });
+        }
         self.0.wake.notify_one();
         Ok(quarantine)
     }
@@ -327,12 +345,15 @@ impl Ports {
             format!("quarantine of {} is to end", quarantine.name),
             format!("解除端口 {} 的隔离", quarantine.name),
         );
-        if quarantine.stage == Stage::Waiting {
-            self.drop_it(&quarantine, EventKind::PortReleased, said, Some(by.clone())).await?;
-            return Ok(quarantine);
+        let from = quarantine.stage;
+        let to = (from != Stage::Waiting).then(|| {
+            quarantine.stage = Stage::Ending;
+            quarantine.clone()
+        });
+        let event = (EventKind::PortReleased, said, Some(by.clone()));
+        if !self.change(Some(from), &quarantine, to, event).await? {
+            return Err(PortError::Moved { device: device.clone(), port: quarantine.name });
         }
-        quarantine.stage = Stage::Ending;
-        self.put(quarantine.clone(), EventKind::PortReleased, said, Some(by.clone())).await?;
         self.0.wake.notify_one();
         Ok(quarantine)
     }
@@ -381,39 +402,30 @@ impl Ports {
         })
     }
 
-    /// Keeps a quarantine as it is now, with an event, and only then believes it.
-    async fn put(
+    /// Makes of a quarantine what `to` says (nothing: it is no more), with an event, and only then believes
+    /// it. Gives false, and does nothing, where it is not at the stage `from` any more: somebody was
+    /// faster.
+    async fn change(
         &self,
-        quarantine: Quarantine,
-        kind: EventKind,
-        said: Text,
-        by: Option<Actor>,
-    ) -> Result<(), StoreError> {
-        let _turn = self.0.changing.lock().await;
-        let mut all = self.held().clone();
-        let key = (quarantine.device.clone(), quarantine.port);
-        all.insert(key.clone(), quarantine.clone());
-        self.keep(&all, &quarantine, kind, said, by).await?;
-        self.held().insert(key, quarantine);
-        self.0.site.moved();
-        Ok(())
-    }
-
-    async fn drop_it(
-        &self,
+        from: Option<Stage>,
         quarantine: &Quarantine,
-        kind: EventKind,
-        said: Text,
-        by: Option<Actor>,
-    ) -> Result<(), StoreError> {
+        to: Option<Quarantine>,
+        (kind, said, by): (EventKind, Text, Option<Actor>),
+    ) -> Result<bool, StoreError> {
         let _turn = self.0.changing.lock().await;
         let mut all = self.held().clone();
         let key = (quarantine.device.clone(), quarantine.port);
-        all.remove(&key);
+        if all.get(&key).map(|held| held.stage) != from {
+            return Ok(false);
+        }
+        match to {
+            Some(to) => all.insert(key, to),
+            None => all.remove(&key),
+        };
         self.keep(&all, quarantine, kind, said, by).await?;
-        self.held().remove(&key);
+        *self.held() = all;
         self.0.site.moved();
-        Ok(())
+        Ok(true)
     }
 
     async fn keep(
@@ -425,12 +437,14 @@ impl Ports {
         actor: Option<Actor>,
     ) -> Result<(), StoreError> {
         let list: Vec<&Quarantine> = all.values().collect();
-        let text = serde_json::to_string(&list).unwrap_or_default();
+        let text = serde_json::to_string(&list);
         let host = Some(about.device.clone());
         let event = NewEvent { at: self.0.site.now(), host, kind, text: said, actor };
         let job = move |store: &Transaction<'_>| -> rusqlite::Result<()> {
             let put = "INSERT INTO meta (key, value) VALUES ('port_quarantines', ?1)
                  ON CONFLICT (key) DO UPDATE SET value = excluded.value";
+            let text =
+                text.map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
             store.execute(put, params![text])?;
             event.insert(store)
         };
@@ -483,17 +497,21 @@ impl Ports {
                     format!("nobody approved the quarantine of {name} in time"),
                     format!("端口 {name} 的隔离未在时限内获得批准"),
                 );
-                let dropped = self.drop_it(&quarantine, EventKind::PortReleased, said, None).await;
-                dropped.map(|()| false).map_err(stored)
+                let event = (EventKind::PortReleased, said, None);
+                let dropped = self.change(Some(Stage::Waiting), &quarantine, None, event).await;
+                dropped.map(|_| false).map_err(stored)
             }
             Stage::Waiting => Ok(false),
             Stage::Wanted | Stage::InForce if quarantine.until <= now => {
+                let from = Some(quarantine.stage);
                 quarantine.stage = Stage::Ending;
                 let said = Text::new(
                     format!("the time of the quarantine of {name} is over"),
                     format!("端口 {name} 的隔离到期"),
                 );
-                self.put(quarantine, EventKind::PortReleased, said, None).await.map_err(stored)?;
+                let event = (EventKind::PortReleased, said, None);
+                let to = Some(quarantine.clone());
+                self.change(from, &quarantine, to, event).await.map_err(stored)?;
                 self.0.wake.notify_one();
                 Ok(false)
             }
@@ -508,12 +526,15 @@ impl Ports {
                     ),
                     format!("端口 {name} 已关闭至 {}：{}", quarantine.until, quarantine.reason),
                 );
-                let put = self.put(quarantine, EventKind::PortOff, said, None).await;
-                put.map(|()| true).map_err(stored)
+                // Where it was released meanwhile it stays so, and its end switches the port on again.
+                let event = (EventKind::PortOff, said, None);
+                let to = Some(quarantine.clone());
+                let put = self.change(Some(Stage::Wanted), &quarantine, to, event).await;
+                put.map(|_| true).map_err(stored)
             }
             Stage::InForce => {
                 // A switch that was started again knows nothing of it.
-                let on = self.wanted_by(&quarantine).is_some_and(|wanted| wanted == Link::Up);
+                let on = self.now(&quarantine).is_some_and(|port| port.wanted == Link::Up);
                 if on {
                     self.set(&quarantine, DOWN).await?;
                 }
@@ -525,24 +546,28 @@ impl Ports {
                     format!("{name} is switched on again"),
                     format!("端口 {name} 已重新开启"),
                 );
-                let dropped = self.drop_it(&quarantine, EventKind::PortOn, said, None).await;
-                dropped.map(|()| true).map_err(stored)
+                let event = (EventKind::PortOn, said, None);
+                let dropped = self.change(Some(Stage::Ending), &quarantine, None, event).await;
+                dropped.map(|_| true).map_err(stored)
             }
         }
     }
 
-    /// How the switch said last that it wants the port to be.
-    fn wanted_by(&self, quarantine: &Quarantine) -> Option<Link> {
+    /// The port as the device tells of it now: a device that was started again may number its interfaces
+    /// otherwise (RFC 2863, 3.1.5).
+    fn now(&self, quarantine: &Quarantine) -> Option<Interface> {
         let view = self.0.site.held_device(&quarantine.device)?.view();
         let all = view.interfaces.value()?;
-        all.iter().find(|interface| interface.index == quarantine.port).map(|found| found.wanted)
+        all.iter().find(|interface| interface.name == quarantine.name).cloned()
     }
 
     /// Has the switch set the port, and reads it back.
     async fn set(&self, quarantine: &Quarantine, wanted: i32) -> Result<(), String> {
         let device = self.0.site.held_device(&quarantine.device);
         let device = device.ok_or("the device is not polled any more")?;
-        let name: Oid = known(&ADMIN_STATUS).then(&[quarantine.port]);
+        let port = self.now(quarantine);
+        let port = port.ok_or("the device does not tell of a port of this name now")?;
+        let name: Oid = known(&ADMIN_STATUS).then(&[port.index]);
         let asked = async {
             let session = device.dialled(&self.0.sockets, PATIENCE).await?;
             session.set(&name, &Value::Integer(wanted)).await?;

@@ -84,7 +84,8 @@ async fn open() -> Door {
         ports: crate::port::Ports::open(
             site.clone(),
             crate::poll::snmp::udp::Sockets::open().await.unwrap(),
-        ),
+        )
+        .unwrap(),
         devices: crate::device::Devices::new(
             site.clone(),
             crate::device::vault::Vault::open(folder.path()).unwrap(),

@@ -30,9 +30,10 @@ fn refused(error: &PortError) -> Problem {
             (StatusCode::UNPROCESSABLE_ENTITY, "port")
         }
         PortError::SamePerson(_) => (StatusCode::FORBIDDEN, "denied"),
-        PortError::AlreadyOff { .. } | PortError::Already { .. } | PortError::TooMany => {
-            (StatusCode::CONFLICT, "port")
-        }
+        PortError::AlreadyOff { .. }
+        | PortError::Already { .. }
+        | PortError::Moved { .. }
+        | PortError::TooMany => (StatusCode::CONFLICT, "port"),
         PortError::Store(_) => (StatusCode::SERVICE_UNAVAILABLE, "port"),
     };
     Problem::new(status, kind, error.to_string())
