@@ -128,6 +128,7 @@ words! {
     age: "Age", "时效";
     probe: "probe", "探针";
     read_every: "read every", "读取间隔";
+    interval: "Interval", "读取间隔";
     not_available: "not available", "无法获取";
     stale: "stale", "数据过期";
     probe_failed: "The probe failed", "探针读取失败";
@@ -160,7 +161,7 @@ words! {
     syslog: "Syslog", "系统日志";
     no_traps: "No trap has come.", "尚未收到陷阱。";
     traps_off: "Traps are not received: set \"traps:\" in collector.yaml.", "未接收陷阱：请在 collector.yaml 中设置 \"traps:\"。";
-    no_syslog: "No message has come.", "尚未收到消息。";
+    no_syslog: "No message has come. They are received where collector.yaml has \"syslog:\".", "尚未收到消息。在 collector.yaml 中设置 \"syslog:\" 后开始接收。";
     last_time: "Last", "最近";
     times: "Times", "次数";
     sender: "Sender", "发送者";
@@ -263,8 +264,9 @@ words! {
     demand_only: "only through", "仅经由";
     rests_on: "Rests on", "依据";
     hosts_looked_at: "# hosts looked at", "检查了 # 台主机";
-    assumptions: "if", "前提";
+    assumptions: "assuming", "前提";
     proved: "Proved", "证明于";
+    took: "Took", "用时";
     counterexample: "a packet that breaks it", "违反该不变式的报文";
     perhaps: "perhaps so", "可能如下";
     on_the_wire: "on the wire", "线路上";

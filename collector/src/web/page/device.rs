@@ -177,7 +177,7 @@ fn head(shown: &Shown, device: &DeviceStatus, choice: &Choice) -> Vec<Line> {
             line(w.runs_since, short_span(up, lang), None, false);
         }
     }
-    line(w.read_every, short_span(polling.interval, lang), None, false);
+    line(w.interval, short_span(polling.interval, lang), None, false);
     line(w.added, device.added_by.to_string(), Some(age(view.added_at)), false);
     lines
 }
