@@ -1450,6 +1450,24 @@ fn may_mark(statement: &Statement) -> bool {
     }
 }
 
+/// Whether a statement may reject a packet by itself.
+fn may_reject(table: &Table, statement: &Statement) -> bool {
+    let rejects = |data: &Data| *data == Data::Verdict(Verdict::Reject);
+    match statement {
+        Statement::Verdict(verdict) => *verdict == Verdict::Reject,
+        Statement::VerdictMap { map, .. } => {
+            let set = table.set(*map);
+            set.elements.iter().map(|element| &element.data).chain(&set.otherwise).any(rejects)
+        }
+        Statement::Match(_)
+        | Statement::Set { .. }
+        | Statement::Nat(_)
+        | Statement::Notrack
+        | Statement::Offload
+        | Statement::Unknown { .. } => false,
+    }
+}
+
 /// Which field of its first packet a field of a connection is.
 const fn original_of(field: Field) -> Option<Field> {
     match field {
@@ -1594,25 +1612,33 @@ fn plain_run(rules: &[Rule]) -> usize {
     rules.iter().take_while(|rule| verdict_of(rule) == Some(first)).count()
 }
 
-/// The orders in which the chains of a step may run. Where none of them changes a packet, the order
-/// decides nothing: only what all accept gets through.
+/// The orders in which the chains of a step may run. Where none of them changes a packet, only what
+/// all accept gets through, whatever the order; but of a packet that one chain drops and another
+/// rejects the first of them decides which it is.
 fn orders(ruleset: &Ruleset, step: &Step) -> Result<Vec<Vec<At>>, TooComplex> {
     let likely = step.chains.clone();
-    let changes = |at: &At| {
-        let chains = &ruleset.table(*at).chains;
-        chains.iter().flat_map(|chain| &chain.rules).flat_map(|rule| &rule.statements).any(
-            |statement| match statement {
-                Statement::Set { .. } | Statement::Nat(_) | Statement::Notrack => true,
-                Statement::Unknown { effects, .. } => effects.changes,
-                Statement::Match(_)
-                | Statement::Verdict(_)
-                | Statement::VerdictMap { .. }
-                | Statement::Offload => false,
-            },
-        )
+    let changes = |statement: &Statement| match statement {
+        Statement::Set { .. } | Statement::Nat(_) | Statement::Notrack => true,
+        Statement::Unknown { effects, .. } => effects.changes,
+        Statement::Match(_)
+        | Statement::Verdict(_)
+        | Statement::VerdictMap { .. }
+        | Statement::Offload => false,
     };
-    if likely.len() < 2 || !likely.iter().any(changes) {
+    let any = |asked: &dyn Fn(&Table, &Statement) -> bool| {
+        likely.iter().map(|at| ruleset.table(*at)).any(|table| {
+            let rules = table.chains.iter().flat_map(|chain| &chain.rules);
+            rules.flat_map(|rule| &rule.statements).any(|statement| asked(table, statement))
+        })
+    };
+    if likely.len() < 2 {
         return Ok(vec![likely]);
+    }
+    if !any(&|_, statement| changes(statement)) {
+        let rejects = any(&may_reject);
+        let firsts = if rejects { likely.len() } else { 1 };
+        let from = |first: usize| likely.iter().cycle().skip(first).take(likely.len()).copied();
+        return Ok((0..firsts).map(|first| from(first).collect()).collect());
     }
     let mut orders: Vec<Vec<At>> = vec![Vec::new()];
     for at in likely {
