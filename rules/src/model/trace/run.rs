@@ -192,7 +192,19 @@ impl<'r, 'a> Run<'r, 'a> {
                 self.live.device(false, output_device(known));
             }
         }
-        self.pass(Hook::Postrouting, None).or_else(|| self.pass(Hook::Egress, None))
+        self.pass(Hook::Postrouting, None).or_else(|| self.leave())
+    }
+
+    /// Right before the driver: it is in a frame of its own, and came by no interface
+    /// (`nf_hook_egress`). What the kernel says of that interface's type and group is not relied on.
+    fn leave(&mut self) -> Option<(Verdict, By)> {
+        let unknown =
+            [Field::EtherSource, Field::EtherDestination, Field::InputType, Field::InputGroup];
+        for field in unknown {
+            self.live.put(field, Known::Any);
+        }
+        self.live.put(Field::InputDevice, Known::Is(0));
+        self.pass(Hook::Egress, None)
     }
 
     /// To this host, or through it.
@@ -226,7 +238,7 @@ impl<'r, 'a> Run<'r, 'a> {
         self.live.put(Field::PacketType, Known::Is(0));
         self.pass(Hook::Forward, None)
             .or_else(|| self.pass(Hook::Postrouting, None))
-            .or_else(|| self.pass(Hook::Egress, None))
+            .or_else(|| self.leave())
     }
 
     fn output(&self) -> Option<u128> {
