@@ -10,6 +10,7 @@
 
 mod always;
 pub mod assemble;
+mod bridge;
 mod compiled;
 pub mod device;
 mod explain;
@@ -31,11 +32,12 @@ use crate::name::{HostName, ZoneName};
 use crate::policy::Policy;
 use crate::text::Text;
 
+pub use self::bridge::Bridge;
 pub use self::explain::{Cut, Deciding, DecidingRule, Hop};
 pub use crate::fact::links::ReversePath;
 
 use self::transfer::Transfers;
-use self::wire::{WireId, Wires};
+use self::wire::{Layout, Parted, WireId, Wires};
 
 /// Hosts of one site, at most.
 pub const MAX_HOSTS: usize = 20_000;
@@ -55,8 +57,8 @@ pub struct Host {
     pub forwards_v6: bool,
     /// What it does with sources that come by the wrong interface, by interface.
     pub reverse_path: BTreeMap<String, ReversePath>,
-    /// Interfaces that a bridge joins into one wire, the bridge among them.
-    pub bridges: Vec<BTreeSet<String>>,
+    /// Its bridges.
+    pub bridges: Vec<Bridge>,
     /// What of it could not be read, in words.
     pub unread: Vec<String>,
 }
@@ -224,7 +226,7 @@ struct Known {
 #[derive(Debug, Default)]
 struct Footprint {
     hosts: BTreeSet<HostName>,
-    wires: BTreeSet<WireId>,
+    wires: BTreeSet<(Layout, WireId)>,
 }
 
 /// Proves, and keeps what it has worked out for the next time.
@@ -233,10 +235,13 @@ pub struct Prover {
     space: Space,
     nodes: usize,
     site: Site,
+    /// The wires where bridges pass everything.
     wires: Wires,
+    /// The same where some of them filter, if any does.
+    parted: Option<Parted>,
     transfers: Transfers,
     /// The destinations that known hosts answer for, by wire.
-    owned: HashMap<WireId, Set>,
+    owned: HashMap<(Layout, WireId), Set>,
     /// The destinations of what hosts take.
     takes: HashMap<HostName, Set>,
     results: BTreeMap<String, Known>,
@@ -255,11 +260,13 @@ impl Prover {
     #[must_use]
     pub fn within(site: Site, nodes: usize) -> Self {
         let wires = Wires::of(&site);
+        let parted = Parted::of(&site, &wires);
         Self {
             space: Space::new(nodes),
             nodes,
             site,
             wires,
+            parted,
             transfers: Transfers::default(),
             owned: HashMap::new(),
             takes: HashMap::new(),
@@ -310,6 +317,7 @@ impl Prover {
             (Some(before), Some(now)) => {
                 before.network != now.network
                     || before.bridges != now.bridges
+                    || before.filtering().ne(now.filtering())
                     || before.zone != now.zone
                     || before.forwards_v4 != now.forwards_v4
                     || before.forwards_v6 != now.forwards_v6
@@ -320,6 +328,7 @@ impl Prover {
         self.results.retain(|_, known| !known.result.hosts.contains(name));
         if moved {
             self.wires = Wires::of(&self.site);
+            self.parted = Parted::of(&self.site, &self.wires);
             self.owned.clear();
             self.takes.remove(name);
             let near: BTreeSet<Port> = near.into_iter().chain(self.near(name)).collect();
@@ -344,6 +353,15 @@ impl Prover {
         self.transfers = Transfers::default();
         self.owned.clear();
         self.takes.clear();
+    }
+
+    /// The wires of a layout; all are one where no bridge filters.
+    fn laid(&self, layout: Layout) -> &Wires {
+        match (&self.parted, layout) {
+            (None, _) | (Some(_), Layout::Joined) => &self.wires,
+            (Some(parted), Layout::Maybe) => &parted.maybe,
+            (Some(parted), Layout::Surely) => &parted.surely,
+        }
     }
 
     /// The interfaces that a host shares a wire with, its own among them.
@@ -382,7 +400,8 @@ impl Prover {
             }
         };
         let Footprint { hosts, wires } = seen;
-        let ports = wires.iter().flat_map(|wire| &self.wires.get(*wire).ports).cloned().collect();
+        let wires = wires.iter().map(|(layout, wire)| self.laid(*layout).get(*wire));
+        let ports = wires.flat_map(|wire| &wire.ports).cloned().collect();
         let result = Result { invariant: name.to_owned(), line: invariant.line, answer, hosts };
         self.results.insert(name.to_owned(), Known { result: result.clone(), ports });
         Some(result)

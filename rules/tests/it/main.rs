@@ -26,6 +26,7 @@ mod ruleset_questions;
 mod schema;
 mod site;
 mod site_always;
+mod site_bridge;
 mod site_proof;
 mod topology;
 mod unit;

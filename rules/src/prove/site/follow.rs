@@ -12,7 +12,7 @@ use std::rc::Rc;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::wire::{WireId, Wires};
+use super::wire::{Parted, WireId, Wires};
 use super::{Host, Port, ReversePath, Site};
 use crate::model::field::{device, device_name, kind};
 use crate::model::network::{Asked as Routed, Hop, Way as Route};
@@ -301,9 +301,11 @@ pub struct Decides {
 #[must_use]
 pub fn follow(site: &Site, asked: Asked) -> Followed {
     let wires = Wires::of(site);
+    let parted = Parted::of(site, &wires);
     let mut walk = Walk {
         site,
         wires: &wires,
+        surely: parted.as_ref().map(|parted| &parted.surely),
         protocol: asked.protocol,
         known: BTreeMap::new(),
         tracers: RefCell::default(),
@@ -393,6 +395,8 @@ fn stopped(en: impl Into<String>, zh: impl Into<String>) -> At {
 struct Walk<'a> {
     site: &'a Site,
     wires: &'a Wires,
+    /// Where only those who surely hear each other are on one wire, where a bridge filters.
+    surely: Option<&'a Wires>,
     protocol: Protocol,
     /// What hosts know of the connection, of an answer.
     known: BTreeMap<HostName, Connection>,
@@ -489,7 +493,27 @@ impl<'a> Walk<'a> {
             );
             return vec![Trail { at, ..trail }];
         }
-        fork(&trail, to)
+        let is_exact = trail.is_exact && self.surely.is_none_or(|_| !self.is_filtered(wire));
+        fork(&Trail { is_exact, ..trail }, to)
+    }
+
+    /// Whether a bridge that filters is on a wire.
+    fn is_filtered(&self, wire: WireId) -> bool {
+        let mut ports = self.wires.get(wire).ports.iter();
+        ports.any(|port| self.site.hosts[&port.host].bridge_of(&port.interface).is_some())
+    }
+
+    /// Whether what leaves by an interface is at the next place with no bridge between that filters.
+    fn surely_hears(&self, wire: WireId, port: &Port, next: &At) -> bool {
+        let Some(surely) = self.surely.filter(|_| self.is_filtered(wire)) else { return true };
+        match next {
+            At::Port(other) => {
+                let on = surely.at(port);
+                let host = &self.site.hosts[&other.host];
+                on.is_some() && on == surely.at(other) && host.bridge_of(&other.interface).is_none()
+            }
+            At::In(_) | At::Wire(..) | At::End { .. } => false,
+        }
     }
 
     /// Who takes a packet for an address on a wire. `by` is who puts it there.
@@ -860,13 +884,21 @@ impl Here<'_> {
                         ),
                     );
                     // Whoever answers comes back by the same line.
-                    let last = Some(Box::new(At::Port(port)));
+                    let last = Some(Box::new(At::Port(port.clone())));
                     vec![At::End { arrives: true, text, last }]
                 } else {
                     routers
                 }
             }
         };
+        let mut left = left;
+        if !next.iter().all(|at| walk.surely_hears(wire, &port, at)) {
+            left.is_exact = false;
+            if let Some(hop) = left.hops.last_mut() {
+                Certainty::May.name().clone_into(&mut hop.certainty);
+                hop.reasons.push(format!("a bridge filters on the wire of {interface}"));
+            }
+        }
         fork(&left, next)
     }
 

@@ -10,8 +10,8 @@ use super::super::space::{End, Space, Values};
 use super::super::wish::wishes;
 use super::super::words::example;
 use super::transfer::{Leaves, Piece, come, openers, sent};
-use super::wire::{WireId, Wires};
-use super::{Answer, Assumption, Doubt, Footprint, Host, Port, Prover, Site, explain};
+use super::wire::{Layout, WireId, Wires};
+use super::{Answer, Assumption, Bridge, Doubt, Footprint, Host, Port, Prover, Site, explain};
 use crate::model::field::{Field, device_name};
 use crate::model::interval::Intervals;
 use crate::name::HostName;
@@ -122,6 +122,16 @@ enum Count {
     Maybe,
     /// Those that surely do.
     Surely,
+}
+
+impl Count {
+    /// The wires by which they go.
+    const fn layout(self) -> Layout {
+        match self {
+            Self::Maybe => Layout::Maybe,
+            Self::Surely => Layout::Surely,
+        }
+    }
 }
 
 /// What is known about a demand. `seen` takes what was looked at.
@@ -329,6 +339,14 @@ struct Matters {
     all_of_it: bool,
     /// Some of its addresses count.
     addresses: bool,
+    /// A bridge of it filters what it passes on.
+    bridges: bool,
+}
+
+impl Matters {
+    const fn at_all(self) -> bool {
+        self.forwards || self.all_of_it || self.addresses || self.bridges
+    }
 }
 
 impl<'p> Search<'p> {
@@ -353,6 +371,7 @@ impl<'p> Search<'p> {
                     forwards: host.forwards_v4 || host.forwards_v6,
                     all_of_it: !gateway && zone.is_some() && zone == question.to_zone,
                     addresses: own.meets(&question.to),
+                    bridges: host.filtering().next().is_some(),
                 };
                 (name.clone(), matters)
             })
@@ -418,14 +437,14 @@ impl<'p> Search<'p> {
         let opening = space.without(self.opening, self.question.permitted)?;
         let opening = space.only(opening, &super::transfer::ON_THE_WIRE)?;
         let from = addresses(space, End::Source, &self.question.from)?;
-        let Prover { site, wires, .. } = &*self.prover;
+        let (site, wires) = (&self.prover.site, self.wires());
         let begun = wires.all().filter(|(id, _)| {
             begins_on(site, wires, *id, &self.question.from, self.question.from_internet)
         });
         let begun: Vec<(WireId, Addresses)> =
             begun.map(|(id, wire)| (id, wire.networks.iter().copied().collect())).collect();
         for (id, own) in begun {
-            self.footprint.wires.insert(id);
+            self.footprint.wires.insert((self.count.layout(), id));
             let space = &mut self.prover.space;
             let sources = match self.sources {
                 Sources::Any => Set::ALL,
@@ -472,7 +491,7 @@ impl<'p> Search<'p> {
         let interfaces = self.prover.site.hosts[host].network.interfaces.iter().flatten();
         let mut ports = interfaces.filter(|one| one.up).filter_map(|one| {
             let port = Port { host: host.clone(), interface: device_name(one.device) };
-            self.prover.wires.at(&port)
+            self.wires().at(&port)
         });
         ports.all(|wire| self.seen.contains_key(&Place::Wire(wire)))
     }
@@ -480,7 +499,7 @@ impl<'p> Search<'p> {
     /// Whoever is on a wire can send to everybody on it.
     fn on_wire(&mut self, step: usize, wire: WireId) -> Result<(), TooComplex> {
         let packets = self.steps[step].packets;
-        let own: Addresses = self.prover.wires.get(wire).networks.iter().copied().collect();
+        let own: Addresses = self.wires().get(wire).networks.iter().copied().collect();
         if own.meets(&self.question.to) {
             // Whether a known host takes it is for that host to say.
             let owned = self.owned(wire)?;
@@ -488,12 +507,13 @@ impl<'p> Search<'p> {
             let here = addresses(space, End::Destination, &own)?;
             let there = space.all_of(&[packets, here, self.to])?;
             let there = space.without(there, owned)?;
-            self.reach(step, None, there, Ends::OnTheWire);
+            let ends = self.crossed(step).unwrap_or(Ends::OnTheWire);
+            self.reach(step, None, there, ends);
         }
-        self.footprint.wires.insert(wire);
-        for port in self.prover.wires.get(wire).ports.clone() {
+        self.footprint.wires.insert((self.count.layout(), wire));
+        for port in self.wires().get(wire).ports.clone() {
             let matters = self.matters[&port.host];
-            if matters.forwards || matters.all_of_it || matters.addresses {
+            if matters.at_all() {
                 let packets = come(&mut self.prover.space, packets, self.opening, &port.interface)?;
                 self.add(Place::Port(port), packets, Some((step, None)))?;
             }
@@ -538,7 +558,7 @@ impl<'p> Search<'p> {
                     let next = via.map_or(Next::Receiver, Next::Router);
                     self.leave(step, piece, packets, name, interface, next)?;
                 }
-                Leaves::Somehow { interface } => {
+                Leaves::Somehow { interface } | Leaves::Bridged { interface } => {
                     self.leave(step, piece, packets, name, interface, Next::Anybody)?;
                 }
             }
@@ -557,21 +577,32 @@ impl<'p> Search<'p> {
         next: Next,
     ) -> Result<(), TooComplex> {
         let port = Port { host: host.clone(), interface: interface.to_owned() };
-        let Some(wire) = self.prover.wires.at(&port) else { return Ok(()) };
-        self.footprint.wires.insert(wire);
+        let Some(wire) = self.wires().at(&port) else { return Ok(()) };
+        self.footprint.wires.insert((self.count.layout(), wire));
         let image = sent(&mut self.prover.space, &piece.change, packets)?;
+        if piece.leaves.is_bridged() {
+            // Whatever it is sent to there hears it as it would from whoever is on the wire.
+            return self.add(Place::Wire(wire), image, Some((step, Some(piece.clone()))));
+        }
         let others: Vec<Port> = match next {
-            Next::Router(router) => self.prover.wires.owners(wire, router).cloned().collect(),
+            Next::Router(router) => {
+                // It may be behind a bridge.
+                let ports = self.prover.parted.as_ref().map(|_| &self.wires().get(wire).ports);
+                let bridged = ports.into_iter().flatten();
+                let bridged = bridged.filter(|other| self.bridge_of(other).is_some());
+                self.wires().owners(wire, router).chain(bridged).cloned().collect()
+            }
             Next::Receiver | Next::Anybody => {
-                self.prover.wires.get(wire).ports.iter().cloned().collect()
+                self.wires().get(wire).ports.iter().cloned().collect()
             }
         };
         for other in others.iter().filter(|other| other.host != *host) {
             let matters = self.matters[&other.host];
-            if !(matters.forwards || matters.all_of_it || matters.addresses) {
+            if !matters.at_all() {
                 continue;
             }
-            let packets = if next == Next::Receiver {
+            let bridged = self.bridge_of(other).is_some();
+            let packets = if next == Next::Receiver && !bridged {
                 let takes = self.takes(&other.host)?;
                 self.prover.space.and(image, takes)?
             } else {
@@ -585,8 +616,15 @@ impl<'p> Search<'p> {
             self.add(Place::Port(other.clone()), packets, Some((step, Some(piece.clone()))))?;
         }
         // What nobody known takes.
-        let unknown_router = matches!(next, Next::Router(_)) && others.is_empty();
-        let own: Addresses = self.prover.wires.get(wire).networks.iter().copied().collect();
+        let unknown_router = match next {
+            // Behind which port of a bridge it is nobody knows.
+            Next::Router(router) => {
+                !self.wires().is_known(&port, router)
+                    && (self.count == Count::Maybe || self.bridge_of(&port).is_none())
+            }
+            Next::Receiver | Next::Anybody => false,
+        };
+        let own: Addresses = self.wires().get(wire).networks.iter().copied().collect();
         let ends_here = match next {
             Next::Router(_) => {
                 unknown_router && (self.question.to_internet || own.meets(&self.question.to))
@@ -601,6 +639,11 @@ impl<'p> Search<'p> {
             let owned = self.owned(wire)?;
             to = self.prover.space.without(to, owned)?;
         }
+        if next == Next::Receiver && self.bridge_of(&port).is_some() {
+            // It is behind the port where its network is.
+            let here = addresses(&mut self.prover.space, End::Destination, &own)?;
+            to = self.prover.space.and(to, here)?;
+        }
         let space = &mut self.prover.space;
         let before = piece.change.before(space, to)?.maybe;
         let there = space.and(packets, before)?;
@@ -614,6 +657,25 @@ impl<'p> Search<'p> {
         };
         self.reach(step, Some(piece), there, ends);
         Ok(())
+    }
+
+    /// The wires by which packets go that count.
+    fn wires(&self) -> &Wires {
+        self.prover.laid(self.count.layout())
+    }
+
+    /// The bridge that filters of which an interface is a port.
+    fn bridge_of(&self, port: &Port) -> Option<&Bridge> {
+        self.prover.parted.as_ref()?;
+        self.prover.site.hosts.get(&port.host)?.bridge_of(&port.interface)
+    }
+
+    /// The bridge by which packets have come to a wire, as their end.
+    fn crossed(&self, step: usize) -> Option<Ends> {
+        let (before, piece) = self.steps[step].from.as_ref()?;
+        let (host, _) = self.steps[*before].place.within()?;
+        let interface = piece.as_ref()?.leaves.interface()?.to_owned();
+        Some(Ends::AtAddress { host: host.clone(), interface, via: None })
     }
 
     /// The destinations of what a host takes from its wires.
@@ -631,15 +693,16 @@ impl<'p> Search<'p> {
 
     /// The destinations that known hosts on a wire answer for.
     fn owned(&mut self, wire: WireId) -> Result<Set, TooComplex> {
-        if let Some(known) = self.prover.owned.get(&wire) {
+        let key = (self.count.layout(), wire);
+        if let Some(known) = self.prover.owned.get(&key) {
             return Ok(*known);
         }
         let mut own = Vec::new();
-        for port in &self.prover.wires.get(wire).ports {
+        for port in &self.wires().get(wire).ports {
             own.extend(self.prover.site.hosts[&port.host].network.answers_for());
         }
         let owned = self.prover.space.networks(End::Destination, &own)?;
-        self.prover.owned.insert(wire, owned);
+        self.prover.owned.insert(key, owned);
         Ok(owned)
     }
 
