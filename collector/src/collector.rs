@@ -12,7 +12,7 @@ use bailey_rules::text::Text;
 use bailey_wire::order::{MAX_KEY_FILE, VerifyingKey};
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use rusqlite::{OptionalExtension as _, Transaction};
+use rusqlite::Transaction;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
@@ -25,7 +25,7 @@ use crate::device::vault::{Vault, VaultError};
 use crate::device::{Devices, record};
 use crate::enrolment::{self, Enrolment, enrolled, waited_for};
 use crate::intake::{self, Intake};
-use crate::journal::NewEvent;
+use crate::journal::{self, NewEvent};
 use crate::judging::{Judge, Saver, open_findings, write_down};
 use crate::listings;
 use crate::poll::poller::Poller;
@@ -401,10 +401,7 @@ async fn clear_leftovers(site: &Site) {
 
 async fn write_event(site: &Site, kind: EventKind, text: Text) -> Result<(), StoreError> {
     let event = NewEvent { at: site.now(), host: None, kind, text, actor: None };
-    let job = move |store: &Transaction<'_>| {
-        event.insert(store).map_err(StoreError::failed("write an event"))
-    };
-    site.store().write("write an event", job).await
+    journal::write(site, "write an event", vec![event]).await
 }
 
 /// Every agent holds a descriptor; the usual soft limit of 1,024 is for programs that use select(2).
@@ -450,11 +447,7 @@ fn read_security_key(path: &Path) -> Result<VerifyingKey, StartError> {
 /// Builds everything again that was known when the collector was last there.
 fn restore(site: &Site) -> Result<(), StartError> {
     let store = site.store();
-    let version: Option<String> = store.read_at_start(|store| {
-        store
-            .query_row("SELECT value FROM meta WHERE key = 'version'", [], |row| row.get(0))
-            .optional()
-    })?;
+    let version = store.read_at_start(|store| store::read_meta(store, store::VERSION))?;
     let everything = version.is_some_and(|version| version != env!("CARGO_PKG_VERSION"));
     let mut hosts = HashMap::new();
     for (no, identity) in store.read_at_start(enrolled)? {

@@ -35,6 +35,7 @@ pub mod poll;
 pub mod port;
 pub mod proving;
 pub mod push;
+mod queue;
 mod quota;
 mod senders;
 pub mod settings;

@@ -17,7 +17,7 @@ use bailey_rules::text::Text;
 use bailey_rules::time::Timestamp;
 use bailey_rules::topology::PortNumber;
 use bailey_rules::topology::guard::{self, Behind, Refusal};
-use rusqlite::{OptionalExtension as _, Transaction, params};
+use rusqlite::Transaction;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -31,7 +31,7 @@ use crate::poll::snmp::udp::{Patience, Sockets};
 use crate::poll::snmp::{Snmp as _, SnmpError};
 use crate::poll::value::Value;
 use crate::site::{EventKind, Site};
-use crate::store::{OpenError, StoreError};
+use crate::store::{self, OpenError, StoreError};
 
 /// The most ports that are in quarantine or wait for it.
 pub const MAX_PORTS: usize = 256;
@@ -49,6 +49,9 @@ const TICK: Duration = Duration::from_secs(1);
 const AGAIN: Duration = Duration::from_secs(5);
 /// How a switch is asked.
 const PATIENCE: Patience = Patience { timeout: Duration::from_millis(1500), retries: 2 };
+
+/// Under which name they are kept.
+const META: &str = "port_quarantines";
 
 /// `ifAdminStatus` (RFC 2863) and its values.
 const ADMIN_STATUS: [u32; 10] = [1, 3, 6, 1, 2, 1, 2, 2, 1, 7];
@@ -204,8 +207,7 @@ impl Ports {
     /// When that cannot be read: a port that is off would never be switched on again.
     pub(crate) fn open(site: Site, sockets: Sockets) -> Result<Self, OpenError> {
         let list: Vec<Quarantine> = site.store().read_at_start(|store| {
-            let query = "SELECT value FROM meta WHERE key = 'port_quarantines'";
-            let text = store.query_row(query, [], |row| row.get::<_, String>(0)).optional()?;
+            let text = store::read_meta(store, META)?;
             text.map_or_else(|| Ok(Vec::new()), |text| serde_json::from_str(&text)).map_err(
                 |error| {
                     rusqlite::Error::FromSqlConversionFailure(
@@ -441,11 +443,9 @@ impl Ports {
         let host = Some(about.device.clone());
         let event = NewEvent { at: self.0.site.now(), host, kind, text: said, actor };
         let job = move |store: &Transaction<'_>| -> rusqlite::Result<()> {
-            let put = "INSERT INTO meta (key, value) VALUES ('port_quarantines', ?1)
-                 ON CONFLICT (key) DO UPDATE SET value = excluded.value";
             let text =
                 text.map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
-            store.execute(put, params![text])?;
+            store::write_meta(store, META, &text)?;
             event.insert(store)
         };
         let job = move |store: &Transaction<'_>| {

@@ -874,6 +874,28 @@ pub(crate) fn forget_snapshot(transaction: &Transaction<'_>, host: i64) -> rusql
     transaction.execute("DELETE FROM snapshot WHERE host = ?", [host]).map(drop)
 }
 
+/// The version that ran last, in [`read_meta`].
+pub(crate) const VERSION: &str = "version";
+
+/// When it was last noted to run.
+pub(crate) const RUNNING_AT: &str = "running_at";
+
+/// One of the few texts that are kept under a name.
+pub(crate) fn read_meta(connection: &Connection, key: &str) -> rusqlite::Result<Option<String>> {
+    let query = "SELECT value FROM meta WHERE key = ?";
+    connection.query_row(query, [key], |row| row.get(0)).optional()
+}
+
+/// Keeps a text under a name, in place of the one before.
+pub(crate) fn write_meta(
+    transaction: &Transaction<'_>,
+    key: &str,
+    value: &str,
+) -> rusqlite::Result<()> {
+    let put = "INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)";
+    transaction.execute(put, [key, value]).map(drop)
+}
+
 /// The snapshot of a host: the last row that it holds, and its body.
 pub(crate) fn read_snapshot(
     connection: &Connection,

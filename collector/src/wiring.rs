@@ -22,12 +22,12 @@ use bailey_rules::topology::{
     Asset, Attachment, Device, Neighbour, Port, PortNumber, Protocol, Station, Topology, Wired,
     infer,
 };
-use rusqlite::{OptionalExtension as _, Transaction, params};
+use rusqlite::Transaction;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::site::Site;
-use crate::store::StoreError;
+use crate::store::{self, StoreError};
 
 /// How often it is looked whether anything has changed. Silence shows itself by no event.
 const TICK: Duration = Duration::from_secs(1);
@@ -43,6 +43,9 @@ const WRITTEN_EVERY: Duration = Duration::from_mins(5);
 
 /// A silent host waits at least this long for the next answer of the switch that it hangs on.
 const WAITED_AT_LEAST: Duration = Duration::from_secs(30);
+
+/// Under which name it is kept which addresses were seen.
+const META: &str = "address_book";
 
 /// The most addresses of the collector's own machine.
 const MAX_OWN: usize = 256;
@@ -117,10 +120,7 @@ impl Wirer {
     /// Takes over which addresses were seen before. A book that cannot be read begins anew: then
     /// addresses are learnt as known for a while, which the log says.
     pub(crate) fn new(site: Site) -> Self {
-        let read = site.store().read_at_start(|store| {
-            let query = "SELECT value FROM meta WHERE key = 'address_book'";
-            store.query_row(query, [], |row| row.get::<_, String>(0)).optional()
-        });
+        let read = site.store().read_at_start(|store| store::read_meta(store, META));
         let book = match read {
             Ok(None) => Book::default(),
             Ok(Some(text)) => serde_json::from_str(&text).unwrap_or_else(|error| {
@@ -299,11 +299,7 @@ impl Wirer {
             }
         };
         let job = move |store: &Transaction<'_>| {
-            let put = "INSERT INTO meta (key, value) VALUES ('address_book', ?1)
-                 ON CONFLICT (key) DO UPDATE SET value = excluded.value";
-            store
-                .execute(put, params![text])
-                .map(drop)
+            store::write_meta(store, META, &text)
                 .map_err(StoreError::failed("keep which addresses were seen"))
         };
         match self.site.store().write("keep which addresses were seen", job).await {
