@@ -203,11 +203,11 @@ impl Collector {
         let site = Site::new(clock, counters, store, config, told, senders);
         clear_leftovers(&site).await;
         let sockets = Sockets::open().await?;
-        let devices = Devices::new(site.clone(), vault, sockets.clone());
+        let ports = Ports::open(site.clone(), sockets.clone())?;
+        let devices = Devices::new(site.clone(), vault, sockets.clone(), ports.clone());
         devices.restore(&site.store().read_at_start(record::all)?);
         restore(&site)?;
         let pushes = Pushes::open(site.clone(), security_key)?;
-        let ports = Ports::open(site.clone(), sockets.clone())?;
         let saver = Saver::new();
         proving::restore(&site, site.store().read_at_start(proving::record::read_newest)?);
         if settings.traps.is_some() {

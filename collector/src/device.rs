@@ -31,6 +31,7 @@ use crate::poll::round::{Polled, round};
 use crate::poll::snmp::udp::{Dialler, Patience, Session, Sockets};
 use crate::poll::snmp::{Dial as _, SnmpError};
 use crate::poll::table::Learned;
+use crate::port::{PortError, Ports};
 use crate::quota::{Bucket, Rate};
 use crate::site::{EventKind, Site};
 use crate::store::StoreError;
@@ -292,6 +293,9 @@ pub enum DeviceError {
     /// The device cannot be asked from here.
     #[error("the device cannot be asked: {0}")]
     Ask(#[from] SnmpError),
+    /// One of its ports is in quarantine.
+    #[error(transparent)]
+    Port(#[from] PortError),
     /// Credentials cannot be sealed.
     #[error(transparent)]
     Vault(#[from] VaultError),
@@ -308,13 +312,14 @@ struct Shared {
     site: Site,
     vault: Vault,
     sockets: Sockets,
+    ports: Ports,
     examined: Semaphore,
 }
 
 impl Devices {
-    pub(crate) fn new(site: Site, vault: Vault, sockets: Sockets) -> Self {
+    pub(crate) fn new(site: Site, vault: Vault, sockets: Sockets, ports: Ports) -> Self {
         let examined = Semaphore::new(EXAMINED_AT_ONCE);
-        Self(Arc::new(Shared { site, vault, sockets, examined }))
+        Self(Arc::new(Shared { site, vault, sockets, ports, examined }))
     }
 
     fn site(&self) -> &Site {
@@ -433,12 +438,13 @@ impl Devices {
     /// Takes a device away: it is asked no more, and its findings are resolved.
     ///
     /// # Errors
-    /// When there is no such device, or the store cannot be written.
+    /// When there is no such device, one of its ports is in quarantine, or the store cannot be written.
     pub async fn remove(&self, name: &HostName, by: Actor) -> Result<(), DeviceError> {
         let device =
             self.site().held_device(name).ok_or_else(|| DeviceError::Unknown(name.clone()))?;
+        let leaving = self.0.ports.leave(name).await?;
         let text = Text::new("the device is not polled any more", "已停止轮询该设备");
-        let event = self.event(name, EventKind::DeviceRemoved, text, by);
+        let event = self.event(name, EventKind::DeviceRemoved, text, by.clone());
         let key = device.key;
         let job = move |store: &Transaction<'_>| -> rusqlite::Result<bool> {
             let gone = record::remove(store, &key)?;
@@ -455,6 +461,9 @@ impl Devices {
         let (gone, resolved) = self.site().store().write_then("remove a device", job, then).await?;
         if !gone {
             return Err(DeviceError::Unknown(name.clone()));
+        }
+        if let Err(error) = leaving.gone(&by).await {
+            warn!(%error, "quarantines of a removed device are kept");
         }
         let job = move |store: &Transaction<'_>| {
             resolved

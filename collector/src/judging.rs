@@ -10,11 +10,12 @@ use std::time::{Duration, Instant};
 
 use bailey_rules::check::{self, Given, Judged, Status, judge, worst};
 use bailey_rules::device::Part;
-use bailey_rules::expectation::{DeviceWanted, Expectations};
+use bailey_rules::expectation::Expectations;
 use bailey_rules::fact::FactKind;
 use bailey_rules::finding::{Change, Finding, Severity, advance, identity};
 use bailey_rules::host::HostView;
 use bailey_rules::name::{FindingId, HostKey, HostName, ZoneName};
+use bailey_rules::policy::Policy;
 use bailey_rules::prove::site::told::About;
 use bailey_rules::text::Text;
 use bailey_rules::time::{Timestamp, spoken};
@@ -270,7 +271,7 @@ impl Judge {
         let config = self.site.config();
         let wanted = self.wanted(&device.key, &device.name, &device.zone, &config);
         let (traps, wiring) = (self.site.traps(), self.site.wiring());
-        let status = judged(device, &wanted.device, traps, &wiring, now);
+        let status = judged(device, (&wanted, &*config.policy), traps, &wiring, now);
         let mut open = self.site.findings_of(&device.key);
         let changes = advance(&open, &*status.view, &status.judged, now);
         let site = self.site.clone();
@@ -442,13 +443,14 @@ fn says_other(before: &[Judged], after: &[Judged]) -> bool {
 /// What the checks say of a device now.
 pub(crate) fn judged(
     device: &Device,
-    wanted: &DeviceWanted,
+    (wanted, policy): (&Expectations, &Policy),
     traps: &Traps,
     wiring: &Wiring,
     now: Timestamp,
 ) -> DeviceStatus {
     let view = device.view();
-    let given = check::device::Given { device: &view, wanted, now };
+    let Expectations { device: of_device, isolation, .. } = wanted;
+    let given = check::device::Given { device: &view, wanted: of_device, isolation, policy, now };
     let mut judged = check::device::judge(&given);
     judged.extend(traps.judged_of_device(&view, now));
     let fresh = given.fresh(&[Part::Neighbours, Part::Bridge]);

@@ -678,8 +678,10 @@ impl Site {
 
     /// A device as it is judged now, before its turn.
     pub(crate) fn judged_at_once(&self, device: &Arc<Device>) -> Arc<DeviceStatus> {
-        let (wanted, wiring) = (self.wanted_of(device), self.wiring());
-        device.set_status(judged(device, &wanted, self.traps(), &wiring, self.now()));
+        let (config, wiring) = (self.config(), self.wiring());
+        let wanted = config.rule_files.for_host(&device.name, &device.zone);
+        let demands = (&wanted, &*config.policy);
+        device.set_status(judged(device, demands, self.traps(), &wiring, self.now()));
         device.status()
     }
 

@@ -323,7 +323,9 @@ fn changed_assets(before: &Wiring, after: &Wiring) -> BTreeSet<Asset> {
 }
 
 fn stamp(device: &DeviceView) -> Stamp {
-    let read = [device.interfaces.read_at(), device.neighbours.read_at(), device.bridge.read_at()];
+    // Interfaces are read each minute and are the same ones for months.
+    let ports = device.ports_changed_at();
+    let read = [ports, device.neighbours.read_at(), device.bridge.read_at()];
     (device.name.clone(), read)
 }
 

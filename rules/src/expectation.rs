@@ -218,6 +218,10 @@ section! {
         ups_runtime: Floor<Period>,
         /// What a UPS is that has an alarm or does not protect its load.
         ups_fault: Demand,
+        /// What a switch is that cannot feed what hangs at a port.
+        poe_fault: Demand,
+        /// Part of the power of a supply in use.
+        poe_use: Ceiling<Percent>,
         /// Temperature of a sensor.
         temperature: Ceiling<Celsius>,
         /// Sensors that are not judged, as the pages name them.
@@ -230,6 +234,10 @@ section! {
         storage: Ceiling<Percent>,
         /// File systems that are not judged.
         storage_ignore: Vec<Pattern>,
+        /// Processes that must run, by name or path.
+        processes: Vec<Pattern>,
+        /// What a computer is on which one of them does not.
+        process_missing: Demand,
     }
 }
 

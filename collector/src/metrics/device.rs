@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use bailey_rules::check::device::{memories, processors, sensors};
 use bailey_rules::check::{State, Verdict};
 use bailey_rules::device::interface::{Interface, Link};
+use bailey_rules::device::poe::Feeding;
 use bailey_rules::device::power::Power;
 use bailey_rules::device::resources::Kind;
 use bailey_rules::device::{DeviceView, Held, Part};
@@ -69,6 +70,18 @@ const UPS_RUNTIME: Declared = gauge(
 );
 const UPS_CHARGE: Declared = gauge("bailey_ups_charge_ratio", "Charge of the battery.", &[]);
 const UPS_LOAD: Declared = gauge("bailey_ups_load_ratio", "Load of an output line.", &["line"]);
+const POE_RATED: Declared =
+    gauge("bailey_poe_rated_watts", "What a supply of power over Ethernet can give.", &["supply"]);
+const POE_USED: Declared =
+    gauge("bailey_poe_used_watts", "What a supply of power over Ethernet gives.", &["supply"]);
+const POE_PORTS: Declared = gauge(
+    "bailey_poe_ports",
+    "Ports that can feed what hangs at them, by what they do.",
+    &["feeding"],
+);
+const PROCESSES: Declared =
+    gauge("bailey_device_processes", "Processes that the computer has.", &[]);
+const ROUTES: Declared = gauge("bailey_device_routes", "IP routes of the device.", &[]);
 const PROCESSOR: Declared = gauge(
     "bailey_device_processor_busy_ratio",
     "Part of a processor's time in use, as the device averages it.",
@@ -96,7 +109,9 @@ pub(crate) fn families<'a>(
     page.polling();
     page.interfaces(rated);
     page.power();
+    page.poe();
     page.health();
+    page.routes();
     page.out
 }
 
@@ -223,6 +238,33 @@ impl Page<'_> {
         }
     }
 
+    fn poe(&mut self) {
+        let Some(poe) = self.view.poe.value().filter(|_| self.is_fresh(Part::Poe)) else { return };
+        self.out.leave_out(poe.supplies.len().saturating_sub(MAX_SUBJECTS) * 2);
+        for supply in poe.supplies.iter().take(MAX_SUBJECTS) {
+            let name = supply.group.to_string();
+            for (metric, watts) in [(&POE_RATED, supply.watts), (&POE_USED, supply.used)] {
+                if let Some(watts) = watts {
+                    self.out.add(metric, &[&name], watts as f64);
+                }
+            }
+        }
+        if poe.ports.is_empty() {
+            return;
+        }
+        for feeding in Feeding::ALL {
+            let count = poe.ports.iter().filter(|port| port.feeding == feeding).count();
+            self.out.add(&POE_PORTS, &[feeding.as_str()], count as f64);
+        }
+    }
+
+    fn routes(&mut self) {
+        let routes = self.view.routes.value().filter(|_| self.is_fresh(Part::Routes));
+        if let Some(count) = routes.and_then(|routes| routes.count) {
+            self.out.add(&ROUTES, &[], count as f64);
+        }
+    }
+
     fn health(&mut self) {
         let mut seen = BTreeMap::new();
         for sensor in sensors(self.view).into_iter().take(MAX_SUBJECTS) {
@@ -249,6 +291,9 @@ impl Page<'_> {
             return;
         }
         let resources = Held::value(&self.view.resources);
+        if let Some(count) = resources.and_then(|resources| resources.processes) {
+            self.out.add(&PROCESSES, &[], count as f64);
+        }
         let rooms = resources.into_iter().flat_map(|resources| &resources.storage);
         let mut named = BTreeMap::new();
         for room in rooms.filter(|room| room.kind == Kind::Disk) {

@@ -556,9 +556,14 @@ pub(crate) fn devices(said: &str) -> Vec<DeviceView> {
 pub(crate) fn with_devices(machines: Vec<Machine>, devices: Vec<DeviceView>) -> Shown {
     let mut shown = shown(machines);
     for view in devices {
-        let wanted = shown.rule_files.for_host(&view.name, &view.zone).device;
-        let given = check::device::Given { device: &view, wanted: &wanted, now: NOW };
-        let judged = check::device::judge(&given);
+        let wanted = shown.rule_files.for_host(&view.name, &view.zone);
+        let judged = check::device::judge(&check::device::Given {
+            device: &view,
+            wanted: &wanted.device,
+            isolation: &wanted.isolation,
+            policy: &shown.policy,
+            now: NOW,
+        });
         let opened = advance(&BTreeMap::new(), &view, &judged, ago(370));
         shown.findings.extend(opened.into_iter().map(|change| change.finding().clone()));
         shown.devices.push(Arc::new(DeviceStatus {

@@ -219,6 +219,17 @@ words! {
     neighbour: "Neighbour", "邻居";
     port: "Port", "端口";
     far_port: "Its port", "对端端口";
+    poe: "Power over Ethernet", "以太网供电";
+    supply: "Supply", "供电单元";
+    in_use: "In use", "使用量";
+    ports_fed: "Ports fed", "供电端口数";
+    processes: "Processes", "进程";
+    process: "Process", "进程";
+    count: "Count", "数量";
+    memory: "Memory", "内存";
+    routes: "Routes", "路由";
+    destination: "Destination", "目的网络";
+    gateway: "Gateway", "网关";
 
     // Isolation.
     push: "Push", "下发";

@@ -8,8 +8,12 @@ mod link_down;
 mod link_errors;
 mod link_use;
 mod memory;
+mod poe_fault;
+mod poe_use;
 mod poll_failed;
+mod process_missing;
 mod processor;
+mod route;
 mod storage;
 mod temperature;
 mod ups_fault;
@@ -24,7 +28,8 @@ pub use watched::{Used, line, used};
 
 use super::{Absence, Alerts, Check, Evidence, Judged, Status, Verdict, bounded};
 use crate::device::{DeviceView, Held, Part};
-use crate::expectation::DeviceWanted;
+use crate::expectation::{DeviceWanted, IsolationWanted};
+use crate::policy::Policy;
 use crate::text::Text;
 use crate::time::Timestamp;
 
@@ -35,6 +40,10 @@ pub struct Given<'a> {
     pub device: &'a DeviceView,
     /// What the site's rule files demand of it.
     pub wanted: &'a DeviceWanted,
+    /// What they allow it beyond its zone.
+    pub isolation: &'a IsolationWanted,
+    /// The site's policy.
+    pub policy: &'a Policy,
     /// The time of judging. Ages are measured here, so that silence grows old too.
     pub now: Timestamp,
 }
@@ -145,12 +154,17 @@ pub const CHECKS: &[DeviceCheck] = &[
     link_use::CHECK,
     link_errors::CHECK,
     duplex::CHECK,
+    // isolation
+    route::CHECK,
     // power
     ups_on_battery::CHECK,
     ups_fault::CHECK,
+    poe_fault::CHECK,
+    poe_use::CHECK,
     // host
     temperature::CHECK,
     processor::CHECK,
     memory::CHECK,
     storage::CHECK,
+    process_missing::CHECK,
 ];

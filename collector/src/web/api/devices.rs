@@ -16,8 +16,11 @@ use bailey_rules::device::hardware::Hardware;
 use bailey_rules::device::interface::{Faults, Interface, Rate};
 use bailey_rules::device::line::Month;
 use bailey_rules::device::neighbour::Neighbour;
+use bailey_rules::device::poe::Poe;
 use bailey_rules::device::power::Power;
+use bailey_rules::device::processes::Processes;
 use bailey_rules::device::resources::Resources;
+use bailey_rules::device::routes::Routes;
 use bailey_rules::device::vendor::VendorValue;
 use bailey_rules::device::{DeviceView, Identity, Part, Polling};
 use bailey_rules::expectation::DeviceWanted;
@@ -46,9 +49,10 @@ fn refused(error: &DeviceError) -> Problem {
         | DeviceError::Credentials(_)
         | DeviceError::NoAddress { .. }
         | DeviceError::Ask(_) => (StatusCode::UNPROCESSABLE_ENTITY, "device"),
-        DeviceError::NameTaken(_) | DeviceError::AddressTaken { .. } | DeviceError::TooMany => {
-            (StatusCode::CONFLICT, "device")
-        }
+        DeviceError::NameTaken(_)
+        | DeviceError::AddressTaken { .. }
+        | DeviceError::Port(_)
+        | DeviceError::TooMany => (StatusCode::CONFLICT, "device"),
         DeviceError::Unknown(_) => (StatusCode::NOT_FOUND, "not-found"),
         DeviceError::Busy | DeviceError::Store(_) | DeviceError::Vault(_) => {
             (StatusCode::SERVICE_UNAVAILABLE, "device")
@@ -142,12 +146,15 @@ pub struct DeviceAnswer {
     identity: Option<Identity>,
     interfaces_seen: Vec<InterfaceRow>,
     power: Option<Power>,
+    poe: Option<Poe>,
     resources: Option<Resources>,
+    processes: Option<Processes>,
     hardware: Option<Hardware>,
     vendor_values: Option<Vec<VendorValue>>,
     neighbours: Option<Vec<Neighbour>>,
     bridge: Option<Learned>,
     addresses: Option<BTreeSet<Resolved>>,
+    routes: Option<Routes>,
     checks: Vec<CheckRow>,
     open: Vec<FindingRow>,
 }
@@ -226,12 +233,15 @@ impl DeviceAnswer {
             identity: view.identity.value().cloned(),
             interfaces_seen: interfaces.map(|i| InterfaceRow::of(view, &wanted, i)).collect(),
             power: view.power.value().cloned().flatten(),
+            poe: view.poe.value().cloned(),
             resources: view.resources.value().cloned(),
+            processes: view.processes.value().cloned(),
             hardware: view.hardware.value().cloned(),
             vendor_values: view.vendor_values.value().cloned(),
             neighbours: view.neighbours.value().cloned(),
             bridge: view.bridge.value().cloned(),
             addresses: view.addresses.value().cloned(),
+            routes: view.routes.value().cloned(),
             checks: check_rows(&device.judged),
             open: open.cloned().map(|finding| FindingRow::of(finding, shown.now)).collect(),
         }
