@@ -679,7 +679,8 @@ impl Site {
     /// A device as it is judged now, before its turn.
     pub(crate) fn judged_at_once(&self, device: &Arc<Device>) -> Arc<DeviceStatus> {
         let (wanted, wiring) = (self.wanted_of(device), self.wiring());
-        device.set_status(judged(device, &wanted, self.traps(), &wiring, self.now()));
+        let now = self.now();
+        device.set_status(judged(device, &wanted, self.traps(), &wiring, &mut None, now));
         device.status()
     }
 

@@ -520,10 +520,16 @@ pub(crate) fn devices(said: &str) -> Vec<DeviceView> {
         ];
         floor.take_interfaces(Ok(ports), at, |_| false);
     }
-    let port = |duplex| Port { duplex: Some(duplex), damaged: None, late_collisions: Some(0) };
+    let port = |duplex| Port {
+        duplex: Some(duplex),
+        damaged: None,
+        late_collisions: Some(0),
+        aggregate: None,
+    };
     let ports = [(1, port(EthernetDuplex::Half)), (49, port(EthernetDuplex::Full))];
     floor.take_ethernet(Ok(ports.into()), ago(140));
     let neighbour = device::neighbour::Neighbour {
+        protocol: bailey_rules::topology::Protocol::Lldp,
         local_port: 49,
         local_name: Some("GE0/0/49".into()),
         chassis: "00:1b:21:02:00:02".into(),
@@ -554,7 +560,10 @@ pub(crate) fn devices(said: &str) -> Vec<DeviceView> {
 
 /// The site with these devices beside its machines.
 pub(crate) fn with_devices(machines: Vec<Machine>, devices: Vec<DeviceView>) -> Shown {
-    let mut shown = shown(machines);
+    judged_devices(shown(machines), devices)
+}
+
+fn judged_devices(mut shown: Shown, devices: Vec<DeviceView>) -> Shown {
     for view in devices {
         let wanted = shown.rule_files.for_host(&view.name, &view.zone).device;
         let given = check::device::Given { device: &view, wanted: &wanted, now: NOW };
