@@ -458,7 +458,11 @@ pub(crate) fn judged(
     silent: &mut Option<Timestamp>,
     now: Timestamp,
 ) -> DeviceStatus {
-    let view = device.view();
+    let mut view = device.view();
+    let quality = device.quality();
+    if !quality.is_empty() {
+        Arc::make_mut(&mut view).quality = quality;
+    }
     let given = check::device::Given { device: &view, wanted, now };
     let mut judged = check::device::judge(&given);
     judged.extend(traps.judged_of_device(&view, now));
