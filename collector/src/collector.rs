@@ -27,6 +27,8 @@ use crate::enrolment::{self, Enrolment, enrolled, waited_for};
 use crate::intake::{self, Intake};
 use crate::journal::{self, NewEvent};
 use crate::judging::{Judge, Saver, open_findings, write_down};
+use crate::lines::kept::Keeper;
+use crate::lines::{self, Measurer};
 use crate::listings;
 use crate::poll::poller::Poller;
 use crate::poll::snmp::SnmpError;
@@ -205,7 +207,9 @@ impl Collector {
         let sockets = Sockets::open().await?;
         let ports = Ports::open(site.clone(), sockets.clone())?;
         let devices = Devices::new(site.clone(), vault, sockets.clone(), ports.clone());
-        devices.restore(&site.store().read_at_start(record::all)?);
+        let lines = site.store().read_at_start(lines::kept::all)?;
+        devices.restore(&site.store().read_at_start(record::all)?, lines);
+        let lines_kept = Keeper::new(site.clone());
         restore(&site)?;
         let pushes = Pushes::open(site.clone(), security_key)?;
         let saver = Saver::new();
@@ -288,6 +292,8 @@ impl Collector {
         tasks.spawn(proving.run(stop.clone()));
         tasks.spawn(Poller::new(site.clone(), sockets).run(stop.clone()));
         tasks.spawn(Wirer::new(site.clone()).run(stop.clone()));
+        tasks.spawn(Measurer::new(site.clone()).run(stop.clone()));
+        tasks.spawn(lines_kept.run(stop.clone()));
         tasks.spawn(ports.clone().run(stop.clone()));
         tasks.close();
         unless_started.disarm();

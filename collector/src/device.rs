@@ -3,6 +3,7 @@
 pub(crate) mod record;
 pub mod vault;
 
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,7 +11,10 @@ use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use bailey_rules::check::{Judged, State};
+use bailey_rules::device::line::Month;
+use bailey_rules::device::quality::Quality;
 use bailey_rules::device::{DeviceView, MAX_DEVICES};
+use bailey_rules::expectation::DeviceWanted;
 use bailey_rules::name::{HostKey, HostName, ZoneName};
 use bailey_rules::text::Text;
 use bailey_rules::time::Timestamp;
@@ -25,6 +29,7 @@ use crate::enrolment::Actor;
 use crate::host::Dirty;
 use crate::journal::{EVENT_BURST, EVENT_REFILL, NewEvent};
 use crate::judging::write_finding;
+use crate::lines::kept::Lines;
 use crate::poll::credentials::Credentials;
 use crate::poll::doctor::{self, Diagnosis};
 use crate::poll::round::{Polled, round};
@@ -83,6 +88,8 @@ pub(crate) struct Device {
     /// None when they cannot be opened.
     credentials: ArcSwapOption<Credentials>,
     view: Mutex<Arc<DeviceView>>,
+    /// How the far ends of its lines answer. Beside the view, which only polls replace.
+    quality: Mutex<BTreeMap<String, Arc<Quality>>>,
     status: ArcSwap<DeviceStatus>,
     dirty: AtomicBool,
     queue: Arc<Dirty>,
@@ -135,6 +142,7 @@ impl Device {
             changed: Notify::new(),
             credentials: ArcSwapOption::from_pointee(credentials),
             view: Mutex::new(view),
+            quality: Mutex::default(),
             status: ArcSwap::from_pointee(status),
             dirty: AtomicBool::new(false),
             queue,
@@ -151,6 +159,32 @@ impl Device {
     pub(crate) fn set_view(self: &Arc<Self>, view: DeviceView) {
         *locked(&self.view) = Arc::new(view);
         self.touch();
+    }
+
+    /// What is known of the far ends of its lines, by the key of the line in the rule files.
+    pub(crate) fn quality(&self) -> BTreeMap<String, Arc<Quality>> {
+        locked(&self.quality).clone()
+    }
+
+    /// Puts what is known of a far end in place of what was.
+    pub(crate) fn set_quality(&self, line: String, quality: Quality) {
+        locked(&self.quality).insert(line, Arc::new(quality));
+    }
+
+    /// Forgets the far ends of lines that are not asked any more.
+    pub(crate) fn keep_quality(&self, is_asked: impl Fn(&str) -> bool) {
+        locked(&self.quality).retain(|line, _| is_asked(line));
+    }
+
+    /// Takes over what was kept of its lines, before it is polled.
+    fn take_lines(&self, lines: Lines, wanted: &DeviceWanted) {
+        let months = lines.carried.into_iter().map(|(name, kept)| (name, Month::of(kept)));
+        Arc::make_mut(&mut locked(&self.view)).lines = months.collect();
+        for (line, kept) in lines.asked {
+            if let Some(ask) = wanted.lines.get(&line).and_then(|line| line.ask) {
+                self.set_quality(line, Quality::new(ask, kept));
+            }
+        }
     }
 
     /// How it is asked; `None` when that cannot be opened.
@@ -328,7 +362,8 @@ impl Devices {
 
     /// Takes the devices of the store over. One whose credentials cannot be opened is there, and says so
     /// by not being asked.
-    pub(crate) fn restore(&self, records: &[Record]) {
+    /// `lines` is what was kept of their lines.
+    pub(crate) fn restore(&self, records: &[Record], mut lines: HashMap<HostKey, Lines>) {
         let since = self.site().started_at();
         for record in records {
             let opened = self.0.vault.unseal(&record.key, &record.credentials);
@@ -341,7 +376,12 @@ impl Devices {
                 self.site().set_device_problem(&record.name, Some(message));
             }
             let queue = Arc::clone(self.site().dirty());
-            self.site().add_device(Device::new(record, read.ok(), since, queue));
+            let device = Device::new(record, read.ok(), since, queue);
+            device.take_lines(
+                lines.remove(&device.key).unwrap_or_default(),
+                &self.site().wanted_of(&device),
+            );
+            self.site().add_device(device);
         }
     }
 

@@ -85,6 +85,8 @@ pub(crate) struct Judge {
     proofs: Proofs,
     wanted: HashMap<HostKey, (u64, Arc<Expectations>)>,
     touched: HashMap<FindingId, Timestamp>,
+    /// Since when each asset that does not answer is judged so.
+    silent: HashMap<HostKey, Timestamp>,
     unshown: bool,
     shown_at: Option<Instant>,
     problems: usize,
@@ -120,6 +122,7 @@ impl Judge {
             proofs: Proofs::default(),
             wanted: HashMap::new(),
             touched: HashMap::new(),
+            silent: HashMap::new(),
             unshown: true,
             shown_at: None,
             problems: 0,
@@ -226,6 +229,7 @@ impl Judge {
             let keys: HashSet<HostKey> =
                 keys.chain(devices.iter().map(|device| device.key)).collect();
             self.wanted.retain(|key, _| keys.contains(key));
+            self.silent.retain(|key, _| keys.contains(key));
             self.unshown = true;
         }
     }
@@ -251,7 +255,10 @@ impl Judge {
             quiet_after_restart(&mut judged, &open, &view, self.site.started_at(), now);
         }
         let fresh = given.fresh(&[FactKind::Identity.probe()]);
-        self.site.wiring().judge(&Asset::Host(host.name.clone()), fresh, &mut judged);
+        let asset = Asset::Host(host.name.clone());
+        let mut silent = self.silent.remove(&host.key);
+        self.site.wiring().judge(&asset, fresh, &mut judged, &mut silent, now);
+        self.silent.extend(silent.map(|since| (host.key, since)));
         let changes = advance(&open, &*view, &judged, now);
         let event = |kind, said| host.event(now, kind, said);
         let (moved, resolved) = self.take(&mut open, changes, event, now);
@@ -271,7 +278,10 @@ impl Judge {
         let config = self.site.config();
         let wanted = self.wanted(&device.key, &device.name, &device.zone, &config);
         let (traps, wiring) = (self.site.traps(), self.site.wiring());
-        let status = judged(device, (&wanted, &*config.policy), traps, &wiring, now);
+        let mut silent = self.silent.remove(&device.key);
+        let demands = (&*wanted, &*config.policy);
+        let status = judged(device, demands, traps, &wiring, &mut silent, now);
+        self.silent.extend(silent.map(|since| (device.key, since)));
         let mut open = self.site.findings_of(&device.key);
         let changes = advance(&open, &*status.view, &status.judged, now);
         let site = self.site.clone();
@@ -440,21 +450,28 @@ fn says_other(before: &[Judged], after: &[Judged]) -> bool {
     !said(before).eq(said(after))
 }
 
-/// What the checks say of a device now.
+/// What the checks say of a device now. `silent` is where it is kept since when it is judged as one that
+/// does not answer.
 pub(crate) fn judged(
     device: &Device,
     (wanted, policy): (&Expectations, &Policy),
     traps: &Traps,
     wiring: &Wiring,
+    silent: &mut Option<Timestamp>,
     now: Timestamp,
 ) -> DeviceStatus {
-    let view = device.view();
+    let mut view = device.view();
+    let quality = device.quality();
+    if !quality.is_empty() {
+        Arc::make_mut(&mut view).quality = quality;
+    }
     let Expectations { device: of_device, isolation, .. } = wanted;
     let given = check::device::Given { device: &view, wanted: of_device, isolation, policy, now };
     let mut judged = check::device::judge(&given);
     judged.extend(traps.judged_of_device(&view, now));
     let fresh = given.fresh(&[Part::Neighbours, Part::Bridge]);
-    wiring.judge(&Asset::Device(device.name.clone()), fresh, &mut judged);
+    let asset = Asset::Device(device.name.clone());
+    wiring.judge(&asset, fresh, &mut judged, silent, now);
     DeviceStatus {
         state: worst(&judged),
         view,

@@ -681,7 +681,8 @@ impl Site {
         let (config, wiring) = (self.config(), self.wiring());
         let wanted = config.rule_files.for_host(&device.name, &device.zone);
         let demands = (&wanted, &*config.policy);
-        device.set_status(judged(device, demands, self.traps(), &wiring, self.now()));
+        let now = self.now();
+        device.set_status(judged(device, demands, self.traps(), &wiring, &mut None, now));
         device.status()
     }
 

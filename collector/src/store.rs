@@ -34,6 +34,7 @@ use crate::counters::{Counters, ReportResult};
 use crate::device;
 use crate::host::Host;
 use crate::journal::{self, NewEvent};
+use crate::lines;
 use crate::listings;
 use crate::proving::record as proofs;
 use crate::push::record;
@@ -67,7 +68,7 @@ const BUSY: Duration = Duration::from_secs(5);
 const APPLICATION_ID: i32 = 0x4261_696c;
 
 /// The version of the tables that this program writes (`PRAGMA user_version`).
-const SCHEMA: i32 = 3;
+const SCHEMA: i32 = 4;
 
 /// Files up to this size are checked as a whole at start; larger ones as they are read.
 const CHECKED_AT_START: u64 = 64 * 1024 * 1024;
@@ -555,6 +556,7 @@ fn open(path: &Path) -> Result<Connection, OpenError> {
             transaction.execute_batch(proofs::TABLES)?;
             transaction.execute_batch(device::record::TABLES)?;
             transaction.execute_batch(kept::TABLES)?;
+            transaction.execute_batch(lines::kept::TABLES)?;
             transaction.execute_batch(journal::INDEX)?;
             transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
             transaction.pragma_update(None, "user_version", SCHEMA)?;
@@ -567,11 +569,15 @@ fn open(path: &Path) -> Result<Connection, OpenError> {
                 transaction.execute_batch(record::TABLES)?;
             }
             // Version 2 had no listings, proofs, devices or traps.
-            transaction.execute_batch(listings::TABLES)?;
-            transaction.execute_batch(proofs::TABLES)?;
-            transaction.execute_batch(device::record::TABLES)?;
-            transaction.execute_batch(kept::TABLES)?;
-            transaction.execute_batch(journal::INDEX)?;
+            if version < 3 {
+                transaction.execute_batch(listings::TABLES)?;
+                transaction.execute_batch(proofs::TABLES)?;
+                transaction.execute_batch(device::record::TABLES)?;
+                transaction.execute_batch(kept::TABLES)?;
+                transaction.execute_batch(journal::INDEX)?;
+            }
+            // Version 3 kept nothing of lines.
+            transaction.execute_batch(lines::kept::TABLES)?;
             transaction.pragma_update(None, "user_version", SCHEMA)?;
             transaction.commit()?;
         }

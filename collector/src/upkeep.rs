@@ -19,6 +19,7 @@ use crate::ca::{self, COLLECTOR_LIFE, Ca, CaError, Leaf, Names, WEB_RENEWED_BEFO
 use crate::clock::CertificateTime;
 use crate::enrolment;
 use crate::journal::{RETENTION_STEP, retain};
+use crate::lines;
 use crate::proving::record;
 use crate::settings::WebCertificate;
 use crate::site::{Part, Site};
@@ -204,7 +205,8 @@ pub(crate) async fn tidy(site: Site, stop: CancellationToken) {
                 .and_then(|gone| record::retain(store, now).map(|more| gone.max(more)))
                 .and_then(|gone| {
                     let more = kept::retain(store, now, RETENTION_STEP)?;
-                    Ok(gone.max(more))
+                    let samples = lines::kept::retain(store, now, RETENTION_STEP)?;
+                    Ok(gone.max(more).max(samples))
                 });
             gone.map_err(StoreError::failed("take old rows away"))
         };

@@ -15,6 +15,7 @@ pub mod neighbour;
 pub mod poe;
 pub mod power;
 pub mod processes;
+pub mod quality;
 pub mod resources;
 pub mod routes;
 pub mod schedule;
@@ -35,11 +36,12 @@ use bridge::Learned;
 use ethernet::Port;
 use hardware::Hardware;
 use interface::{Counter, Interface, Window};
-use line::Month;
+use line::{MAX_LINES, Month};
 use neighbour::Neighbour;
 use poe::Poe;
 use power::Power;
 use processes::Processes;
+use quality::Quality;
 use resources::Resources;
 use routes::Routes;
 use vendor::VendorValue;
@@ -311,8 +313,11 @@ pub struct DeviceView {
     pub interfaces: Held<Vec<Interface>>,
     /// What passed through them lately, by `ifIndex`.
     pub traffic: BTreeMap<u32, Window>,
-    /// How much of its lines was used within a month, by `ifIndex`.
-    pub lines: BTreeMap<u32, Month>,
+    /// How much of its lines was used within a month, by the name of the interface: its number may be
+    /// another one after the device was started again.
+    pub lines: BTreeMap<String, Month>,
+    /// How the far ends of its lines answer, by the key of the line in the rule files.
+    pub quality: BTreeMap<String, Arc<Quality>>,
     /// Its Ethernet ports, by `ifIndex`.
     pub ethernet: Held<BTreeMap<u32, Port>>,
     /// Late collisions that came between the last two readings, by `ifIndex`; only where any did.
@@ -375,6 +380,7 @@ impl DeviceView {
             interfaces: Held::default(),
             traffic: BTreeMap::new(),
             lines: BTreeMap::new(),
+            quality: BTreeMap::new(),
             ethernet: Held::default(),
             collisions: BTreeMap::new(),
             power: Held::default(),
@@ -496,7 +502,6 @@ impl DeviceView {
             let elapsed =
                 self.interfaces.read_at.filter(|read| *read < at).map(|read| read.age(at));
             let mut traffic = std::mem::take(&mut self.traffic);
-            let mut lines = std::mem::take(&mut self.lines);
             for interface in list.iter().take(MAX_INTERFACES) {
                 let mut window = traffic.remove(&interface.index).unwrap_or_default();
                 let known = before.get(&interface.index).zip(elapsed).zip(self.up_at_interfaces);
@@ -511,11 +516,13 @@ impl DeviceView {
                     None => window.broke(),
                 }
                 if is_line(interface) {
-                    let mut month = lines.remove(&interface.index).unwrap_or_default();
-                    if let Some((elapsed, growth)) = growth {
+                    let has_room = self.lines.len() < MAX_LINES;
+                    if let Some((elapsed, growth)) = growth
+                        && (has_room || self.lines.contains_key(&interface.name))
+                    {
+                        let month = self.lines.entry(interface.name.clone()).or_default();
                         month.add(at, elapsed, &growth);
                     }
-                    self.lines.insert(interface.index, month);
                 }
                 self.traffic.insert(interface.index, window);
             }

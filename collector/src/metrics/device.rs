@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use bailey_rules::check::device::{memories, processors, sensors};
+use bailey_rules::check::device::{interface_of, memories, processors, sensors};
 use bailey_rules::check::{State, Verdict};
 use bailey_rules::device::interface::{Interface, Link};
 use bailey_rules::device::poe::Feeding;
@@ -58,7 +58,22 @@ const LINK_RATED: Declared = gauge(
 );
 const LINK_P95: Declared = gauge(
     "bailey_link_used_p95_bytes",
-    "95th percentile of the use of a line within 30 days or since the collector started, octets a second.",
+    "95th percentile of the use of a line within 30 days, as far as it was counted, octets a second.",
+    &["interface"],
+);
+const LINK_LOST: Declared = gauge(
+    "bailey_link_lost_ratio",
+    "Part of the packets lost to the far end of a line and back within 5 min, outages left out.",
+    &["interface"],
+);
+const LINK_ROUND_TRIP: Declared = gauge(
+    "bailey_link_round_trip_seconds",
+    "Median time of a packet to the far end of a line and back within 5 min.",
+    &["interface"],
+);
+const LINK_AVAILABLE: Declared = gauge(
+    "bailey_link_available_ratio",
+    "Part of the packets to the far end of a line within 30 days that fell into no outage.",
     &["interface"],
 );
 const UPS_ON_BATTERY: Declared =
@@ -108,6 +123,7 @@ pub(crate) fn families<'a>(
     page.judged(device, findings);
     page.polling();
     page.interfaces(rated);
+    page.far_ends();
     page.power();
     page.poe();
     page.health();
@@ -193,7 +209,7 @@ impl Page<'_> {
             if let Some(rated) = rated(interface) {
                 self.out.add(&LINK_RATED, &[name], rated as f64);
             }
-            let month = self.view.lines.get(&interface.index);
+            let month = self.view.lines.get(&interface.name);
             if let Some(used) = month.and_then(bailey_rules::device::line::Month::percentile_95) {
                 self.out.add(&LINK_P95, &[name], used as f64);
             }
@@ -214,6 +230,24 @@ impl Page<'_> {
                 if let Some(value) = value {
                     self.out.add(metric, &[name, direction], value.value() as f64);
                 }
+            }
+        }
+    }
+
+    /// How the far ends of lines answer.
+    fn far_ends(&mut self) {
+        let all = &self.view.quality;
+        self.out.leave_out(all.len().saturating_sub(MAX_SUBJECTS) * 3);
+        for (line, quality) in all.iter().take(MAX_SUBJECTS).filter(|(_, q)| q.failed.is_none()) {
+            let name = interface_of(self.view, line);
+            if let Some(lately) = quality.lately() {
+                self.out.add(&LINK_LOST, &[name], f64::from(lately.lost.0) / 1000.0);
+                if let Some(round_trip) = lately.round_trip {
+                    self.out.add(&LINK_ROUND_TRIP, &[name], round_trip.as_secs_f64());
+                }
+            }
+            if let Some(millionths) = quality.availability() {
+                self.out.add(&LINK_AVAILABLE, &[name], f64::from(millionths) / 1e6);
             }
         }
     }

@@ -184,6 +184,15 @@ words! {
         "没有此名称的设备。可能已被移除。";
     links: "Links", "链路";
     links_why: "lines, and interfaces in use or in trouble, the busiest first", "专线及在用或异常的接口，最繁忙的在前";
+    lines: "Lines", "专线";
+    lines_why: "what is paid for, what was used of it, and how the far end answers",
+        "签约速率、使用情况与对端应答";
+    exit_line: "exit", "出口";
+    month_95: "95 % of 30 d", "30 天 95 值";
+    far_end: "Far end", "对端";
+    round_trip: "Round trip", "往返时延";
+    loss: "Loss, 5 min", "丢包（5 分钟）";
+    available: "Available, 30 d", "可用率（30 天）";
     place: "Plugged into", "接入端口";
     wiring: "Wiring", "物理连接";
     wiring_why: "how devices are linked, and what shows it", "设备互联及其依据";

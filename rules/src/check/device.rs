@@ -4,6 +4,10 @@
 mod core_silent;
 mod device_silent;
 mod duplex;
+mod far_end;
+mod line_loss;
+mod line_round_trip;
+mod line_silent;
 mod link_down;
 mod link_errors;
 mod link_use;
@@ -24,7 +28,7 @@ pub use memory::memories;
 pub use processor::processors;
 pub use temperature::{Sensor, sensors};
 pub use ups_on_battery::is_on_battery;
-pub use watched::{Used, line, used};
+pub use watched::{Used, interface_of, line, quality, used};
 
 use super::{Absence, Alerts, Check, Evidence, Judged, Status, Verdict, bounded};
 use crate::device::{DeviceView, Held, Part};
@@ -154,6 +158,9 @@ pub const CHECKS: &[DeviceCheck] = &[
     link_use::CHECK,
     link_errors::CHECK,
     duplex::CHECK,
+    line_silent::CHECK,
+    line_loss::CHECK,
+    line_round_trip::CHECK,
     // isolation
     route::CHECK,
     // power

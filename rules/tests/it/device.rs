@@ -271,6 +271,7 @@ fn half_duplex_at_speed_and_late_collisions_are_a_mismatch() {
             duplex: Some(duplex),
             damaged: None,
             late_collisions: Some(late),
+            aggregate: None,
         };
         BTreeMap::from([
             (index("GE1"), port(Duplex::Full, 0)),

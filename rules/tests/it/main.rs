@@ -22,6 +22,7 @@ mod packet_sets;
 mod plan;
 mod policy;
 mod proof_checks;
+mod quality;
 mod ruleset_questions;
 mod schema;
 mod site;

@@ -8,7 +8,7 @@ use axum::Json;
 use axum::extract::{Extension, Path, State};
 use axum::http::StatusCode;
 use bailey_rules::check::State as AssetState;
-use bailey_rules::check::device::{line, used};
+use bailey_rules::check::device::{line, quality, used};
 use bailey_rules::device::addresses::Resolved;
 use bailey_rules::device::bridge::Learned;
 use bailey_rules::device::ethernet::Port;
@@ -19,11 +19,12 @@ use bailey_rules::device::neighbour::Neighbour;
 use bailey_rules::device::poe::Poe;
 use bailey_rules::device::power::Power;
 use bailey_rules::device::processes::Processes;
+use bailey_rules::device::quality::{Lately, Quality};
 use bailey_rules::device::resources::Resources;
 use bailey_rules::device::routes::Routes;
 use bailey_rules::device::vendor::VendorValue;
 use bailey_rules::device::{DeviceView, Identity, Part, Polling};
-use bailey_rules::expectation::DeviceWanted;
+use bailey_rules::expectation::{Ask, DeviceWanted};
 use bailey_rules::name::{HostName, ZoneName};
 use bailey_rules::text::Text;
 use bailey_rules::time::Timestamp;
@@ -177,6 +178,10 @@ struct InterfaceRow {
     /// The line that it is by the rule files.
     line: Option<String>,
     rated_bits: Option<u64>,
+    /// Whether it leads to the Internet.
+    exit: bool,
+    /// Of a line whose far end is asked: how it answers.
+    far_end: Option<FarEndRow>,
     /// Of a line: the 95th percentile of its use within a month, in bits a second, and of how many
     /// samples of 5 min.
     month_95_bits: Option<u64>,
@@ -188,16 +193,49 @@ struct InterfaceRow {
     faults: Option<Faults>,
 }
 
+/// How the far end of a line answers.
+#[derive(Serialize)]
+struct FarEndRow {
+    #[serde(flatten)]
+    ask: Ask,
+    /// Why it cannot be asked at all.
+    failed: Option<String>,
+    asked_at: Option<Timestamp>,
+    answered_at: Option<Timestamp>,
+    /// Within 5 min, outages left out: packets, those of a thousand that were lost, and the median round
+    /// trip in microseconds.
+    lately: Option<Lately>,
+    /// Packets of a million within 30 days that fell into no outage, and of how many samples of 5 min.
+    available_ppm: Option<u32>,
+    available_samples: usize,
+}
+
+impl FarEndRow {
+    fn of(quality: &Quality) -> Self {
+        Self {
+            ask: quality.ask,
+            failed: quality.failed.clone(),
+            asked_at: quality.asked_at(),
+            answered_at: quality.answered_at(),
+            lately: quality.lately(),
+            available_ppm: quality.availability(),
+            available_samples: quality.samples(),
+        }
+    }
+}
+
 impl InterfaceRow {
     fn of(view: &DeviceView, wanted: &DeviceWanted, interface: &Interface) -> Self {
         let line = line(wanted, interface);
         let used = used(view, wanted, interface);
         let window = view.traffic.get(&interface.index);
-        let month = view.lines.get(&interface.index);
+        let month = view.lines.get(&interface.name);
         Self {
             ethernet: view.ethernet.value().and_then(|ports| ports.get(&interface.index).copied()),
             line: line.map(|line| line.name.clone().unwrap_or_else(|| interface.name.clone())),
             rated_bits: line.map(|line| line.rated.0),
+            exit: line.is_some_and(|line| line.exit),
+            far_end: quality(view, wanted, interface).map(FarEndRow::of),
             month_95_bits: month.and_then(Month::percentile_95).map(|octets| octets * 8),
             month_samples: month.map_or(0, Month::samples),
             rate: used.map(|used| used.newest).unwrap_or_default(),
