@@ -251,24 +251,30 @@ fn a_changed_filter_of_frames_is_proved_again() {
 
 #[test]
 fn what_must_arrive_behind_a_bridge_that_filters_is_not_sure() {
-    let policy = POLICY.replace(
-        "INV-01: {never: [outer, inner]}",
-        "INV-01: {always: [inner, inner], service: web}",
-    );
+    let policy = POLICY
+        .replace(
+            "INV-01: {never: [outer, inner]}",
+            "INV-01: {always: [inner, inner], service: web}",
+        )
+        .replace(
+            "{zone: exchange, addresses: [10.250.0.1, 10.1.0.1, 172.20.0.1], forwards: true}",
+            "{zone: inner, addresses: [10.1.0.9]}",
+        );
     let with = |listings: &[String]| {
         let mut all = site(listings, &[("br0", "10.1.0.9/16")]);
         all.hosts.get_mut(&name("fw-1")).unwrap().zone = Some("inner".parse().unwrap());
         Site { policy: Policy::parse("policy.yaml", &policy).unwrap(), ..all }
     };
-    let followed = |site: &Site| {
+    let reasons = |site: &Site| {
         let asked = Asked::parse(&site.policy, "10.1.7.20", "10.1.0.9:443/tcp").unwrap();
         let followed = follow(site, asked);
-        (followed.passes, followed.certain)
+        assert!(followed.passes);
+        followed.there[0].hops[0].reasons.clone()
     };
     let open = with(&[]);
-    assert_eq!(followed(&open), (true, true));
+    assert_eq!(reasons(&open), Vec::<String>::new());
     assert!(is_proved(open));
     let filtered = with(&[table("bridge", "input", "drop", &[])]);
-    assert_eq!(followed(&filtered), (true, false));
+    assert_eq!(reasons(&filtered), ["a bridge filters on the wire of eth0"]);
     assert_eq!(doubt(filtered).1, "fw-1");
 }

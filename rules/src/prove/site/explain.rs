@@ -339,19 +339,43 @@ fn walk_one(walk: &mut Walk<'_>, packet: Set, stages: &[Stage]) -> Result<bool, 
 }
 
 /// The base chains that a packet meets on its way through a host, in order.
-fn met<'s>(
-    ruleset: &'s Ruleset,
-    stages: &'s [Stage],
-    v6: bool,
-) -> impl Iterator<Item = (Hook, At)> + 's {
-    stages.iter().flat_map(move |stage| {
+fn met(ruleset: &Ruleset, stages: &[Stage], hooks: Hooks<'_>, v6: bool) -> Vec<(Hook, At)> {
+    let mut input = hooks.input.and_then(device);
+    let mut output = None;
+    let mut all = Vec::new();
+    for stage in stages {
         let (hook, steps) = match *stage {
             Stage::At(Layer::Packet, hook) => (hook, ruleset.path(hook, v6)),
             Stage::At(Layer::Frame, hook) => (hook, ruleset.frame_path(hook)),
-            Stage::Input(_) | Stage::Output(_) => return Vec::new(),
+            Stage::Input(by) => {
+                input = Some(by);
+                continue;
+            }
+            Stage::Output(by) => {
+                output = Some(by);
+                continue;
+            }
         };
-        steps.into_iter().flat_map(|step| step.chains).map(|at| (hook, at)).collect()
-    })
+        let by = match hook {
+            Hook::Ingress => input,
+            Hook::Egress => output,
+            Hook::Prerouting | Hook::Input | Hook::Forward | Hook::Output | Hook::Postrouting => {
+                None
+            }
+        };
+        let chains = steps.into_iter().flat_map(|step| step.chains);
+        let entered = chains.filter(|at| is_for(ruleset, *at, by)).map(|at| (hook, at));
+        all.extend(entered);
+    }
+    all
+}
+
+/// Whether a base chain may be for an interface, if it is for any.
+fn is_for(ruleset: &Ruleset, at: At, by: Option<u128>) -> bool {
+    let devices = ruleset.chain(at).base.iter().flat_map(|base| &base.devices);
+    let mut devices = devices.peekable();
+    let Some(by) = by.filter(|_| devices.peek().is_some()) else { return true };
+    devices.any(|name| device(name) == Some(by))
 }
 
 fn passes(
@@ -380,7 +404,7 @@ pub(super) fn deciding(
     let stages = hooks.of(host);
     walk_one(&mut walk, one, &stages)?;
     let mut found = Vec::new();
-    for (hook, at) in met(ruleset, &stages, v6) {
+    for (hook, at) in met(ruleset, &stages, hooks, v6) {
         let (table, chain) = (ruleset.table(at), ruleset.chain(at));
         let by = decider(&walk, ruleset, at, lets_through);
         let accepts = chain.base.as_ref().is_some_and(|base| base.accepts);
@@ -510,7 +534,7 @@ pub(super) fn stop(
     let mut walk = Walk::new(space, ruleset).knowing(&host.network).noting();
     let stages = hooks.of(host);
     walk_one(&mut walk, one, &stages)?;
-    for (_, at) in met(ruleset, &stages, v6) {
+    for (_, at) in met(ruleset, &stages, hooks, v6) {
         let chain = ruleset.chain(at);
         let family = ruleset.table(at).family.name();
         let table = &ruleset.table(at).name;
