@@ -9,8 +9,11 @@ mod targets;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// Every target of the fuzzer.
-const TARGETS: [(&str, fn(&[u8])); 6] = [
+/// A target of the fuzzer, by its name.
+type Target = (&'static str, fn(&[u8]));
+
+/// Every one.
+const TARGETS: [Target; 6] = [
     ("ber", targets::ber),
     ("frames", targets::frames),
     ("pdu", targets::pdu),

@@ -22,8 +22,11 @@ pub fn refused(message: &Message) -> Option<Refused> {
     let kind = message.kind.as_deref().unwrap_or_default();
     let text = &message.text;
     // Cisco ASA: `Deny tcp src inside:10.1.7.20/51234 dst outside:203.0.113.5/443 by ...`.
-    if kind.starts_with("ASA-") && text.starts_with("Deny ") {
-        return Some(Refused { from: interface_end(text, " src ")? });
+    if kind.starts_with("ASA-")
+        && text.starts_with("Deny ")
+        && let Some((_, after)) = text.split_once(" src ")
+    {
+        return Some(Refused { from: at_interface(after) });
     }
     let says_so = kind.contains("SESSION_DENY")
         || kind.contains("POLICYDENY")
@@ -59,13 +62,11 @@ fn value<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     Some(&after[..end])
 }
 
-/// The address in `interface:address/port` behind `name`.
-fn interface_end(text: &str, name: &str) -> Option<Option<IpAddr>> {
-    let (_, after) = text.split_once(name)?;
-    let end = after.split(' ').next()?;
-    let (_, end) = end.split_once(':')?;
+/// The address in `interface:address/port`.
+fn at_interface(text: &str) -> Option<IpAddr> {
+    let (_, end) = text.split(' ').next()?.split_once(':')?;
     let address = end.split_once('/').map_or(end, |(address, _)| address);
-    Some(address.parse().ok())
+    address.parse().ok()
 }
 
 #[cfg(test)]
