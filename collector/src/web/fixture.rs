@@ -9,10 +9,7 @@ use bailey_rules::check::{self, Given, judge, worst};
 use bailey_rules::compile::PolicyLine;
 use bailey_rules::device::ethernet::{Duplex as EthernetDuplex, Port};
 use bailey_rules::device::interface::{Counter, Counters as PortCounters, Link};
-use bailey_rules::device::poe::{FedPort, Feeding, Poe, Supply, SupplyState};
 use bailey_rules::device::power::{Power, Source};
-use bailey_rules::device::processes::{Process, Processes};
-use bailey_rules::device::routes::{self, Routes};
 use bailey_rules::device::{self, DeviceView};
 use bailey_rules::digest::FactDigest;
 use bailey_rules::expectation::RuleFiles;
@@ -535,29 +532,6 @@ pub(crate) fn devices(said: &str) -> Vec<DeviceView> {
         name: Some(said.into()),
     };
     floor.neighbours.take(Ok(vec![neighbour]), ago(140), Duration::from_mins(5));
-    let supply =
-        Supply { group: 1, state: Some(SupplyState::On), watts: Some(370), used: Some(352) };
-    let fed = |port, feeding| FedPort { group: 1, port, feeding, class: None };
-    let ports = vec![fed(1, Feeding::Delivering), fed(2, Feeding::Fault)];
-    floor.poe.take(Ok(Poe { supplies: vec![supply], ports }), ago(20), Duration::from_mins(1));
-    let route = |destination: &str, gateway: Option<&str>| routes::Route {
-        destination: destination.parse().unwrap(),
-        gateway: gateway.map(|gateway| gateway.parse().unwrap()),
-        interface: Some(49),
-    };
-    let list = [route("0.0.0.0/0", Some("10.1.0.254")), route("10.1.0.0/16", None)].into();
-    let routes = Routes { count: Some(2), list, left_out: false };
-    floor.routes.take(Ok(routes), ago(140), Duration::from_mins(5));
-    let process = |name: &str, path: &str, mib| Process {
-        name: name.into(),
-        path: path.into(),
-        count: 2,
-        memory: Some(Bytes(mib << 20)),
-        busy: None,
-    };
-    let list = vec![process(said, "", 3), process("snmpd", "/usr/sbin/snmpd", 12)];
-    let processes = Processes { list, left_out: 0 };
-    floor.processes.take(Ok(processes), ago(20), Duration::from_mins(1));
     let mut core = held_device("core-1", "inner", "10.1.0.1:161");
     device_identity(&mut core, "S12700", "Huawei");
     core.polling.answered_at = Some(ago(400));
