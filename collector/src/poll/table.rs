@@ -139,7 +139,7 @@ impl Cells {
     /// Whether no column has one.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.0.iter().all(Option::is_none)
     }
 
     /// See [`Value::number`].
