@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bailey_rules::check::{self, Given, Judged, Status, judge, worst};
-use bailey_rules::device::Part;
+use bailey_rules::device::{Part, Polling};
 use bailey_rules::expectation::Expectations;
 use bailey_rules::fact::FactKind;
 use bailey_rules::finding::{Change, Finding, Severity, advance, identity};
@@ -39,6 +39,10 @@ pub const JUDGED_EVERY: Duration = Duration::from_secs(5);
 
 /// How often the judge looks for hosts whose turn it is.
 const TICK: Duration = Duration::from_millis(100);
+
+/// How often the judge looks for devices whose turn it is: there are thousands, and each of their polls has
+/// them judged besides.
+const DEVICES_LOOKED_AT: Duration = Duration::from_secs(1);
 
 /// The shortest pause between two passes: what arrives together is judged together.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -89,6 +93,7 @@ pub(crate) struct Judge {
     silent: HashMap<HostKey, Timestamp>,
     unshown: bool,
     shown_at: Option<Instant>,
+    devices_looked_at: Option<Instant>,
     problems: usize,
 }
 
@@ -125,6 +130,7 @@ impl Judge {
             silent: HashMap::new(),
             unshown: true,
             shown_at: None,
+            devices_looked_at: None,
             problems: 0,
         }
     }
@@ -174,7 +180,7 @@ impl Judge {
         turn.extend(
             all.iter().filter(|host| !changed.contains(&host.key)).filter(old).take(share).cloned(),
         );
-        self.forget(&all, &self.site.held_devices());
+        self.forget(&all);
         for hosts in turn.chunks(IN_ONE_GO) {
             for host in hosts {
                 self.judge(host, changed.contains(&host.key));
@@ -198,18 +204,22 @@ impl Judge {
     }
 
     /// The devices that were polled since, and those whose turn it is.
-    fn devices_in_turn(&self) -> Vec<(Arc<Device>, bool)> {
+    fn devices_in_turn(&mut self) -> Vec<(Arc<Device>, bool)> {
         let polled = self.site.dirty().take_devices();
+        let looked_at = self.devices_looked_at;
+        if looked_at.is_some_and(|at| at.elapsed() < DEVICES_LOOKED_AT) {
+            return polled.into_iter().map(|device| (device, true)).collect();
+        }
+        self.devices_looked_at = Some(Instant::now());
         let seen: HashSet<HostKey> = polled.iter().map(|device| device.key).collect();
         let all = self.site.held_devices();
         let now = self.site.now();
         let old = |device: &&Arc<Device>| {
             let status = device.status();
-            // Nothing of a device grows old faster than its interval; each poll has it judged too.
-            let every = JUDGED_EVERY.max(status.view.polling.interval / 4);
+            let every = JUDGED_EVERY.max(judged_without_a_poll(&device.view().polling, now));
             status.judged_at.age(now) + TICK >= every || status.judged_at > now
         };
-        let share = all.len().div_ceil(25).max(1);
+        let share = all.len().div_ceil(3).max(1);
         let others = all.iter().filter(|device| !seen.contains(&device.key)).filter(old);
         let others = others.take(share).cloned().map(|device| (device, false));
         polled.into_iter().map(|device| (device, true)).chain(others).collect()
@@ -223,8 +233,9 @@ impl Judge {
         }
     }
 
-    fn forget(&mut self, hosts: &[Arc<Host>], devices: &[Arc<Device>]) {
-        if self.wanted.len() > hosts.len() + devices.len() {
+    fn forget(&mut self, hosts: &[Arc<Host>]) {
+        if self.wanted.len() > hosts.len() + self.site.count_devices() {
+            let devices = self.site.held_devices();
             let keys = hosts.iter().map(|host| host.key);
             let keys: HashSet<HostKey> =
                 keys.chain(devices.iter().map(|device| device.key)).collect();
@@ -448,6 +459,14 @@ fn says_other(before: &[Judged], after: &[Judged]) -> bool {
         })
     }
     !said(before).eq(said(after))
+}
+
+/// How often a device is judged besides at each of its polls: only of one that is late, or does not answer,
+/// anything can grow old before the next.
+fn judged_without_a_poll(polling: &Polling, now: Timestamp) -> Duration {
+    let interval = polling.interval;
+    let late = polling.asked_at.is_none_or(|at| at > now || at.age(now) > interval * 5 / 4);
+    if late || polling.failed.is_some() { interval / 4 } else { interval * 5 / 4 }
 }
 
 /// What the checks say of a device now. `silent` is where it is kept since when it is judged as one that

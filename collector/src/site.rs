@@ -648,6 +648,11 @@ impl Site {
         reading(&self.0.devices).values().cloned().collect()
     }
 
+    /// How many devices there are.
+    pub(crate) fn count_devices(&self) -> usize {
+        reading(&self.0.devices).len()
+    }
+
     /// The device with a name.
     pub(crate) fn held_device(&self, name: &HostName) -> Option<Arc<Device>> {
         reading(&self.0.devices).get(name).cloned()

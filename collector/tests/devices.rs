@@ -243,7 +243,8 @@ async fn other_credentials_are_tried_before_they_are_used_and_who_did_it_is_note
 
 /// Adds every device of a fleet.
 async fn add_all(lab: &Lab, fleet: &Fleet) {
-    for some in fleet.devices.chunks(4) {
+    // As many as are examined at the same time.
+    for some in fleet.devices.chunks(8) {
         let adding = some.iter().map(|device| {
             let credentials = format!("community: {COMMUNITY}\n");
             add(lab, wish(device.address, Some(&device.name), &credentials))

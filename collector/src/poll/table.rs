@@ -8,8 +8,8 @@
 use std::collections::BTreeMap;
 
 use crate::poll::oid::Oid;
-use crate::poll::snmp::{MAX_NAMES, MAX_REPETITIONS, Snmp, SnmpError, Status};
-use crate::poll::value::{Value, VarBind};
+use crate::poll::snmp::{MAX_NAMES, MAX_REPETITIONS, Snmp, SnmpError, Status, VarBinds};
+use crate::poll::value::Value;
 
 /// The most values of one table. A core switch has 32,768 MAC addresses in 3 columns.
 pub const MAX_VALUES: usize = 131_072;
@@ -139,7 +139,7 @@ impl Cells {
     /// Whether no column has one.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.0.iter().all(Option::is_none)
     }
 
     /// See [`Value::number`].
@@ -208,9 +208,11 @@ pub async fn rows<S: Snmp>(
             }
             Err(Asked::Failed(why)) => return Err(why),
         };
-        for (nth, varbind) in answer.into_iter().enumerate() {
+        answer.each(|nth, name, value| {
             let column = asked[nth % asked.len()];
-            let Some((index, value)) = walk.step(column, columns, varbind)? else { continue };
+            let Some((index, value)) = walk.step(column, columns, name, value)? else {
+                return Ok(());
+            };
             begun = true;
             values += 1;
             if values > MAX_VALUES {
@@ -224,7 +226,8 @@ pub async fn rows<S: Snmp>(
                 row.set(column, value);
                 rows.insert(index.to_vec(), row);
             }
-        }
+            Ok(())
+        })?;
     }
 }
 
@@ -251,31 +254,33 @@ impl Walk {
     }
 
     /// Takes what came for a column: its row and value, or nothing when the column has ended.
-    fn step(
+    fn step<'n>(
         &mut self,
         column: usize,
         columns: &[Oid],
-        varbind: VarBind,
-    ) -> Result<Option<(&[u32], Value)>, SnmpError> {
+        name: &'n [u32],
+        value: Value,
+    ) -> Result<Option<(&'n [u32], Value)>, SnmpError> {
         if self.done[column] {
             return Ok(None);
         }
-        if varbind.value == Value::EndOfMib {
+        if value == Value::EndOfMib {
             self.done[column] = true;
             return Ok(None);
         }
-        if varbind.oid <= self.at[column] {
+        if name <= self.at[column].arcs() {
+            let with = Oid::new(name.to_vec());
+            let with = with.map_err(|e| SnmpError::Malformed { why: e.to_string() })?;
             let after = self.at[column].clone();
-            return Err(SnmpError::Looping { after, with: varbind.oid });
+            return Err(SnmpError::Looping { after, with });
         }
-        if !varbind.oid.is_under(&columns[column]) {
+        let Some(index) = name.strip_prefix(columns[column].arcs()) else {
             self.done[column] = true;
             return Ok(None);
-        }
-        self.at[column] = varbind.oid;
+        };
+        self.at[column].become_row(&columns[column], index);
         self.had[column] += 1;
-        let index = &self.at[column].arcs()[columns[column].arcs().len()..];
-        Ok(varbind.value.is_there().then_some((index, varbind.value)))
+        Ok(value.is_there().then_some((index, value)))
     }
 }
 
@@ -297,12 +302,12 @@ async fn ask<S: Snmp>(
     names: &[Oid],
     repetitions: u16,
     learned: &mut Learned,
-) -> Result<Vec<VarBind>, Asked> {
+) -> Result<VarBinds, Asked> {
     let bulk = session.knows_bulk();
     let answer = if bulk {
         session.get_bulk(names, repetitions).await
     } else {
-        session.get_next(names).await
+        session.get_next(names).await.and_then(VarBinds::of)
     };
     match answer {
         Ok(answer) if answer.len() < names.len() => {

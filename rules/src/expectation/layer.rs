@@ -271,8 +271,8 @@ impl Pattern {
         let Some(mut rest) = name.strip_prefix(head) else {
             return false;
         };
-        let mut parts: Vec<&str> = tail.split('*').collect();
-        let last = parts.pop().unwrap_or_default();
+        let mut parts = tail.split('*');
+        let last = parts.next_back().unwrap_or_default();
         for part in parts {
             // The leftmost place for each part leaves the most room for the next.
             let Some(at) = rest.find(part) else {

@@ -1,9 +1,10 @@
 //! Which interfaces of a device are judged, and by which speed.
 
+use super::super::Verdict;
 use super::Given;
-use crate::device::DeviceView;
 use crate::device::interface::{Interface, Rate};
 use crate::device::quality::Quality;
+use crate::device::{DeviceView, Part};
 use crate::expectation::{DeviceWanted, LineWanted, Pattern};
 use crate::unit::{BitRate, Percent};
 
@@ -15,6 +16,19 @@ fn fits(patterns: &[Pattern], interface: &Interface) -> bool {
 /// Whether nobody wants to hear of an interface.
 pub(super) fn is_ignored(given: &Given<'_>, interface: &Interface) -> bool {
     fits(&given.wanted.links_ignore, interface)
+}
+
+/// What `verdict` says of every interface that somebody wants to hear of.
+pub(super) fn of_each(
+    given: &Given<'_>,
+    verdict: impl Fn(&Given<'_>, &Interface) -> Option<Verdict>,
+) -> Vec<Verdict> {
+    let interfaces = match given.ask(&given.device.interfaces, Part::Interfaces) {
+        Ok(interfaces) => interfaces,
+        Err(unknown) => return vec![unknown],
+    };
+    let judged = interfaces.iter().filter(|interface| !is_ignored(given, interface));
+    judged.filter_map(|interface| verdict(given, interface)).collect()
 }
 
 /// The line that an interface is, if the rule files name it.
