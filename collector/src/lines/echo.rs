@@ -63,7 +63,12 @@ impl Asker {
             By::Icmp => {
                 let ping = match self.ping.take() {
                     Some(ping) => ping,
-                    None => Ping::open(self.ask.far).await?,
+                    None => match Ping::open(self.ask.far).await {
+                        Ok(ping) => ping,
+                        // Without a route there is no answer; the next question tries again.
+                        Err(EchoError::System(error)) if is_of_the_way(&error) => return Ok(None),
+                        Err(error) => return Err(error),
+                    },
                 };
                 self.ping.insert(ping).ask(token, self.longest).await
             }
@@ -147,10 +152,7 @@ impl Ping {
             Err(error) => return Err(EchoError::System(error.into())),
         };
         let socket = UdpSocket::from_std(std::net::UdpSocket::from(opened))?;
-        socket.connect((far, 0)).await.or_else(|error| {
-            // Without a route there is no answer; the next question tries again.
-            if is_of_the_way(&error) { Ok(()) } else { Err(error) }
-        })?;
+        socket.connect((far, 0)).await?;
         let identifier = rand::random();
         Ok(Self { socket, family, is_raw, identifier, sequence: 0 })
     }

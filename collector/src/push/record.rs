@@ -675,7 +675,9 @@ mod tests {
         before
             .execute_batch(
                 "DROP TABLE push; DROP TABLE push_host; DROP TABLE push_order; DROP TABLE listing; \
-                 DROP TABLE proof; DROP TABLE device; DROP TABLE trap; DROP INDEX event_kind",
+                 DROP TABLE proof; DROP TABLE device; DROP TABLE trap; \
+                 DROP TABLE line; DROP TABLE line_carried; DROP TABLE line_asked; \
+                 DROP INDEX event_kind",
             )
             .unwrap();
         before.pragma_update(None, "user_version", 1).unwrap();

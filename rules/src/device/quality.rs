@@ -235,15 +235,15 @@ impl Quality {
         })
     }
 
-    /// The part of the packets of the last [`MONTH`] that fell into no outage, in millionths; `None`
-    /// without a sample.
+    /// The part of the packets of the last [`MONTH`] that fell into no outage, in millionths, those since
+    /// the last sample too; `None` without a packet.
     #[must_use]
     pub fn availability(&self) -> Option<u32> {
         let sum = |one: fn(&Asked) -> u32| -> u64 {
             self.month.iter().map(|sample| u64::from(one(sample))).sum()
         };
-        let asked = sum(|sample| sample.asked);
-        let out = sum(|sample| sample.out).min(asked);
+        let asked = sum(|sample| sample.asked) + u64::from(self.counting.asked);
+        let out = (sum(|sample| sample.out) + u64::from(self.counting.out)).min(asked);
         let part = ((asked - out) * 1_000_000).checked_div(asked)?;
         u32::try_from(part).ok()
     }
