@@ -224,6 +224,48 @@ fn routers_that_send_a_packet_to_each_other_are_found() {
     all.hosts.insert(name("fw-1"), Host { network: back, ..gateway });
     let router = Host { forwards_v4: true, ..all.hosts[&name("oa-17")].clone() };
     all.hosts.insert(name("oa-17"), router);
-    let answer = answer(all, "INV-03");
-    assert!(!matches!(answer, Answer::Proved { .. }), "{answer:?}");
+    let breach = broken(all, "INV-03");
+    assert!(breach.end.en.starts_with("it goes round between routers"), "{}", told(&breach));
+    let [first, second] = [&breach.path[0], &breach.path[1]].map(|hop| hop.host.clone());
+    assert_eq!((first, second), (Some(name("oa-17")), Some(name("fw-1"))));
+}
+
+/// What is known of it that an office machine opens the web of the Internet by a gateway with this route.
+fn to_the_internet(route: Option<&str>) -> Answer {
+    let policy = POLICY
+        .replace("INV-01: {always: [inner, oa-web]", "INV-01: {always: [oa-17, internet]")
+        .replace(
+            "  EX-17:",
+            "  EX-16: {from: inner, to: internet, hosts: [oa-17], service: web, owner: \"office\"}\n  EX-17:",
+        );
+    let mut all = site(&["-A FORWARD -s 10.1.0.0/16 -o exit -j ACCEPT"], &[]);
+    all.policy = Policy::parse("policy.yaml", &policy).unwrap_or_else(|why| panic!("{why}"));
+    // Without an address of IPv6, for which there is no gateway.
+    let oa_17 = host("inner", &[("eth0", "10.1.7.20/16")], &["default via 10.1.0.1 dev eth0"]);
+    all.hosts.insert(name("oa-17"), oa_17);
+    let gateway = all.hosts.get_mut(&name("fw-1")).unwrap();
+    let mut network = Network::default();
+    network
+        .add_addresses(
+            "2: inner    inet 10.1.0.1/16 scope global inner\n3: exit    inet 203.0.113.2/32 scope global exit\n",
+        )
+        .unwrap();
+    if let Some(route) = route {
+        network.add_routes(&format!("10.1.0.0/16 dev inner\n{route}\n")).unwrap();
+    }
+    gateway.network = network;
+    answer(all, "INV-01")
+}
+
+#[test]
+fn a_line_to_the_internet_that_is_not_known_to_be_one_leaves_it_open() {
+    let known = to_the_internet(Some("default via 203.0.113.1 dev exit"));
+    assert!(matches!(known, Answer::Proved { .. }), "{known:?}");
+    let Answer::OutOfModel(doubt) = to_the_internet(Some("default dev exit")) else { panic!() };
+    assert_eq!(doubt.statement, "whether exit leads to the Internet is not known");
+    assert_eq!(doubt.at.as_deref(), Some("fw-1"));
+    let Answer::OutOfModel(doubt) = to_the_internet(None) else { panic!() };
+    assert_eq!(doubt.statement, "where it routes packets is not known");
+    let none = to_the_internet(Some("10.9.0.0/16 dev inner"));
+    assert!(matches!(none, Answer::Broken(_)), "{none:?}");
 }

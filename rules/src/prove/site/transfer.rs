@@ -12,6 +12,7 @@ use super::super::memory::Memory;
 use super::super::pass::{Flow, Flows, Walk};
 use super::super::reads::asks_for_input;
 use super::super::space::{End, Space};
+use super::alike::Alike;
 use super::route::{Goes, Reach, routes};
 use super::{Host, ReversePath, Site};
 use crate::model::field::{Field, ICMPV6, device, device_name, state};
@@ -60,7 +61,7 @@ pub(super) struct Piece {
 }
 
 /// All that a host does with what comes by one way.
-pub(super) type Transfer = Rc<Vec<Piece>>;
+pub(super) type Transfer = Rc<Vec<Rc<Piece>>>;
 
 /// How packets come to a host.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -86,10 +87,33 @@ fn is_alike_everywhere(host: &Host) -> bool {
 pub(super) struct Transfers {
     /// By host, and how packets come to it.
     known: HashMap<HostName, BTreeMap<Way, Transfer>>,
+    /// Where hosts send packets.
+    routes: HashMap<HostName, Rc<Routes>>,
     /// What the chains of hosts did.
-    memories: HashMap<HostName, Memory>,
+    alike: Alike,
     /// What is the same for every host.
     same: Option<Same>,
+}
+
+/// Where a host sends packets, by their destinations, and where it would send them back, by their sources.
+#[derive(Debug)]
+struct Routes {
+    there: Vec<(Reach, Goes)>,
+    /// Only where a source is looked up.
+    back: Vec<(Reach, Goes)>,
+}
+
+impl Routes {
+    fn of(space: &mut Space, host: &Host) -> Result<Self, TooComplex> {
+        let there = routes(space, &host.network, End::Destination)?;
+        let mut wanted = host.reverse_path.values();
+        let back = if wanted.any(|wanted| *wanted != ReversePath::Off) {
+            routes(space, &host.network, End::Source)?
+        } else {
+            Vec::new()
+        };
+        Ok(Self { there, back })
+    }
 }
 
 /// Sets that every host is asked about.
@@ -99,18 +123,31 @@ struct Same {
     unroutable: Set,
 }
 
+/// What it takes to work out what a host does.
+struct Here<'a> {
+    host: &'a Host,
+    memory: &'a mut Memory,
+    /// Whether others have the same filters. Hooks are then asked about all packets that there can be, so
+    /// that one answer is for all.
+    is_shared: bool,
+    routes: Rc<Routes>,
+    same: Same,
+}
+
 impl Transfers {
-    /// Forgets what a host did that is another one now; of its chains only what they would not do again.
-    pub(super) fn turn(&mut self, name: &HostName, before: Option<&Host>, now: Option<&Host>) {
+    /// Forgets what a host did that was another one; of its chains only what they would not do again.
+    pub(super) fn turn(&mut self, site: &Site, name: &HostName, before: Option<&Host>) {
         self.known.remove(name);
-        match (before, now, self.memories.get_mut(name)) {
-            (Some(before), Some(now), Some(memory)) if before.network == now.network => {
-                memory.turn(&before.ruleset, &now.ruleset);
+        let stays = match (before, site.hosts.get(name)) {
+            (Some(before), Some(now)) => {
+                before.network == now.network && before.reverse_path == now.reverse_path
             }
-            _ => {
-                self.memories.remove(name);
-            }
+            (None | Some(_), _) => false,
+        };
+        if !stays {
+            self.routes.remove(name);
         }
+        self.alike.turn(site, name, before);
     }
 
     /// What a host does with what comes by an interface, or begins in it.
@@ -141,16 +178,25 @@ impl Transfers {
             None => Same { openers: openers(space)?, unroutable: unroutable(space)? },
         };
         self.same = Some(same);
-        let memory = self.memories.entry(host.clone()).or_default();
+        let routes = match self.routes.get(host) {
+            Some(routes) => Rc::clone(routes),
+            None => {
+                let routes = Rc::new(Routes::of(space, of)?);
+                self.routes.insert(host.clone(), Rc::clone(&routes));
+                routes
+            }
+        };
+        let Some((memory, is_shared)) = self.alike.of(site, host) else { return Ok(Rc::default()) };
+        let here = Here { host: of, memory, is_shared, routes, same };
         let (key, pieces) = match way {
             Way::Comes(_) if is_alike_everywhere(of) => {
-                (Way::ComesByAny, arriving(space, of, memory, same, None)?)
+                (Way::ComesByAny, here.arriving(space, None)?)
             }
             Way::Comes(interface) => {
-                let pieces = arriving(space, of, memory, same, Some(&interface))?;
+                let pieces = here.arriving(space, Some(&interface))?;
                 (Way::Comes(interface), pieces)
             }
-            Way::Begins | Way::ComesByAny => (Way::Begins, leaving(space, of, memory, same)?),
+            Way::Begins | Way::ComesByAny => (Way::Begins, here.leaving(space)?),
         };
         let pieces = Rc::new(pieces);
         self.known.entry(host.clone()).or_default().insert(key, Rc::clone(&pieces));
@@ -224,19 +270,17 @@ fn narrowed(
 }
 
 /// Splits flows by where the routes take them.
-fn routed(
+fn routed<'w>(
     space: &mut Space,
     host: &Host,
     flows: &[(Flow, Set)],
-    ways: &[(Reach, Goes)],
+    ways: impl IntoIterator<Item = &'w (Reach, Goes)> + Clone,
 ) -> Result<Vec<Part>, TooComplex> {
-    let interfaces = || {
-        let all = host.network.interfaces.iter().flatten().filter(|one| one.up);
-        all.map(|one| device_name(one.device)).filter(|name| name != "lo")
-    };
+    let interfaces =
+        || host.network.up().map(|one| device_name(one.device)).filter(|name| name != "lo");
     let mut parts = Vec::new();
     for (flow, surely) in flows {
-        for (reach, goes) in ways {
+        for (reach, goes) in ways.clone() {
             let (flow, surely) = narrowed(space, flow, *surely, *reach)?;
             if flow.packets.is_empty() {
                 continue;
@@ -268,15 +312,21 @@ fn routed(
     Ok(parts)
 }
 
-/// Takes parts through hooks. What may be stopped there is sure no more.
-fn hooked(walk: &mut Walk<'_>, hooks: &[Hook], parts: Vec<Part>) -> Result<Vec<Part>, TooComplex> {
+/// Takes parts through hooks. What may be stopped there is sure no more. The hooks are asked about the
+/// packets of `all`, of which those of the parts are some; where it is not told, about those alone.
+fn hooked(
+    walk: &mut Walk<'_>,
+    hooks: &[Hook],
+    parts: Vec<Part>,
+    all: Option<Set>,
+) -> Result<Vec<Part>, TooComplex> {
     let mut done = Vec::new();
     for part in parts {
         let mut change = part.flow.change.clone();
         if let Some(interface) = part.leaves.interface() {
             change.set(Field::OutputDevice, device(interface).unwrap_or_default());
         }
-        let mut flows = Flows::changed(part.flow.packets, change);
+        let mut flows = Flows::changed(all.unwrap_or(part.flow.packets), change);
         let mut surely = part.surely;
         for hook in hooks {
             let passed = walk.hook(*hook, &flows)?;
@@ -285,141 +335,147 @@ fn hooked(walk: &mut Walk<'_>, hooks: &[Hook], parts: Vec<Part>) -> Result<Vec<P
             surely = space.without(surely, stopped)?;
             flows = passed.accepted;
         }
-        let others = flows.as_slice().to_vec();
+        let space = walk.space();
+        let mut own = Vec::new();
         for flow in flows.as_slice() {
-            let space = walk.space();
-            let mut own = space.and(surely, flow.packets)?;
+            let packets = space.and(flow.packets, part.flow.packets)?;
+            if !packets.is_empty() {
+                own.push(Flow { packets, change: flow.change.clone() });
+            }
+        }
+        for (nth, flow) in own.iter().enumerate() {
+            let mut sure = space.and(surely, flow.packets)?;
             // Where a packet may become one thing or another, neither is sure.
-            for other in others.iter().filter(|other| other.change != flow.change) {
-                own = space.without(own, other.packets)?;
+            for (_, other) in own.iter().enumerate().filter(|(other, _)| *other != nth) {
+                sure = space.without(sure, other.packets)?;
             }
             if flow.change.is_unsure() {
-                own = Set::EMPTY;
+                sure = Set::EMPTY;
             }
-            done.push(Part { flow: flow.clone(), surely: own, leaves: part.leaves.clone() });
+            done.push(Part { flow: flow.clone(), surely: sure, leaves: part.leaves.clone() });
         }
     }
     Ok(done)
 }
 
-fn pieces(parts: Vec<Part>, host: &Host) -> Vec<Piece> {
+fn pieces(parts: Vec<Part>, host: &Host) -> Vec<Rc<Piece>> {
     // Of a host that could not be read whole nothing is sure.
     let known = host.unread.is_empty();
-    parts
-        .into_iter()
-        .map(|part| Piece {
-            reach: Reach {
-                maybe: part.flow.packets,
-                surely: if known { part.surely } else { Set::EMPTY },
-            },
-            change: part.flow.change,
-            leaves: part.leaves,
-        })
-        .collect()
+    let piece = |part: Part| Piece {
+        reach: Reach {
+            maybe: part.flow.packets,
+            surely: if known { part.surely } else { Set::EMPTY },
+        },
+        change: part.flow.change,
+        leaves: part.leaves,
+    };
+    parts.into_iter().map(|part| Rc::new(piece(part))).collect()
 }
 
-/// What comes by an interface, or by any where that makes no difference.
-fn arriving(
-    space: &mut Space,
-    host: &Host,
-    memory: &mut Memory,
-    same: Same,
-    interface: Option<&str>,
-) -> Result<Vec<Piece>, TooComplex> {
-    let mut begin = same.openers;
-    let mut allowed = Reach { maybe: Set::ALL, surely: Set::ALL };
-    if let Some(interface) = interface {
-        let by = device(interface).unwrap_or_default();
-        let here = space.value(Field::InputDevice, by)?;
-        begin = space.and(begin, here)?;
-        allowed = sources(space, host, interface, by)?;
-    }
-    let ways = routes(space, &host.network, End::Destination)?;
-    let stays = same.unroutable;
-    let mut walk = Walk::new(space, &host.ruleset).knowing(&host.network).recalling(memory);
-    let flows = walk.begin(begin)?;
-    let (mut flows, mut surely) = (flows, begin);
-    for hook in [Hook::Ingress, Hook::Prerouting] {
-        let passed = walk.hook(hook, &flows)?;
-        let space = walk.space();
-        let stopped = space.or(passed.dropped, passed.rejected)?;
-        surely = space.without(surely, stopped)?;
-        flows = passed.accepted;
-    }
-    let mut routable = Vec::new();
-    for flow in flows.as_slice() {
-        let space = walk.space();
-        let sure = if flow.change.is_unsure() { Set::EMPTY } else { surely };
-        routable.push(narrowed(space, flow, sure, allowed)?);
-    }
-    let parts = routed(walk.space(), host, &routable, &ways)?;
-    let (mut local, mut through) = (Vec::new(), Vec::new());
-    for part in parts {
-        match part.leaves {
-            Leaves::Here => local.push(part),
-            Leaves::By { .. } | Leaves::Somehow { .. } => {
-                let space = walk.space();
-                let mut forwards = Set::EMPTY;
-                for (v6, does) in [(false, host.forwards_v4), (true, host.forwards_v6)] {
-                    if does {
-                        let version = space.version(v6)?;
-                        forwards = space.or(forwards, version)?;
+impl Here<'_> {
+    /// What comes by an interface, or by any where that makes no difference.
+    fn arriving(
+        self,
+        space: &mut Space,
+        interface: Option<&str>,
+    ) -> Result<Vec<Rc<Piece>>, TooComplex> {
+        let Self { host, memory, is_shared, routes, same } = self;
+        let mut begin = same.openers;
+        let mut allowed = Reach { maybe: Set::ALL, surely: Set::ALL };
+        if let Some(interface) = interface {
+            let by = device(interface).unwrap_or_default();
+            let here = space.value(Field::InputDevice, by)?;
+            begin = space.and(begin, here)?;
+            allowed = sources(space, host, &routes.back, interface, by)?;
+        }
+        let mut forwards = Set::EMPTY;
+        for v6 in [false, true].into_iter().filter(|v6| host.forwards(*v6)) {
+            let version = space.version(v6)?;
+            forwards = space.or(forwards, version)?;
+        }
+        let forwards = space.without(forwards, same.unroutable)?;
+        let mut walk = Walk::new(space, &host.ruleset).knowing(&host.network).recalling(memory);
+        let flows = walk.begin(begin)?;
+        let (mut flows, mut surely) = (flows, begin);
+        for hook in [Hook::Ingress, Hook::Prerouting] {
+            let passed = walk.hook(hook, &flows)?;
+            let space = walk.space();
+            let stopped = space.or(passed.dropped, passed.rejected)?;
+            surely = space.without(surely, stopped)?;
+            flows = passed.accepted;
+        }
+        let mut routable = Vec::new();
+        for flow in flows.as_slice() {
+            let space = walk.space();
+            let sure = if flow.change.is_unsure() { Set::EMPTY } else { surely };
+            routable.push(narrowed(space, flow, sure, allowed)?);
+        }
+        // Whoever passes nothing on need not ask where to.
+        let asks = |(_, goes): &&(Reach, Goes)| *goes == Goes::Here || !forwards.is_empty();
+        let asked = routes.there.iter().filter(asks);
+        let parts = routed(walk.space(), host, &routable, asked)?;
+        let (mut local, mut through) = (Vec::new(), Vec::new());
+        for part in parts {
+            match part.leaves {
+                Leaves::Here => local.push(part),
+                Leaves::By { .. } | Leaves::Somehow { .. } => {
+                    let reach = Reach { maybe: forwards, surely: forwards };
+                    let (flow, surely) = narrowed(walk.space(), &part.flow, part.surely, reach)?;
+                    if !flow.packets.is_empty() {
+                        through.push(Part { flow, surely, leaves: part.leaves });
                     }
-                }
-                let forwards = space.without(forwards, stays)?;
-                let reach = Reach { maybe: forwards, surely: forwards };
-                let (flow, surely) = narrowed(space, &part.flow, part.surely, reach)?;
-                if !flow.packets.is_empty() {
-                    through.push(Part { flow, surely, leaves: part.leaves });
                 }
             }
         }
+        let all = is_shared.then_some(begin);
+        let mut done = hooked(&mut walk, &[Hook::Input], local, all)?;
+        let hooks = [Hook::Forward, Hook::Postrouting, Hook::Egress];
+        done.extend(hooked(&mut walk, &hooks, through, all)?);
+        Ok(pieces(done, host))
     }
-    let mut done = hooked(&mut walk, &[Hook::Input], local)?;
-    let hooks = [Hook::Forward, Hook::Postrouting, Hook::Egress];
-    done.extend(hooked(&mut walk, &hooks, through)?);
-    Ok(pieces(done, host))
+
+    /// What begins in a host, with any of its addresses.
+    fn leaving(self, space: &mut Space) -> Result<Vec<Rc<Piece>>, TooComplex> {
+        let Self { host, memory, is_shared, routes, same } = self;
+        let own: Vec<IpNet> = host.network.answers_for().collect();
+        let own = space.networks(End::Source, &own)?;
+        let new = space.value(Field::State, state::NEW)?;
+        let here = space.value(Field::InputDevice, 0)?;
+        let all = space.all_of(&[same.openers, new, here])?;
+        let begin = space.and(all, own)?;
+        let all = is_shared.then_some(all);
+        let mut walk = Walk::new(space, &host.ruleset).knowing(&host.network).recalling(memory);
+        let flows: Vec<(Flow, Set)> =
+            walk.begin(begin)?.as_slice().iter().map(|flow| (flow.clone(), flow.packets)).collect();
+        let mut parts = routed(walk.space(), host, &flows, &routes.there)?;
+        parts.retain(|part| part.leaves != Leaves::Here);
+        let mut again = Vec::new();
+        let mut sent = Vec::new();
+        for part in hooked(&mut walk, &[Hook::Output], parts, all)? {
+            // What is sent elsewhere, or marked, is routed once more (ip_route_me_harder).
+            let moved = part
+                .flow
+                .change
+                .fields()
+                .any(|field| matches!(field, Field::Destination4 | Field::Destination6))
+                || part.flow.change.fixes(Field::Mark) != Some(0);
+            if moved { again.push((part.flow, part.surely)) } else { sent.push(part) }
+        }
+        sent.extend(routed(walk.space(), host, &again, &routes.there)?);
+        sent.retain(|part| part.leaves != Leaves::Here);
+        let done = hooked(&mut walk, &[Hook::Postrouting, Hook::Egress], sent, all)?;
+        Ok(pieces(done, host))
+    }
 }
 
-/// What begins in a host, with any of its addresses.
-fn leaving(
+/// The packets whose sources an interface takes. `back` is where the host would send answers.
+fn sources(
     space: &mut Space,
     host: &Host,
-    memory: &mut Memory,
-    same: Same,
-) -> Result<Vec<Piece>, TooComplex> {
-    let own: Vec<IpNet> = host.network.answers_for().collect();
-    let own = space.networks(End::Source, &own)?;
-    let begin = same.openers;
-    let new = space.value(Field::State, state::NEW)?;
-    let here = space.value(Field::InputDevice, 0)?;
-    let begin = space.all_of(&[begin, new, here, own])?;
-    let ways = routes(space, &host.network, End::Destination)?;
-    let mut walk = Walk::new(space, &host.ruleset).knowing(&host.network).recalling(memory);
-    let flows: Vec<(Flow, Set)> =
-        walk.begin(begin)?.as_slice().iter().map(|flow| (flow.clone(), flow.packets)).collect();
-    let mut parts = routed(walk.space(), host, &flows, &ways)?;
-    parts.retain(|part| part.leaves != Leaves::Here);
-    let mut again = Vec::new();
-    let mut sent = Vec::new();
-    for part in hooked(&mut walk, &[Hook::Output], parts)? {
-        // What is sent elsewhere, or marked, is routed once more (ip_route_me_harder).
-        let moved = part
-            .flow
-            .change
-            .fields()
-            .any(|field| matches!(field, Field::Destination4 | Field::Destination6))
-            || part.flow.change.fixes(Field::Mark) != Some(0);
-        if moved { again.push((part.flow, part.surely)) } else { sent.push(part) }
-    }
-    sent.extend(routed(walk.space(), host, &again, &ways)?);
-    sent.retain(|part| part.leaves != Leaves::Here);
-    let done = hooked(&mut walk, &[Hook::Postrouting, Hook::Egress], sent)?;
-    Ok(pieces(done, host))
-}
-
-/// The packets whose sources an interface takes.
-fn sources(space: &mut Space, host: &Host, interface: &str, by: u128) -> Result<Reach, TooComplex> {
+    back: &[(Reach, Goes)],
+    interface: &str,
+    by: u128,
+) -> Result<Reach, TooComplex> {
     let all = Reach { maybe: Set::ALL, surely: Set::ALL };
     let wanted = host.reverse_path.get(interface).copied().unwrap_or_default();
     if wanted == ReversePath::Off {
@@ -427,8 +483,8 @@ fn sources(space: &mut Space, host: &Host, interface: &str, by: u128) -> Result<
     }
     let mut allowed = Reach { maybe: space.version(true)?, surely: space.version(true)? };
     let v4 = space.version(false)?;
-    for (reach, goes) in routes(space, &host.network, End::Source)? {
-        let back = match &goes {
+    for (reach, goes) in back {
+        let back = match goes {
             Goes::Here | Goes::Nowhere => continue,
             Goes::Anywhere => true,
             Goes::Out(hops) => {
@@ -439,7 +495,7 @@ fn sources(space: &mut Space, host: &Host, interface: &str, by: u128) -> Result<
         if back {
             let maybe = space.and(reach.maybe, v4)?;
             allowed.maybe = space.or(allowed.maybe, maybe)?;
-            if goes != Goes::Anywhere {
+            if *goes != Goes::Anywhere {
                 let surely = space.and(reach.surely, v4)?;
                 allowed.surely = space.or(allowed.surely, surely)?;
             }

@@ -1,13 +1,13 @@
 //! Which interfaces are on one wire.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
 use super::{Port, Site};
 use crate::model::field::device_name;
-use crate::model::network::Interface;
+use crate::model::network::{Interface, Table};
 use crate::name::HostName;
 
 /// A wire by its place.
@@ -28,27 +28,26 @@ pub(super) struct Wire {
 pub(super) struct Wires {
     all: Vec<Wire>,
     of: HashMap<Port, WireId>,
-    /// Who answers for an address, which every interface of its host does.
-    owners: BTreeMap<IpAddr, BTreeSet<HostName>>,
-    /// Who answers for all of a network.
-    of_networks: Vec<(IpNet, HostName)>,
+    /// The interfaces of each host, with their wires.
+    of_host: HashMap<HostName, Vec<(WireId, Port)>>,
+    /// Who answers for an address, or for all of a network, which every interface of the host does.
+    owners: HashMap<IpNet, BTreeSet<HostName>>,
+    /// How long the prefixes of those networks are, of IPv4 and of IPv6.
+    lengths: [BTreeSet<u8>; 2],
 }
 
 impl Wires {
     pub(super) fn of(site: &Site) -> Self {
         let mut ports: Vec<(Port, BTreeSet<IpNet>)> = Vec::new();
         let mut places: HashMap<Port, usize> = HashMap::new();
-        let mut owners: BTreeMap<IpAddr, BTreeSet<HostName>> = BTreeMap::new();
-        let mut of_networks = Vec::new();
+        let mut owners: HashMap<IpNet, BTreeSet<HostName>> = HashMap::new();
+        let mut lengths = [BTreeSet::new(), BTreeSet::new()];
         for (name, host) in &site.hosts {
             for net in host.network.answers_for() {
-                if net.prefix_len() == net.max_prefix_len() {
-                    owners.entry(net.addr()).or_default().insert(name.clone());
-                } else {
-                    of_networks.push((net, name.clone()));
-                }
+                lengths[usize::from(net.addr().is_ipv6())].insert(net.prefix_len());
+                owners.entry(net.trunc()).or_default().insert(name.clone());
             }
-            for interface in host.network.interfaces.iter().flatten().filter(|one| one.up) {
+            for interface in host.network.up() {
                 let port = Port { host: name.clone(), interface: device_name(interface.device) };
                 if is_loopback(interface) {
                     continue;
@@ -84,7 +83,7 @@ impl Wires {
                 known.for_each(|other| join(&mut joined, *first, *other));
             }
         }
-        let mut wires = Self { owners, of_networks, ..Self::default() };
+        let mut wires = Self { owners, lengths, ..Self::default() };
         let mut roots: HashMap<usize, WireId> = HashMap::new();
         for (place, (port, networks)) in ports.into_iter().enumerate() {
             let root = root(&mut joined, place);
@@ -94,8 +93,10 @@ impl Wires {
             });
             wires.all[id.0].networks.extend(networks);
             wires.all[id.0].ports.insert(port.clone());
+            wires.of_host.entry(port.host.clone()).or_default().push((id, port.clone()));
             wires.of.insert(port, id);
         }
+        wires.of_host.values_mut().for_each(|ports| ports.sort_unstable());
         wires
     }
 
@@ -112,34 +113,40 @@ impl Wires {
         self.of.get(port).copied()
     }
 
+    /// The interfaces of a host, with their wires.
+    pub(super) fn of_host(&self, host: &HostName) -> &[(WireId, Port)] {
+        self.of_host.get(host).map(Vec::as_slice).unwrap_or_default()
+    }
+
     /// The interfaces on a wire by which hosts send packets to a router there that nobody knows.
     pub(super) fn leading_away<'w>(
         &'w self,
         site: &'w Site,
         wire: WireId,
     ) -> impl Iterator<Item = &'w Port> {
+        // Many send to the same router.
+        let mut known: HashMap<IpAddr, bool> = HashMap::new();
         self.get(wire).ports.iter().filter(move |port| {
             let network = &site.hosts[&port.host].network;
             let routes = network.routes.iter().flat_map(|tables| tables.values());
-            routes.flat_map(crate::model::network::Table::iter).any(|route| {
-                route.hops.iter().any(|hop| {
-                    let here =
-                        hop.device.is_none_or(|device| device_name(device) == port.interface);
-                    here && hop.via.is_some_and(|via| self.owners(wire, via).next().is_none())
-                })
+            let mut hops = routes.flat_map(Table::iter).flat_map(|route| &route.hops);
+            hops.any(|hop| {
+                let here = hop.device.is_none_or(|device| device_name(device) == port.interface);
+                let Some(via) = hop.via.filter(|_| here) else { return false };
+                *known.entry(via).or_insert_with(|| self.owners(wire, via).next().is_none())
             })
         })
     }
 
     /// The interfaces on a wire of hosts that answer for an address.
     pub(super) fn owners(&self, wire: WireId, address: IpAddr) -> impl Iterator<Item = &Port> {
-        let owners = self.owners.get(&address);
-        let ports = self.get(wire).ports.iter();
-        ports.filter(move |port| {
-            let mut wide = self.of_networks.iter().filter(|(net, _)| net.contains(&address));
-            owners.is_some_and(|owners| owners.contains(&port.host))
-                || wide.any(|(_, host)| *host == port.host)
-        })
+        let lengths = &self.lengths[usize::from(address.is_ipv6())];
+        let nets = lengths.iter().filter_map(|length| IpNet::new(address, *length).ok());
+        let owners = nets.filter_map(|net| self.owners.get(&net.trunc())).flatten();
+        // Of a host that answers for it twice the interfaces are told once, and all in their order.
+        let owners: BTreeSet<&HostName> = owners.collect();
+        let ports = owners.into_iter().flat_map(|host| self.of_host(host));
+        ports.filter(move |(at, _)| *at == wire).map(|(_, port)| port)
     }
 }
 
