@@ -12,7 +12,7 @@ use bailey_rules::text::Text;
 use bailey_wire::order::{MAX_KEY_FILE, VerifyingKey};
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use rusqlite::{OptionalExtension as _, Transaction};
+use rusqlite::Transaction;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
@@ -25,8 +25,10 @@ use crate::device::vault::{Vault, VaultError};
 use crate::device::{Devices, record};
 use crate::enrolment::{self, Enrolment, enrolled, waited_for};
 use crate::intake::{self, Intake};
-use crate::journal::NewEvent;
+use crate::journal::{self, NewEvent};
 use crate::judging::{Judge, Saver, open_findings, write_down};
+use crate::lines::kept::Keeper;
+use crate::lines::{self, Measurer};
 use crate::listings;
 use crate::poll::poller::Poller;
 use crate::poll::snmp::SnmpError;
@@ -203,11 +205,13 @@ impl Collector {
         let site = Site::new(clock, counters, store, config, told, senders);
         clear_leftovers(&site).await;
         let sockets = Sockets::open().await?;
-        let devices = Devices::new(site.clone(), vault, sockets.clone());
-        devices.restore(&site.store().read_at_start(record::all)?);
+        let ports = Ports::open(site.clone(), sockets.clone())?;
+        let devices = Devices::new(site.clone(), vault, sockets.clone(), ports.clone());
+        let lines = site.store().read_at_start(lines::kept::all)?;
+        devices.restore(&site.store().read_at_start(record::all)?, lines);
+        let lines_kept = Keeper::new(site.clone());
         restore(&site)?;
         let pushes = Pushes::open(site.clone(), security_key)?;
-        let ports = Ports::open(site.clone(), sockets.clone())?;
         let saver = Saver::new();
         proving::restore(&site, site.store().read_at_start(proving::record::read_newest)?);
         if settings.traps.is_some() {
@@ -288,6 +292,8 @@ impl Collector {
         tasks.spawn(proving.run(stop.clone()));
         tasks.spawn(Poller::new(site.clone(), sockets).run(stop.clone()));
         tasks.spawn(Wirer::new(site.clone()).run(stop.clone()));
+        tasks.spawn(Measurer::new(site.clone()).run(stop.clone()));
+        tasks.spawn(lines_kept.run(stop.clone()));
         tasks.spawn(ports.clone().run(stop.clone()));
         tasks.close();
         unless_started.disarm();
@@ -401,10 +407,7 @@ async fn clear_leftovers(site: &Site) {
 
 async fn write_event(site: &Site, kind: EventKind, text: Text) -> Result<(), StoreError> {
     let event = NewEvent { at: site.now(), host: None, kind, text, actor: None };
-    let job = move |store: &Transaction<'_>| {
-        event.insert(store).map_err(StoreError::failed("write an event"))
-    };
-    site.store().write("write an event", job).await
+    journal::write(site, "write an event", vec![event]).await
 }
 
 /// Every agent holds a descriptor; the usual soft limit of 1,024 is for programs that use select(2).
@@ -450,11 +453,7 @@ fn read_security_key(path: &Path) -> Result<VerifyingKey, StartError> {
 /// Builds everything again that was known when the collector was last there.
 fn restore(site: &Site) -> Result<(), StartError> {
     let store = site.store();
-    let version: Option<String> = store.read_at_start(|store| {
-        store
-            .query_row("SELECT value FROM meta WHERE key = 'version'", [], |row| row.get(0))
-            .optional()
-    })?;
+    let version = store.read_at_start(|store| store::read_meta(store, store::VERSION))?;
     let everything = version.is_some_and(|version| version != env!("CARGO_PKG_VERSION"));
     let mut hosts = HashMap::new();
     for (no, identity) in store.read_at_start(enrolled)? {

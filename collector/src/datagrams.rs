@@ -27,21 +27,54 @@ const MAX_SHARES: usize = 8_192;
 /// How long a thread waits for a datagram before it looks whether it is to end.
 const WAIT: Duration = Duration::from_millis(200);
 
-/// Listens at `address`.
-pub(crate) fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
-    let socket = UdpSocket::bind(address)?;
-    socket.set_read_timeout(Some(WAIT))?;
-    // Without CAP_NET_ADMIN no more than `net.core.rmem_max` is given.
-    let room = setsockopt(&socket.as_fd(), sockopt::RcvBufForce, &SOCKET_ROOM)
-        .or_else(|_| setsockopt(&socket.as_fd(), sockopt::RcvBuf, &SOCKET_ROOM));
-    if let Err(error) = room {
-        warn!(%error, %address, "the socket has the room that the system gives it");
-    }
-    Ok(socket)
+/// For how long a loss is told after it was seen last.
+const LOSS_TOLD: Duration = Duration::from_mins(10);
+
+/// A socket that a thread of its own will read.
+pub(crate) struct Reader {
+    socket: UdpSocket,
+    address: SocketAddr,
 }
 
-/// Gives every datagram with its sender to `take`, until the collector stops.
-pub(crate) fn read_until(
+impl Reader {
+    /// Listens at `address`.
+    pub(crate) fn bind(address: SocketAddr) -> io::Result<Self> {
+        let socket = UdpSocket::bind(address)?;
+        socket.set_read_timeout(Some(WAIT))?;
+        // Without CAP_NET_ADMIN no more than `net.core.rmem_max` is given.
+        let room = setsockopt(&socket.as_fd(), sockopt::RcvBufForce, &SOCKET_ROOM)
+            .or_else(|_| setsockopt(&socket.as_fd(), sockopt::RcvBuf, &SOCKET_ROOM));
+        if let Err(error) = room {
+            warn!(%error, %address, "the socket has the room that the system gives it");
+        }
+        let address = socket.local_addr()?;
+        Ok(Self { socket, address })
+    }
+
+    /// Where it listens.
+    pub(crate) const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The same socket, for answers and for asking what the kernel dropped.
+    pub(crate) fn socket(&self) -> io::Result<UdpSocket> {
+        self.socket.try_clone()
+    }
+
+    /// Starts the thread `name`: it gives every datagram with its sender to `take`, until the collector
+    /// stops.
+    pub(crate) fn start(
+        self,
+        name: &str,
+        stop: CancellationToken,
+        take: impl FnMut(&[u8], SocketAddr) + Send + 'static,
+    ) -> io::Result<()> {
+        let read = move || read_until(&self.socket, &stop, take);
+        std::thread::Builder::new().name(name.to_owned()).spawn(read).map(drop)
+    }
+}
+
+fn read_until(
     socket: &UdpSocket,
     stop: &CancellationToken,
     mut take: impl FnMut(&[u8], SocketAddr),
@@ -67,7 +100,7 @@ pub(crate) fn read_until(
 
 /// How many datagrams the kernel has dropped because `socket` was not read in time (proc(5), the
 /// last column of `/proc/net/udp`). `None` where the kernel does not say.
-pub(crate) fn dropped_by_kernel(socket: &UdpSocket) -> Option<u64> {
+fn dropped_by_kernel(socket: &UdpSocket) -> Option<u64> {
     let place = format!("/proc/self/fd/{}", socket.as_raw_fd());
     let inode = std::fs::metadata(place).ok()?.st_ino().to_string();
     let table = match socket.local_addr().ok()? {
@@ -82,7 +115,54 @@ pub(crate) fn dropped_by_kernel(socket: &UdpSocket) -> Option<u64> {
     })
 }
 
-/// How many datagrams of each sender were dropped since that was last asked.
+/// What is to be told of losses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Loss {
+    /// More was lost: so much since that began, which was just now or before.
+    More { lost: u64, begins: bool },
+    /// Nothing was lost for [`LOSS_TOLD`].
+    Over,
+}
+
+/// What was lost, and since when that is told.
+#[derive(Debug)]
+pub(crate) struct Losses {
+    socket: Option<UdpSocket>,
+    by_kernel: u64,
+    /// What was ever lost when it was last looked.
+    counted: u64,
+    /// Lost since it is told.
+    lost: u64,
+    seen_at: Option<Instant>,
+}
+
+impl Losses {
+    /// Nothing was lost yet. The kernel is asked about `socket`.
+    pub(crate) const fn new(socket: Option<UdpSocket>) -> Self {
+        Self { socket, by_kernel: 0, counted: 0, lost: 0, seen_at: None }
+    }
+
+    /// How many datagrams the kernel has dropped since it was last asked.
+    pub(crate) fn by_kernel(&mut self) -> u64 {
+        let Some(dropped) = self.socket.as_ref().and_then(dropped_by_kernel) else { return 0 };
+        dropped.saturating_sub(std::mem::replace(&mut self.by_kernel, dropped))
+    }
+
+    /// Looks at the number of all that was ever lost; gives what is to be told now, if anything.
+    pub(crate) fn look(&mut self, counted: u64, now: Instant) -> Option<Loss> {
+        let more = counted.saturating_sub(std::mem::replace(&mut self.counted, counted));
+        if more > 0 {
+            let begins = self.seen_at.replace(now).is_none();
+            self.lost = if begins { more } else { self.lost + more };
+            return Some(Loss::More { lost: self.lost, begins });
+        }
+        let quiet = |at: &mut Instant| now.saturating_duration_since(*at) >= LOSS_TOLD;
+        self.seen_at.take_if(quiet).map(|_| Loss::Over)
+    }
+}
+
+/// How many datagrams of each sender that the site knows were dropped since that was last asked. Of
+/// strangers there are as many as somebody makes up.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Dropped(Arc<Mutex<HashMap<IpAddr, u64>>>);
 
@@ -194,6 +274,20 @@ mod tests {
     }
 
     #[test]
+    fn a_loss_is_told_while_it_goes_on_and_for_a_while_after_it() {
+        let now = Instant::now();
+        let mut losses = Losses::new(None);
+        assert_eq!(losses.look(0, now), None);
+        assert_eq!(losses.look(3, now), Some(Loss::More { lost: 3, begins: true }));
+        assert_eq!(losses.look(5, now), Some(Loss::More { lost: 5, begins: false }));
+        assert_eq!(losses.look(5, now + LOSS_TOLD / 2), None);
+        assert_eq!(losses.look(5, now + LOSS_TOLD), Some(Loss::Over));
+        assert_eq!(losses.look(5, now + LOSS_TOLD), None);
+        let again = losses.look(6, now + LOSS_TOLD);
+        assert_eq!(again, Some(Loss::More { lost: 1, begins: true }));
+    }
+
+    #[test]
     fn the_kernel_tells_exactly_what_it_dropped() {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         assert_eq!(dropped_by_kernel(&socket), Some(0));
@@ -210,5 +304,7 @@ mod tests {
         }
         assert!(read < 500);
         assert_eq!(dropped_by_kernel(&socket), Some(500 - read));
+        let mut losses = Losses::new(Some(socket));
+        assert_eq!((losses.by_kernel(), losses.by_kernel()), (500 - read, 0));
     }
 }

@@ -3,6 +3,7 @@
 pub(crate) mod record;
 pub mod vault;
 
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,7 +11,10 @@ use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use bailey_rules::check::{Judged, State};
+use bailey_rules::device::line::Month;
+use bailey_rules::device::quality::Quality;
 use bailey_rules::device::{DeviceView, MAX_DEVICES};
+use bailey_rules::expectation::DeviceWanted;
 use bailey_rules::name::{HostKey, HostName, ZoneName};
 use bailey_rules::text::Text;
 use bailey_rules::time::Timestamp;
@@ -25,12 +29,14 @@ use crate::enrolment::Actor;
 use crate::host::Dirty;
 use crate::journal::{EVENT_BURST, EVENT_REFILL, NewEvent};
 use crate::judging::write_finding;
+use crate::lines::kept::Lines;
 use crate::poll::credentials::Credentials;
 use crate::poll::doctor::{self, Diagnosis};
 use crate::poll::round::{Polled, round};
 use crate::poll::snmp::udp::{Dialler, Patience, Session, Sockets};
 use crate::poll::snmp::{Dial as _, SnmpError};
 use crate::poll::table::Learned;
+use crate::port::{PortError, Ports};
 use crate::quota::{Bucket, Rate};
 use crate::site::{EventKind, Site};
 use crate::store::StoreError;
@@ -82,6 +88,8 @@ pub(crate) struct Device {
     /// None when they cannot be opened.
     credentials: ArcSwapOption<Credentials>,
     view: Mutex<Arc<DeviceView>>,
+    /// How the far ends of its lines answer. Beside the view, which only polls replace.
+    quality: Mutex<BTreeMap<String, Arc<Quality>>>,
     status: ArcSwap<DeviceStatus>,
     dirty: AtomicBool,
     queue: Arc<Dirty>,
@@ -134,6 +142,7 @@ impl Device {
             changed: Notify::new(),
             credentials: ArcSwapOption::from_pointee(credentials),
             view: Mutex::new(view),
+            quality: Mutex::default(),
             status: ArcSwap::from_pointee(status),
             dirty: AtomicBool::new(false),
             queue,
@@ -150,6 +159,32 @@ impl Device {
     pub(crate) fn set_view(self: &Arc<Self>, view: DeviceView) {
         *locked(&self.view) = Arc::new(view);
         self.touch();
+    }
+
+    /// What is known of the far ends of its lines, by the key of the line in the rule files.
+    pub(crate) fn quality(&self) -> BTreeMap<String, Arc<Quality>> {
+        locked(&self.quality).clone()
+    }
+
+    /// Puts what is known of a far end in place of what was.
+    pub(crate) fn set_quality(&self, line: String, quality: Quality) {
+        locked(&self.quality).insert(line, Arc::new(quality));
+    }
+
+    /// Forgets the far ends of lines that are not asked any more.
+    pub(crate) fn keep_quality(&self, is_asked: impl Fn(&str) -> bool) {
+        locked(&self.quality).retain(|line, _| is_asked(line));
+    }
+
+    /// Takes over what was kept of its lines, before it is polled.
+    fn take_lines(&self, lines: Lines, wanted: &DeviceWanted) {
+        let months = lines.carried.into_iter().map(|(name, kept)| (name, Month::of(kept)));
+        Arc::make_mut(&mut locked(&self.view)).lines = months.collect();
+        for (line, kept) in lines.asked {
+            if let Some(ask) = wanted.lines.get(&line).and_then(|line| line.ask) {
+                self.set_quality(line, Quality::new(ask, kept));
+            }
+        }
     }
 
     /// How it is asked; `None` when that cannot be opened.
@@ -292,6 +327,9 @@ pub enum DeviceError {
     /// The device cannot be asked from here.
     #[error("the device cannot be asked: {0}")]
     Ask(#[from] SnmpError),
+    /// One of its ports is in quarantine.
+    #[error(transparent)]
+    Port(#[from] PortError),
     /// Credentials cannot be sealed.
     #[error(transparent)]
     Vault(#[from] VaultError),
@@ -308,13 +346,14 @@ struct Shared {
     site: Site,
     vault: Vault,
     sockets: Sockets,
+    ports: Ports,
     examined: Semaphore,
 }
 
 impl Devices {
-    pub(crate) fn new(site: Site, vault: Vault, sockets: Sockets) -> Self {
+    pub(crate) fn new(site: Site, vault: Vault, sockets: Sockets, ports: Ports) -> Self {
         let examined = Semaphore::new(EXAMINED_AT_ONCE);
-        Self(Arc::new(Shared { site, vault, sockets, examined }))
+        Self(Arc::new(Shared { site, vault, sockets, ports, examined }))
     }
 
     fn site(&self) -> &Site {
@@ -323,7 +362,8 @@ impl Devices {
 
     /// Takes the devices of the store over. One whose credentials cannot be opened is there, and says so
     /// by not being asked.
-    pub(crate) fn restore(&self, records: &[Record]) {
+    /// `lines` is what was kept of their lines.
+    pub(crate) fn restore(&self, records: &[Record], mut lines: HashMap<HostKey, Lines>) {
         let since = self.site().started_at();
         for record in records {
             let opened = self.0.vault.unseal(&record.key, &record.credentials);
@@ -336,7 +376,12 @@ impl Devices {
                 self.site().set_device_problem(&record.name, Some(message));
             }
             let queue = Arc::clone(self.site().dirty());
-            self.site().add_device(Device::new(record, read.ok(), since, queue));
+            let device = Device::new(record, read.ok(), since, queue);
+            device.take_lines(
+                lines.remove(&device.key).unwrap_or_default(),
+                &self.site().wanted_of(&device),
+            );
+            self.site().add_device(device);
         }
     }
 
@@ -433,12 +478,13 @@ impl Devices {
     /// Takes a device away: it is asked no more, and its findings are resolved.
     ///
     /// # Errors
-    /// When there is no such device, or the store cannot be written.
+    /// When there is no such device, one of its ports is in quarantine, or the store cannot be written.
     pub async fn remove(&self, name: &HostName, by: Actor) -> Result<(), DeviceError> {
         let device =
             self.site().held_device(name).ok_or_else(|| DeviceError::Unknown(name.clone()))?;
+        let leaving = self.0.ports.leave(name).await?;
         let text = Text::new("the device is not polled any more", "已停止轮询该设备");
-        let event = self.event(name, EventKind::DeviceRemoved, text, by);
+        let event = self.event(name, EventKind::DeviceRemoved, text, by.clone());
         let key = device.key;
         let job = move |store: &Transaction<'_>| -> rusqlite::Result<bool> {
             let gone = record::remove(store, &key)?;
@@ -455,6 +501,9 @@ impl Devices {
         let (gone, resolved) = self.site().store().write_then("remove a device", job, then).await?;
         if !gone {
             return Err(DeviceError::Unknown(name.clone()));
+        }
+        if let Err(error) = leaving.gone(&by).await {
+            warn!(%error, "quarantines of a removed device are kept");
         }
         let job = move |store: &Transaction<'_>| {
             resolved

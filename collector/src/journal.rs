@@ -7,13 +7,21 @@ use rusqlite::{Connection, Transaction, params};
 use std::time::Duration;
 
 use crate::enrolment::Actor;
-use crate::site::{Event, EventKind, EventQuery, MAX_EVENTS};
+use crate::site::{Event, EventKind, EventQuery, MAX_EVENTS, Site};
+use crate::store::StoreError;
 
 /// How long events, gaps and closed findings are kept.
 pub const RETENTION: Duration = Duration::from_hours(400 * 24);
 
-/// The most events that are kept; the oldest go first.
+/// The most events that are kept, without [`MESSAGES`]; the oldest go first.
 pub const MAX_KEPT: i64 = 1_000_000;
+
+/// What devices say of themselves. Whoever can send a datagram can make some of these, so they have
+/// bounds of their own and never drive out what the collector and people did.
+pub const MESSAGES: [EventKind; 3] = [EventKind::Syslog, EventKind::Refusals, EventKind::Trap];
+
+/// The most events of each kind of [`MESSAGES`] that are kept; the oldest go first.
+pub const MAX_MESSAGES: i64 = 300_000;
 
 /// The longest sentence that is kept, in characters: device text can be part of it.
 const MAX_SENTENCE: usize = 1_000;
@@ -54,6 +62,21 @@ impl NewEvent {
             ])
             .map(drop)
     }
+}
+
+/// Writes events in one commit. `what` says what is written, for the error.
+pub(crate) async fn write(
+    site: &Site,
+    what: &'static str,
+    events: Vec<NewEvent>,
+) -> Result<(), StoreError> {
+    if events.is_empty() {
+        return Ok(());
+    }
+    let job = move |store: &Transaction<'_>| {
+        events.iter().try_for_each(|event| event.insert(store)).map_err(StoreError::failed(what))
+    };
+    site.store().write(what, job).await
 }
 
 const COLUMNS: &str = "SELECT id, at, host, kind, en, zh, actor FROM event";
@@ -126,19 +149,18 @@ pub(crate) fn messages(
     Ok(all)
 }
 
-/// Takes away what is older than the retention, a step at a time; gives how many rows went. Rows are
-/// numbered in the order of time, so only the oldest are looked at.
+/// Takes away what is older than the retention or more than is kept, a step at a time; gives how many
+/// rows went.
 pub(crate) fn retain(transaction: &Transaction<'_>, now: Timestamp) -> rusqlite::Result<usize> {
     let oldest = (now - RETENTION).as_millis();
     let step = i64::try_from(RETENTION_STEP).unwrap_or(i64::MAX);
-    let newest: i64 =
-        transaction.query_row("SELECT coalesce(max(id), 0) FROM event", [], |row| row.get(0))?;
+    // Rows are numbered in the order of time, so only the oldest are looked at.
     let mut gone = transaction.execute(
         "DELETE FROM event WHERE id IN
-         (SELECT id FROM (SELECT id, at FROM event ORDER BY id LIMIT ?3)
-          WHERE at < ?1 OR id <= ?2)",
-        params![oldest, newest - MAX_KEPT, step],
+         (SELECT id FROM (SELECT id, at FROM event ORDER BY id LIMIT ?2) WHERE at < ?1)",
+        params![oldest, step],
     )?;
+    gone += cut(transaction, MAX_KEPT, MAX_MESSAGES, step)?;
     gone += transaction.execute(
         "DELETE FROM gap WHERE no IN
          (SELECT no FROM (SELECT no, at FROM gap ORDER BY no LIMIT ?2) WHERE at < ?1)",
@@ -152,13 +174,47 @@ pub(crate) fn retain(transaction: &Transaction<'_>, now: Timestamp) -> rusqlite:
     Ok(gone)
 }
 
+/// Takes away at most `step` events of each kind of [`MESSAGES`] beyond `messages`, and at most `step` of
+/// all others together beyond `others`; gives how many went.
+fn cut(
+    transaction: &Transaction<'_>,
+    others: i64,
+    messages: i64,
+    step: i64,
+) -> rusqlite::Result<usize> {
+    let (mut gone, mut of_devices) = (0, 0);
+    for kind in MESSAGES {
+        gone += transaction.execute(
+            "DELETE FROM event WHERE id IN
+             (SELECT id FROM event WHERE kind = ?1 AND id <=
+              (SELECT id FROM event WHERE kind = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)
+              ORDER BY id LIMIT ?3)",
+            params![kind.as_str(), messages, step],
+        )?;
+        let count = "SELECT count(*) FROM event WHERE kind = ?";
+        of_devices += transaction.query_row(count, [kind.as_str()], |row| row.get::<_, i64>(0))?;
+    }
+    let all: i64 = transaction.query_row("SELECT count(*) FROM event", [], |row| row.get(0))?;
+    let surplus = all - of_devices - others;
+    if surplus <= 0 {
+        return Ok(gone);
+    }
+    let [first, second, third] = MESSAGES.map(EventKind::as_str);
+    gone += transaction.execute(
+        "DELETE FROM event WHERE id IN
+         (SELECT id FROM event WHERE kind NOT IN (?1, ?2, ?3) ORDER BY id LIMIT ?4)",
+        params![first, second, third, surplus.min(step)],
+    )?;
+    Ok(gone)
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
     use super::*;
     use crate::clock::SystemClock;
-    use crate::store::{Store, StoreError};
+    use crate::store::Store;
 
     fn store(folder: &tempfile::TempDir) -> Store {
         let path = folder.path().join("collector.db");
@@ -199,6 +255,41 @@ mod tests {
         let job = |store: &Transaction<'_>| retain(store, NOW).map_err(StoreError::failed("x"));
         assert_eq!(store.write("x", job).await.unwrap(), 1);
         assert_eq!(count(&store).await, 1);
+    }
+
+    #[tokio::test]
+    async fn what_devices_say_never_drives_out_what_people_did() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(&folder);
+        let of_kind = |kind: EventKind| NewEvent { kind, ..event(NOW, "core-1") };
+        let mut events: Vec<NewEvent> = (0..5).map(|_| of_kind(EventKind::Revoked)).collect();
+        for kind in MESSAGES {
+            events.extend((0..40).map(|_| of_kind(kind)));
+        }
+        events.extend((0..3).map(|_| of_kind(EventKind::Approved)));
+        write(&store, events).await;
+        let held = async || {
+            let query = EventQuery { limit: MAX_EVENTS, ..EventQuery::default() };
+            let events = store.read("x", move |store| read(store, &query)).await.unwrap();
+            let count = |kind| events.iter().filter(|event| event.kind == kind).count();
+            let messages = MESSAGES.map(count);
+            let first = events.iter().map(|event| event.id).min().unwrap();
+            (count(EventKind::Revoked), count(EventKind::Approved), messages, first)
+        };
+        let cut_to = async |others, messages, step| {
+            let job = move |store: &Transaction<'_>| {
+                cut(store, others, messages, step).map_err(StoreError::failed("x"))
+            };
+            store.write("x", job).await.unwrap()
+        };
+        // A step at a time, the oldest first.
+        assert_eq!(cut_to(8, 30, 4).await, 12);
+        assert_eq!(held().await, (5, 3, [36; 3], 1));
+        assert_eq!(cut_to(8, 30, 100).await, 18);
+        assert_eq!(cut_to(8, 30, 100).await, 0);
+        assert_eq!(held().await, (5, 3, [30; 3], 1));
+        assert_eq!(cut_to(6, 30, 100).await, 2);
+        assert_eq!(held().await, (3, 3, [30; 3], 3));
     }
 
     #[tokio::test]

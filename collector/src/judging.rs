@@ -9,12 +9,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bailey_rules::check::{self, Given, Judged, Status, judge, worst};
-use bailey_rules::device::Part;
-use bailey_rules::expectation::{DeviceWanted, Expectations};
+use bailey_rules::device::{Part, Polling};
+use bailey_rules::expectation::Expectations;
 use bailey_rules::fact::FactKind;
 use bailey_rules::finding::{Change, Finding, Severity, advance, identity};
 use bailey_rules::host::HostView;
 use bailey_rules::name::{FindingId, HostKey, HostName, ZoneName};
+use bailey_rules::policy::Policy;
 use bailey_rules::prove::site::told::About;
 use bailey_rules::text::Text;
 use bailey_rules::time::{Timestamp, spoken};
@@ -38,6 +39,10 @@ pub const JUDGED_EVERY: Duration = Duration::from_secs(5);
 
 /// How often the judge looks for hosts whose turn it is.
 const TICK: Duration = Duration::from_millis(100);
+
+/// How often the judge looks for devices whose turn it is: there are thousands, and each of their polls has
+/// them judged besides.
+const DEVICES_LOOKED_AT: Duration = Duration::from_secs(1);
 
 /// The shortest pause between two passes: what arrives together is judged together.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -84,8 +89,11 @@ pub(crate) struct Judge {
     proofs: Proofs,
     wanted: HashMap<HostKey, (u64, Arc<Expectations>)>,
     touched: HashMap<FindingId, Timestamp>,
+    /// Since when each asset that does not answer is judged so.
+    silent: HashMap<HostKey, Timestamp>,
     unshown: bool,
     shown_at: Option<Instant>,
+    devices_looked_at: Option<Instant>,
     problems: usize,
 }
 
@@ -119,8 +127,10 @@ impl Judge {
             proofs: Proofs::default(),
             wanted: HashMap::new(),
             touched: HashMap::new(),
+            silent: HashMap::new(),
             unshown: true,
             shown_at: None,
+            devices_looked_at: None,
             problems: 0,
         }
     }
@@ -170,7 +180,7 @@ impl Judge {
         turn.extend(
             all.iter().filter(|host| !changed.contains(&host.key)).filter(old).take(share).cloned(),
         );
-        self.forget(&all, &self.site.held_devices());
+        self.forget(&all);
         for hosts in turn.chunks(IN_ONE_GO) {
             for host in hosts {
                 self.judge(host, changed.contains(&host.key));
@@ -194,18 +204,22 @@ impl Judge {
     }
 
     /// The devices that were polled since, and those whose turn it is.
-    fn devices_in_turn(&self) -> Vec<(Arc<Device>, bool)> {
+    fn devices_in_turn(&mut self) -> Vec<(Arc<Device>, bool)> {
         let polled = self.site.dirty().take_devices();
+        let looked_at = self.devices_looked_at;
+        if looked_at.is_some_and(|at| at.elapsed() < DEVICES_LOOKED_AT) {
+            return polled.into_iter().map(|device| (device, true)).collect();
+        }
+        self.devices_looked_at = Some(Instant::now());
         let seen: HashSet<HostKey> = polled.iter().map(|device| device.key).collect();
         let all = self.site.held_devices();
         let now = self.site.now();
         let old = |device: &&Arc<Device>| {
             let status = device.status();
-            // Nothing of a device grows old faster than its interval; each poll has it judged too.
-            let every = JUDGED_EVERY.max(status.view.polling.interval / 4);
+            let every = JUDGED_EVERY.max(judged_without_a_poll(&device.view().polling, now));
             status.judged_at.age(now) + TICK >= every || status.judged_at > now
         };
-        let share = all.len().div_ceil(25).max(1);
+        let share = all.len().div_ceil(3).max(1);
         let others = all.iter().filter(|device| !seen.contains(&device.key)).filter(old);
         let others = others.take(share).cloned().map(|device| (device, false));
         polled.into_iter().map(|device| (device, true)).chain(others).collect()
@@ -219,12 +233,14 @@ impl Judge {
         }
     }
 
-    fn forget(&mut self, hosts: &[Arc<Host>], devices: &[Arc<Device>]) {
-        if self.wanted.len() > hosts.len() + devices.len() {
+    fn forget(&mut self, hosts: &[Arc<Host>]) {
+        if self.wanted.len() > hosts.len() + self.site.count_devices() {
+            let devices = self.site.held_devices();
             let keys = hosts.iter().map(|host| host.key);
             let keys: HashSet<HostKey> =
                 keys.chain(devices.iter().map(|device| device.key)).collect();
             self.wanted.retain(|key, _| keys.contains(key));
+            self.silent.retain(|key, _| keys.contains(key));
             self.unshown = true;
         }
     }
@@ -250,7 +266,10 @@ impl Judge {
             quiet_after_restart(&mut judged, &open, &view, self.site.started_at(), now);
         }
         let fresh = given.fresh(&[FactKind::Identity.probe()]);
-        self.site.wiring().judge(&Asset::Host(host.name.clone()), fresh, &mut judged);
+        let asset = Asset::Host(host.name.clone());
+        let mut silent = self.silent.remove(&host.key);
+        self.site.wiring().judge(&asset, fresh, &mut judged, &mut silent, now);
+        self.silent.extend(silent.map(|since| (host.key, since)));
         let changes = advance(&open, &*view, &judged, now);
         let event = |kind, said| host.event(now, kind, said);
         let (moved, resolved) = self.take(&mut open, changes, event, now);
@@ -270,7 +289,10 @@ impl Judge {
         let config = self.site.config();
         let wanted = self.wanted(&device.key, &device.name, &device.zone, &config);
         let (traps, wiring) = (self.site.traps(), self.site.wiring());
-        let status = judged(device, &wanted.device, traps, &wiring, now);
+        let mut silent = self.silent.remove(&device.key);
+        let demands = (&*wanted, &*config.policy);
+        let status = judged(device, demands, traps, &wiring, &mut silent, now);
+        self.silent.extend(silent.map(|since| (device.key, since)));
         let mut open = self.site.findings_of(&device.key);
         let changes = advance(&open, &*status.view, &status.judged, now);
         let site = self.site.clone();
@@ -439,20 +461,36 @@ fn says_other(before: &[Judged], after: &[Judged]) -> bool {
     !said(before).eq(said(after))
 }
 
-/// What the checks say of a device now.
+/// How often a device is judged besides at each of its polls: only of one that is late, or does not answer,
+/// anything can grow old before the next.
+fn judged_without_a_poll(polling: &Polling, now: Timestamp) -> Duration {
+    let interval = polling.interval;
+    let late = polling.asked_at.is_none_or(|at| at > now || at.age(now) > interval * 5 / 4);
+    if late || polling.failed.is_some() { interval / 4 } else { interval * 5 / 4 }
+}
+
+/// What the checks say of a device now. `silent` is where it is kept since when it is judged as one that
+/// does not answer.
 pub(crate) fn judged(
     device: &Device,
-    wanted: &DeviceWanted,
+    (wanted, policy): (&Expectations, &Policy),
     traps: &Traps,
     wiring: &Wiring,
+    silent: &mut Option<Timestamp>,
     now: Timestamp,
 ) -> DeviceStatus {
-    let view = device.view();
-    let given = check::device::Given { device: &view, wanted, now };
+    let mut view = device.view();
+    let quality = device.quality();
+    if !quality.is_empty() {
+        Arc::make_mut(&mut view).quality = quality;
+    }
+    let Expectations { device: of_device, isolation, .. } = wanted;
+    let given = check::device::Given { device: &view, wanted: of_device, isolation, policy, now };
     let mut judged = check::device::judge(&given);
     judged.extend(traps.judged_of_device(&view, now));
     let fresh = given.fresh(&[Part::Neighbours, Part::Bridge]);
-    wiring.judge(&Asset::Device(device.name.clone()), fresh, &mut judged);
+    let asset = Asset::Device(device.name.clone());
+    wiring.judge(&asset, fresh, &mut judged, silent, now);
     DeviceStatus {
         state: worst(&judged),
         view,

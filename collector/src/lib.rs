@@ -11,7 +11,8 @@
 //! - [`alerts`]: findings to Alertmanager; [`web`] and [`metrics`]: everything to people and
 //!   Prometheus.
 //! - [`device`]: devices without an agent, who they are and what is held of them; [`poll`] asks them by
-//!   SNMP; [`trap`] and [`syslog`]: what they send of themselves.
+//!   SNMP; [`trap`] and [`syslog`]: what they send of themselves; [`lines`]: how well their lines carry
+//!   packets.
 //! - [`watch`]: the policy and rule files, read again when they change.
 //!
 //! It never knows the agent: what they share is `wire`.
@@ -28,6 +29,7 @@ mod host;
 pub mod intake;
 pub mod journal;
 pub mod judging;
+pub mod lines;
 mod listings;
 pub mod metrics;
 mod numbering;
@@ -35,6 +37,7 @@ pub mod poll;
 pub mod port;
 pub mod proving;
 pub mod push;
+mod queue;
 mod quota;
 mod senders;
 pub mod settings;

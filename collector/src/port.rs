@@ -17,7 +17,7 @@ use bailey_rules::text::Text;
 use bailey_rules::time::Timestamp;
 use bailey_rules::topology::PortNumber;
 use bailey_rules::topology::guard::{self, Behind, Refusal};
-use rusqlite::{OptionalExtension as _, Transaction, params};
+use rusqlite::Transaction;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -31,7 +31,7 @@ use crate::poll::snmp::udp::{Patience, Sockets};
 use crate::poll::snmp::{Snmp as _, SnmpError};
 use crate::poll::value::Value;
 use crate::site::{EventKind, Site};
-use crate::store::{OpenError, StoreError};
+use crate::store::{self, OpenError, StoreError};
 
 /// The most ports that are in quarantine or wait for it.
 pub const MAX_PORTS: usize = 256;
@@ -49,6 +49,9 @@ const TICK: Duration = Duration::from_secs(1);
 const AGAIN: Duration = Duration::from_secs(5);
 /// How a switch is asked.
 const PATIENCE: Patience = Patience { timeout: Duration::from_millis(1500), retries: 2 };
+
+/// Under which name they are kept.
+const META: &str = "port_quarantines";
 
 /// `ifAdminStatus` (RFC 2863) and its values.
 const ADMIN_STATUS: [u32; 10] = [1, 3, 6, 1, 2, 1, 2, 2, 1, 7];
@@ -159,6 +162,25 @@ pub enum PortError {
     /// Who asked cannot approve.
     #[error("{0} asked for it; another person must approve it")]
     SamePerson(String),
+    /// A device cannot be taken away while its port is off: nobody would switch it on again.
+    #[error(
+        "{device} {port} is in quarantine or waits for it; end that first with \
+         bailey quarantine port {device} {port} --release"
+    )]
+    Held {
+        /// The device.
+        device: HostName,
+        /// The port.
+        port: String,
+    },
+    /// A device cannot be taken away while its port is being switched on.
+    #[error("{device} {port} is being switched on again; try again in a few seconds")]
+    Ending {
+        /// The device.
+        device: HostName,
+        /// The port.
+        port: String,
+    },
     /// There are as many as are kept.
     #[error("{MAX_PORTS} ports are in quarantine; end one first")]
     TooMany,
@@ -204,8 +226,7 @@ impl Ports {
     /// When that cannot be read: a port that is off would never be switched on again.
     pub(crate) fn open(site: Site, sockets: Sockets) -> Result<Self, OpenError> {
         let list: Vec<Quarantine> = site.store().read_at_start(|store| {
-            let query = "SELECT value FROM meta WHERE key = 'port_quarantines'";
-            let text = store.query_row(query, [], |row| row.get::<_, String>(0)).optional()?;
+            let text = store::read_meta(store, META)?;
             text.map_or_else(|| Ok(Vec::new()), |text| serde_json::from_str(&text)).map_err(
                 |error| {
                     rusqlite::Error::FromSqlConversionFailure(
@@ -287,7 +308,10 @@ impl Ports {
         let event = (EventKind::PortAsked, said, Some(by.clone()));
         if !self.change(None, &quarantine, Some(quarantine.clone()), event).await? {
             let Quarantine { device, name: port, .. } = quarantine;
-            return Err(PortError::Already { device, port });
+            return Err(match self.0.site.held_device(&device) {
+                Some(_) => PortError::Already { device, port },
+                None => PortError::UnknownDevice(device),
+            });
         }
         Ok((quarantine, behind))
     }
@@ -329,7 +353,8 @@ impl Ports {
         Ok(quarantine)
     }
 
-    /// Ends a quarantine, or takes a wish back. One person is enough to undo.
+    /// Ends a quarantine, or takes a wish back. One person is enough to undo, and the device need not have
+    /// been heard of since the collector was started.
     ///
     /// # Errors
     /// When there is none, or the store cannot be written.
@@ -339,8 +364,7 @@ impl Ports {
         port: &str,
         by: &Actor,
     ) -> Result<Quarantine, PortError> {
-        let (_, interface) = self.find(device, port)?;
-        let mut quarantine = self.one(device, &interface)?;
+        let mut quarantine = self.recorded(device, port)?;
         let said = Text::new(
             format!("quarantine of {} is to end", quarantine.name),
             format!("解除端口 {} 的隔离", quarantine.name),
@@ -358,6 +382,30 @@ impl Ports {
         Ok(quarantine)
     }
 
+    /// Whether a device may be taken away: not while one of its ports is off, or is to be. One that is to be
+    /// on again and cannot be reached may go; somebody has replaced it. Nothing changes while the answer is
+    /// held.
+    ///
+    /// # Errors
+    /// [`PortError::Held`] or [`PortError::Ending`].
+    pub(crate) async fn leave(&self, device: &HostName) -> Result<Leaving<'_>, PortError> {
+        let turn = self.0.changing.lock().await;
+        let of_it: Vec<Quarantine> =
+            self.held().values().filter(|one| one.device == *device).cloned().collect();
+        for Quarantine { device, name: port, stage, failed, .. } in of_it.iter().cloned() {
+            match stage {
+                Stage::Waiting | Stage::Wanted | Stage::InForce => {
+                    return Err(PortError::Held { device, port });
+                }
+                Stage::Ending if failed.is_none() => {
+                    return Err(PortError::Ending { device, port });
+                }
+                Stage::Ending => {}
+            }
+        }
+        Ok(Leaving { ports: self, of_it, _turn: turn })
+    }
+
     fn held(&self) -> MutexGuard<'_, BTreeMap<Key, Quarantine>> {
         self.0.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -367,6 +415,18 @@ impl Ports {
             .get(&(device.clone(), port.index))
             .cloned()
             .ok_or_else(|| PortError::None { device: device.clone(), port: port.name.clone() })
+    }
+
+    /// A quarantine by the name or number of its port as it was when it was asked for.
+    fn recorded(&self, device: &HostName, port: &str) -> Result<Quarantine, PortError> {
+        let number = port.parse().ok();
+        let held = self.held();
+        let mut of_it = held.values().filter(|one| one.device == *device);
+        let fits = |one: &&Quarantine| one.name == port || Some(one.port) == number;
+        of_it
+            .find(fits)
+            .cloned()
+            .ok_or_else(|| PortError::None { device: device.clone(), port: fact::bounded(port) })
     }
 
     /// A port by name or number.
@@ -418,6 +478,10 @@ impl Ports {
         if all.get(&key).map(|held| held.stage) != from {
             return Ok(false);
         }
+        // It may have been taken away since it was looked up.
+        if from.is_none() && self.0.site.held_device(&quarantine.device).is_none() {
+            return Ok(false);
+        }
         match to {
             Some(to) => all.insert(key, to),
             None => all.remove(&key),
@@ -441,11 +505,9 @@ impl Ports {
         let host = Some(about.device.clone());
         let event = NewEvent { at: self.0.site.now(), host, kind, text: said, actor };
         let job = move |store: &Transaction<'_>| -> rusqlite::Result<()> {
-            let put = "INSERT INTO meta (key, value) VALUES ('port_quarantines', ?1)
-                 ON CONFLICT (key) DO UPDATE SET value = excluded.value";
             let text =
                 text.map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
-            store.execute(put, params![text])?;
+            store::write_meta(store, META, &text)?;
             event.insert(store)
         };
         let job = move |store: &Transaction<'_>| {
@@ -477,9 +539,7 @@ impl Ports {
                         let (device, port) = (&quarantine.device, &quarantine.name);
                         warn!(%device, port, why, "a port is not as it should be");
                         not_before.insert(key.clone(), tokio::time::Instant::now() + AGAIN);
-                        if let Some(held) = self.held().get_mut(&key) {
-                            held.failed = Some(why);
-                        }
+                        self.note_failed(&quarantine, Some(why));
                     }
                 }
             }
@@ -533,11 +593,14 @@ impl Ports {
                 put.map(|_| true).map_err(stored)
             }
             Stage::InForce => {
+                // Of a switch that is silent nothing is known, and why it could not be set still counts.
+                let Some(port) = self.now(&quarantine) else { return Ok(false) };
                 // A switch that was started again knows nothing of it.
-                let on = self.now(&quarantine).is_some_and(|port| port.wanted == Link::Up);
+                let on = port.wanted == Link::Up;
                 if on {
                     self.set(&quarantine, DOWN).await?;
                 }
+                self.note_failed(&quarantine, None);
                 Ok(on)
             }
             Stage::Ending => {
@@ -550,6 +613,14 @@ impl Ports {
                 let dropped = self.change(Some(Stage::Ending), &quarantine, None, event).await;
                 dropped.map(|_| true).map_err(stored)
             }
+        }
+    }
+
+    /// Notes why a port is not as it should be, or that it is.
+    fn note_failed(&self, quarantine: &Quarantine, why: Option<String>) {
+        let key = (quarantine.device.clone(), quarantine.port);
+        if let Some(held) = self.held().get_mut(&key) {
+            held.failed = why;
         }
     }
 
@@ -582,5 +653,35 @@ impl Ports {
             }
             other => Err(format!("the switch took the order and says {other:?} of the port")),
         }
+    }
+}
+
+/// A device that may be taken away. While this is held, no port goes into quarantine.
+pub(crate) struct Leaving<'a> {
+    ports: &'a Ports,
+    of_it: Vec<Quarantine>,
+    _turn: tokio::sync::MutexGuard<'a, ()>,
+}
+
+impl Leaving<'_> {
+    /// The device is gone: what is left of its quarantines ends with it, and the journal says that their
+    /// ports may still be off.
+    ///
+    /// # Errors
+    /// When the store cannot be written. The next start then finds them, and nothing comes of them.
+    pub(crate) async fn gone(self, by: &Actor) -> Result<(), StoreError> {
+        for quarantine in &self.of_it {
+            let mut all = self.ports.held().clone();
+            all.remove(&(quarantine.device.clone(), quarantine.port));
+            let name = &quarantine.name;
+            let said = Text::new(
+                format!("{name} could not be switched on again; the device is polled no more"),
+                format!("端口 {name} 未能重新开启；已停止轮询该设备"),
+            );
+            let (kind, by) = (EventKind::PortReleased, Some(by.clone()));
+            self.ports.keep(&all, quarantine, kind, said, by).await?;
+            *self.ports.held() = all;
+        }
+        Ok(())
     }
 }

@@ -648,6 +648,11 @@ impl Site {
         reading(&self.0.devices).values().cloned().collect()
     }
 
+    /// How many devices there are.
+    pub(crate) fn count_devices(&self) -> usize {
+        reading(&self.0.devices).len()
+    }
+
     /// The device with a name.
     pub(crate) fn held_device(&self, name: &HostName) -> Option<Arc<Device>> {
         reading(&self.0.devices).get(name).cloned()
@@ -678,8 +683,11 @@ impl Site {
 
     /// A device as it is judged now, before its turn.
     pub(crate) fn judged_at_once(&self, device: &Arc<Device>) -> Arc<DeviceStatus> {
-        let (wanted, wiring) = (self.wanted_of(device), self.wiring());
-        device.set_status(judged(device, &wanted, self.traps(), &wiring, self.now()));
+        let (config, wiring) = (self.config(), self.wiring());
+        let wanted = config.rule_files.for_host(&device.name, &device.zone);
+        let demands = (&wanted, &*config.policy);
+        let now = self.now();
+        device.set_status(judged(device, demands, self.traps(), &wiring, &mut None, now));
         device.status()
     }
 

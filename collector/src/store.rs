@@ -34,6 +34,7 @@ use crate::counters::{Counters, ReportResult};
 use crate::device;
 use crate::host::Host;
 use crate::journal::{self, NewEvent};
+use crate::lines;
 use crate::listings;
 use crate::proving::record as proofs;
 use crate::push::record;
@@ -67,7 +68,7 @@ const BUSY: Duration = Duration::from_secs(5);
 const APPLICATION_ID: i32 = 0x4261_696c;
 
 /// The version of the tables that this program writes (`PRAGMA user_version`).
-const SCHEMA: i32 = 3;
+const SCHEMA: i32 = 4;
 
 /// Files up to this size are checked as a whole at start; larger ones as they are read.
 const CHECKED_AT_START: u64 = 64 * 1024 * 1024;
@@ -555,6 +556,7 @@ fn open(path: &Path) -> Result<Connection, OpenError> {
             transaction.execute_batch(proofs::TABLES)?;
             transaction.execute_batch(device::record::TABLES)?;
             transaction.execute_batch(kept::TABLES)?;
+            transaction.execute_batch(lines::kept::TABLES)?;
             transaction.execute_batch(journal::INDEX)?;
             transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
             transaction.pragma_update(None, "user_version", SCHEMA)?;
@@ -567,11 +569,15 @@ fn open(path: &Path) -> Result<Connection, OpenError> {
                 transaction.execute_batch(record::TABLES)?;
             }
             // Version 2 had no listings, proofs, devices or traps.
-            transaction.execute_batch(listings::TABLES)?;
-            transaction.execute_batch(proofs::TABLES)?;
-            transaction.execute_batch(device::record::TABLES)?;
-            transaction.execute_batch(kept::TABLES)?;
-            transaction.execute_batch(journal::INDEX)?;
+            if version < 3 {
+                transaction.execute_batch(listings::TABLES)?;
+                transaction.execute_batch(proofs::TABLES)?;
+                transaction.execute_batch(device::record::TABLES)?;
+                transaction.execute_batch(kept::TABLES)?;
+                transaction.execute_batch(journal::INDEX)?;
+            }
+            // Version 3 kept nothing of lines.
+            transaction.execute_batch(lines::kept::TABLES)?;
             transaction.pragma_update(None, "user_version", SCHEMA)?;
             transaction.commit()?;
         }
@@ -872,6 +878,28 @@ pub(crate) fn write_snapshot(
 /// Forgets the state of a host that is no more. Its rows of the log go when the log is cut.
 pub(crate) fn forget_snapshot(transaction: &Transaction<'_>, host: i64) -> rusqlite::Result<()> {
     transaction.execute("DELETE FROM snapshot WHERE host = ?", [host]).map(drop)
+}
+
+/// The version that ran last, in [`read_meta`].
+pub(crate) const VERSION: &str = "version";
+
+/// When it was last noted to run.
+pub(crate) const RUNNING_AT: &str = "running_at";
+
+/// One of the few texts that are kept under a name.
+pub(crate) fn read_meta(connection: &Connection, key: &str) -> rusqlite::Result<Option<String>> {
+    let query = "SELECT value FROM meta WHERE key = ?";
+    connection.query_row(query, [key], |row| row.get(0)).optional()
+}
+
+/// Keeps a text under a name, in place of the one before.
+pub(crate) fn write_meta(
+    transaction: &Transaction<'_>,
+    key: &str,
+    value: &str,
+) -> rusqlite::Result<()> {
+    let put = "INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)";
+    transaction.execute(put, [key, value]).map(drop)
 }
 
 /// The snapshot of a host: the last row that it holds, and its body.

@@ -21,18 +21,18 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use bailey_rules::time::Timestamp;
 use rustls::ServerConfig;
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::info;
 
 use crate::datagrams::Limits;
+use crate::queue::{Bounds, Queue, queue};
 use crate::quota::Rate;
 use crate::settings::SyslogSettings;
 use crate::site::Site;
 
-/// Messages that wait to be read.
-const QUEUE: usize = 8_192;
+/// What may wait to be read: a burst of ordinary lines, and far fewer of the longest.
+const QUEUE: Bounds = Bounds { messages: 8_192, octets: 8 * 1024 * 1024 };
 
 /// What may be sent: a firewall that logs what it refuses sends hundreds a second.
 const LIMITS: Limits = Limits {
@@ -76,6 +76,9 @@ struct Received {
     octets: Vec<u8>,
 }
 
+/// Where messages wait.
+type Messages = Queue<Received>;
+
 /// Begins to receive. Gives the addresses.
 pub(crate) async fn start(
     site: &Site,
@@ -84,7 +87,7 @@ pub(crate) async fn start(
     tasks: &TaskTracker,
     stop: &CancellationToken,
 ) -> Result<SyslogAddresses, SyslogError> {
-    let (queue, waiting) = mpsc::channel(QUEUE);
+    let (queue, waiting) = queue(QUEUE);
     let mut addresses = SyslogAddresses::default();
     let mut socket = None;
     if let Some(address) = settings.udp {

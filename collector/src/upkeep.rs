@@ -19,10 +19,11 @@ use crate::ca::{self, COLLECTOR_LIFE, Ca, CaError, Leaf, Names, WEB_RENEWED_BEFO
 use crate::clock::CertificateTime;
 use crate::enrolment;
 use crate::journal::{RETENTION_STEP, retain};
+use crate::lines;
 use crate::proving::record;
 use crate::settings::WebCertificate;
 use crate::site::{Part, Site};
-use crate::store::StoreError;
+use crate::store::{RUNNING_AT, StoreError, VERSION, write_meta};
 use crate::trap::kept;
 
 /// How often the store is measured, and tried again while it cannot be written.
@@ -187,12 +188,8 @@ pub(crate) async fn measure(site: Site, stop: CancellationToken) {
 pub(crate) async fn note_running(site: &Site) -> Result<(), StoreError> {
     let now = site.now();
     let job = move |store: &Transaction<'_>| {
-        store
-            .execute(
-                "INSERT OR REPLACE INTO meta VALUES ('version', ?), ('running_at', ?)",
-                [env!("CARGO_PKG_VERSION"), &now.to_string()],
-            )
-            .map(drop)
+        write_meta(store, VERSION, env!("CARGO_PKG_VERSION"))
+            .and_then(|()| write_meta(store, RUNNING_AT, &now.to_string()))
             .map_err(StoreError::failed("note that this version runs"))
     };
     site.store().write("note that this version runs", job).await
@@ -208,7 +205,8 @@ pub(crate) async fn tidy(site: Site, stop: CancellationToken) {
                 .and_then(|gone| record::retain(store, now).map(|more| gone.max(more)))
                 .and_then(|gone| {
                     let more = kept::retain(store, now, RETENTION_STEP)?;
-                    Ok(gone.max(more))
+                    let samples = lines::kept::retain(store, now, RETENTION_STEP)?;
+                    Ok(gone.max(more).max(samples))
                 });
             gone.map_err(StoreError::failed("take old rows away"))
         };

@@ -13,14 +13,12 @@ use bailey_rules::policy::Policy;
 use bailey_rules::text::Text;
 use bailey_rules::yaml::{MAX_FILE, Problems};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
-use rusqlite::Transaction;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::journal::NewEvent;
+use crate::journal::{self, NewEvent};
 use crate::site::{Config, EventKind, Part, Site};
-use crate::store::StoreError;
 
 /// One save of an editor is several changes: they are waited out for this long.
 const SETTLED: Duration = Duration::from_millis(200);
@@ -280,10 +278,7 @@ impl Watch {
 
     async fn write(&self, kind: EventKind, text: Text) {
         let event = NewEvent { at: self.site.now(), host: None, kind, text, actor: None };
-        let job = move |store: &Transaction<'_>| {
-            event.insert(store).map_err(StoreError::failed("write an event"))
-        };
-        if let Err(error) = self.site.store().write("write an event", job).await {
+        if let Err(error) = journal::write(&self.site, "write an event", vec![event]).await {
             warn!(%error, "an event is not in the journal");
         }
         self.site.dirty().wake.notify_one();

@@ -37,9 +37,13 @@ expectations:
 ";
 
 async fn lab() -> Lab {
+    lab_with(FAST).await
+}
+
+async fn lab_with(rules: &str) -> Lab {
     let folder = state();
     std::fs::create_dir(folder.path().join("rules")).unwrap();
-    std::fs::write(folder.path().join("rules/fast.yaml"), FAST).unwrap();
+    std::fs::write(folder.path().join("rules/fast.yaml"), rules).unwrap();
     Lab::start_in(folder, |_| {}).await
 }
 
@@ -239,7 +243,8 @@ async fn other_credentials_are_tried_before_they_are_used_and_who_did_it_is_note
 
 /// Adds every device of a fleet.
 async fn add_all(lab: &Lab, fleet: &Fleet) {
-    for some in fleet.devices.chunks(4) {
+    // As many as are examined at the same time.
+    for some in fleet.devices.chunks(8) {
         let adding = some.iter().map(|device| {
             let credentials = format!("community: {COMMUNITY}\n");
             add(lab, wish(device.address, Some(&device.name), &credentials))
@@ -248,13 +253,24 @@ async fn add_all(lab: &Lab, fleet: &Fleet) {
     }
 }
 
+/// The whole fleet is asked each other second, and is down soon after.
+const WHOLE: &str = "
+expectations:
+  - device: {interval: 2 s, silent_intervals: 2, silent_down: 6 s, core_down: 4 s}
+  - hosts: [\"core-*\"]
+    device: {core: critical}
+  - hosts: [\"hp-*\"]
+    device: {processes: [\"ora_pmon_*\", httpd]}
+";
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_reference_site_is_polled_right_with_loss_delay_repeats_a_loop_and_a_death() {
-    let fleet = Fleet::start(reference_site(6)).await;
-    let lab = lab().await;
+    const FLOORS: usize = 40;
+    let fleet = Fleet::start(reference_site(FLOORS)).await;
+    let lab = lab_with(WHOLE).await;
     let collector = &lab.collector;
     add_all(&lab, &fleet).await;
-    assert_eq!(collector.site().devices().len(), 2 + 6 + 6 + 1 + 2);
+    assert_eq!(collector.site().devices().len(), 2 + 6 + FLOORS + 1 + 2);
     for device in &fleet.devices {
         device.habit.loss.store(30, Ordering::Relaxed);
         device.habit.twice.store(100, Ordering::Relaxed);
@@ -274,6 +290,7 @@ async fn the_reference_site_is_polled_right_with_loss_delay_repeats_a_loop_and_a
         ("floor-2", "poll_failed", Severity::Warning),
         ("floor-3", "link_down", Severity::Warning),
         ("ups-1", "ups_on_battery", Severity::Warning),
+        ("hp-2", "process_missing", Severity::Critical),
     ] {
         until(&format!("{check} of {name}"), || {
             finding(collector, name, check).is_some_and(|finding| finding.severity == severity)
@@ -283,6 +300,8 @@ async fn the_reference_site_is_polled_right_with_loss_delay_repeats_a_loop_and_a
     let looped = finding(collector, "floor-2", "poll_failed").unwrap();
     assert!(looped.why.en.contains("does not advance"), "{}", looped.why.en);
     assert_eq!(finding(collector, "floor-3", "link_down").unwrap().subject, "GE0/0/49");
+    let missing = finding(collector, "hp-2", "process_missing").unwrap();
+    assert_eq!(missing.why.en, "no \"httpd\" runs", "the database runs");
     // Nobody else is in trouble, and every table is whole.
     for device_there in &fleet.devices {
         let name = device_there.name.as_str();
@@ -293,16 +312,26 @@ async fn the_reference_site_is_polled_right_with_loss_delay_repeats_a_loop_and_a
         if !troubled {
             assert_eq!(finding(collector, name, "device_silent"), None);
             assert_eq!(finding(collector, name, "link_down"), None);
+            assert_eq!(finding(collector, name, "device_route"), None);
+        }
+        if name.starts_with("floor") {
+            let view = &status.view;
+            let learned = view.bridge.value().unwrap();
+            assert_eq!(learned.stations.len(), FLOORS * 40, "each station, at {name}");
+            let poe = view.poe.value().unwrap();
+            assert_eq!((poe.supplies.len(), poe.ports.len()), (1, 48), "{name}");
+            assert_eq!(view.routes.value().unwrap().list.len(), 2, "{name}");
         }
     }
     let core = device(collector, "core-1");
     let learned = core.view.bridge.value().unwrap();
-    assert_eq!(learned.stations.len(), 6 * 40, "each station of each floor");
+    assert_eq!(learned.stations.len(), FLOORS * 40, "each station of each floor");
     let neighbours = core.view.neighbours.value().unwrap();
     assert_eq!(neighbours.len(), 7);
     assert!(neighbours.iter().any(|neighbour| neighbour.name.as_deref() == Some("core-2")));
     let room = device(collector, "hp-1");
     assert_eq!(room.view.resources.value().unwrap().storage.len(), 4);
+    assert_eq!(room.view.processes.value().unwrap().list.len(), 3);
 
     // Traffic is counted from one poll to the next.
     let port = &fleet.device("core-1").ports[0];

@@ -8,10 +8,10 @@ mod support;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bailey_collector::device::{Answer, Wish};
+use bailey_collector::device::{Answer, DeviceError, Wish};
 use bailey_collector::enrolment::Actor;
 use bailey_collector::port::{PortError, PortWish, Stage};
-use bailey_collector::site::EventQuery;
+use bailey_collector::site::{Event, EventQuery};
 use fleet::{COMMUNITY, Fleet, reference_site};
 use support::{Lab, state, until};
 
@@ -138,5 +138,67 @@ async fn an_uplink_a_port_that_is_not_there_and_a_wish_without_sense_are_refused
     let none = ports.release(&"floor-2".parse().unwrap(), "GE0/0/8", &by).await;
     assert!(matches!(none, Err(PortError::None { .. })), "{none:?}");
     assert!(!fleet.device("floor-2").ports[7].off.load(Ordering::Relaxed));
+    lab.collector.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_device_with_a_port_off_is_not_taken_away_and_one_that_was_replaced_can_be() {
+    let fleet = Fleet::start(reference_site(2)).await;
+    let lab = lab(&fleet).await;
+    let (one, other) = (Actor::uid(1001), Actor::uid(1002));
+    let floor = "floor-2".parse().unwrap();
+    let there = fleet.device("floor-2");
+    let is_off = || there.ports[6].off.load(Ordering::Relaxed);
+    let (ports, devices) = (lab.collector.ports(), lab.collector.devices());
+    ports.ask(wish(&lab, "GE0/0/7", HOUR), &one).await.unwrap();
+    let refused = devices.remove(&floor, Actor::uid(0)).await;
+    assert!(matches!(refused, Err(DeviceError::Port(PortError::Held { .. }))), "{refused:?}");
+    ports.approve(&floor, "7", &other).await.unwrap();
+    until("it is off", || is_off() && ports.all()[0].stage == Stage::InForce).await;
+    let refused = devices.remove(&floor, Actor::uid(0)).await.unwrap_err().to_string();
+    assert!(refused.contains("bailey quarantine port floor-2 GE0/0/7 --release"), "{refused}");
+    assert!(is_off() && lab.collector.site().device(&floor).is_some(), "nothing has changed");
+
+    // The switch dies, and a collector that is started again has never heard of it.
+    there.habit.dead.store(true, Ordering::Relaxed);
+    let Lab { folder, collector, .. } = lab;
+    collector.shutdown().await;
+    let lab = Lab::start_in(folder, |_| {}).await;
+    let (ports, devices) = (lab.collector.ports(), lab.collector.devices());
+    let none = ports.release(&floor, "GE0/0/9", &one).await;
+    assert!(matches!(none, Err(PortError::None { .. })), "{none:?}");
+    ports.release(&floor, "GE0/0/7", &one).await.unwrap();
+    until("it could not be switched on", || ports.all()[0].failed.is_some()).await;
+    devices.remove(&floor, Actor::uid(1003)).await.unwrap();
+    assert_eq!(ports.all(), []);
+    let query = EventQuery { limit: 200, ..EventQuery::default() };
+    let events = lab.collector.site().events(query).await.unwrap();
+    let left = |event: &&Event| event.text.en.contains("GE0/0/7 could not be switched on again");
+    let event = events.iter().find(left).expect("the journal says that the port may be off");
+    assert_eq!(event.actor.as_ref().map(Actor::as_str), Some("uid 1003"));
+    lab.collector.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn why_a_port_could_not_be_set_is_told_until_it_is_as_it_should_be() {
+    let fleet = Fleet::start(reference_site(2)).await;
+    let lab = lab(&fleet).await;
+    let floor = "floor-2".parse().unwrap();
+    let there = fleet.device("floor-2");
+    let port = &there.ports[6];
+    let ports = lab.collector.ports();
+    ports.ask(wish(&lab, "GE0/0/7", HOUR), &Actor::uid(1001)).await.unwrap();
+    ports.approve(&floor, "7", &Actor::uid(1002)).await.unwrap();
+    until("it is off", || ports.all()[0].stage == Stage::InForce).await;
+    // Somebody switches it on, and the switch takes no orders for a while.
+    there.habit.stubborn.store(true, Ordering::Relaxed);
+    port.off.store(false, Ordering::Relaxed);
+    until("it says why not", || ports.all()[0].failed.is_some()).await;
+    assert_eq!(ports.all()[0].stage, Stage::InForce);
+    there.habit.stubborn.store(false, Ordering::Relaxed);
+    until("it is off again, and nothing is said to be wrong", || {
+        port.off.load(Ordering::Relaxed) && ports.all()[0].failed.is_none()
+    })
+    .await;
     lab.collector.shutdown().await;
 }

@@ -207,3 +207,74 @@ async fn one_address_has_a_bounded_number_of_connections_and_a_wrong_count_is_hu
     until("the places are free again", || counters.syslog_connections.get() == 0).await;
     lab.collector.shutdown().await;
 }
+
+/// A connection from another address of this machine.
+async fn from(last: u8, to: SocketAddr) -> tokio::net::TcpStream {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::from(([127, 0, 0, last], 0))).unwrap();
+    socket.connect(to).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn strangers_hold_few_places_and_those_whom_the_site_knows_are_heard() {
+    const FOR_STRANGERS: u64 = 32;
+    let lab = lab(|_| {}).await;
+    let to = lab.collector.addresses().syslog.tcp.unwrap();
+    let counters = lab.collector.site().counters();
+    let mut held = Vec::new();
+    for _ in 0..FOR_STRANGERS + 20 {
+        held.push(from(2, to).await);
+    }
+    until("the others are refused", || counters.syslog_refused.get() == 20).await;
+    assert_eq!(counters.syslog_connections.get(), FOR_STRANGERS);
+    let mut known = from(1, to).await;
+    known.write_all(b"<187>Nov 26 09:12:33 sw-1 x: heard\n").await.unwrap();
+    counted(&lab, "event", 1).await;
+    drop((held, known));
+    lab.collector.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn strangers_who_say_that_they_are_firewalls_are_told_as_one() {
+    let lab = lab(|_| {}).await;
+    let to = lab.collector.addresses().syslog.udp.unwrap();
+    let line = |from: &str| {
+        format!(
+            "<164>Nov 26 2026 09:12:33 fw-out : %ASA-4-106023: Deny tcp src inside:{from}/1 \
+             dst outside:203.0.113.5/443 by access-group \"in\""
+        )
+    };
+    let known = UdpSocket::bind("127.0.0.1:0").unwrap();
+    known.send_to(line("10.1.7.20").as_bytes(), to).unwrap();
+    for last in 2..102 {
+        let strange = UdpSocket::bind(SocketAddr::from(([127, 0, 0, last], 0))).unwrap();
+        strange.send_to(line("10.1.7.21").as_bytes(), to).unwrap();
+    }
+    counted(&lab, "refusal", 101).await;
+    let Lab { folder, collector, .. } = lab;
+    collector.shutdown().await;
+    let again = bailey_collector::Collector::start(support::settings(folder.path())).await.unwrap();
+    let query = EventQuery { limit: 200, ..EventQuery::default() };
+    let events = again.site().events(query).await.unwrap();
+    let told = events.into_iter().filter(|event| event.kind.as_str() == "refusals");
+    let mut told: Vec<(Option<String>, String)> =
+        told.map(|event| (event.host.map(|host| host.to_string()), event.text.en)).collect();
+    told.sort();
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told[0].1.starts_with("as others say: 100 connections refused"), "{told:?}");
+    assert!(told[1].1.starts_with("1 connections refused"), "{told:?}");
+    assert_eq!(told[1].0.as_deref(), Some("core-1"));
+    again.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_goes_wrong_loses_nothing_of_what_came_before() {
+    let lab = lab(|_| {}).await;
+    let to = lab.collector.addresses().syslog.tcp.unwrap();
+    let mut stream = TcpStream::connect(to).unwrap();
+    stream.write_all(b"11 <187>x: one<187>x: two\n12y").unwrap();
+    counted(&lab, "event", 2).await;
+    counted(&lab, "malformed", 1).await;
+    until("it is hung up on", || lab.collector.site().counters().syslog_refused.get() == 1).await;
+    lab.collector.shutdown().await;
+}

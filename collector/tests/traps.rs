@@ -465,6 +465,35 @@ async fn a_storm_is_one_finding_more_and_every_datagram_is_counted() {
     lab.collector.shutdown().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_inform_is_kept_anew_when_others_have_taken_the_place_of_what_it_repeats() {
+    let (lab, _folder) = lab(&[community()]).await;
+    let agent = address(&lab.collector);
+    let inform = link(LINK_DOWN, "1.3.6.1.2.1.2.2.1.1.7", "7");
+    let is_it = |kept: &Kept| kept.body.inform;
+    assert!(tool("snmpinform", &with_community(), agent, &inform).await);
+    assert_eq!(kept(&lab.collector).await.iter().filter(|kept| is_it(kept)).count(), 1);
+    // What one asset may keep, in long traps.
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    for number in 1..=100 {
+        let long = VarBind::new(
+            async_snmp::Oid::from_slice(&[1, 3, 6, 1, 4, 1, 99_999, 1]),
+            Value::OctetString(vec![u8::try_from(number).unwrap(); 7_000].into()),
+        );
+        let trap = async_snmp::Oid::from_slice(&[1, 3, 6, 1, 4, 1, 99_999, 0, 1]);
+        let pdu = NotificationPdu::trap_v2(Version::V2c, number, 100, &trap, vec![long]).unwrap();
+        let message = CommunityMessage::v2c(COMMUNITY.as_bytes().to_vec(), pdu.into_raw()).unwrap();
+        socket.send_to(&message.encode().unwrap(), agent).unwrap();
+        // No more at once than a small socket has room for.
+        counted(&lab, "unknown", u64::try_from(number).unwrap()).await;
+    }
+    assert!(!kept(&lab.collector).await.iter().any(is_it), "it had to go");
+    assert!(tool("snmpinform", &with_community(), agent, &inform).await);
+    // Acknowledged means that it is there.
+    assert!(kept(&lab.collector).await.iter().any(is_it));
+    lab.collector.shutdown().await;
+}
+
 #[tokio::test]
 async fn what_cannot_be_received_is_said_at_the_start() {
     let folder = support::state();

@@ -29,6 +29,7 @@ mod forwarding;
 mod host_quarantined;
 mod host_silent;
 mod invariant;
+pub mod link_ends;
 mod load_per_core;
 mod memory_available;
 mod newest_copy;
@@ -441,7 +442,7 @@ pub fn worst(judged: &[Judged]) -> State {
 /// Every check there is: of hosts, of devices, and of the wires.
 pub fn every() -> impl Iterator<Item = &'static Check> {
     let of_devices = device::CHECKS.iter().map(|of_device| &of_device.check);
-    CHECKS.iter().chain(of_devices).chain(wire::CHECKS)
+    CHECKS.iter().chain(of_devices).chain(wire::CHECKS).chain([&link_ends::CHECK])
 }
 
 /// Every check of hosts, in the order of the screens.

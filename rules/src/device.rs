@@ -12,8 +12,12 @@ pub mod hardware;
 pub mod interface;
 pub mod line;
 pub mod neighbour;
+pub mod poe;
 pub mod power;
+pub mod processes;
+pub mod quality;
 pub mod resources;
+pub mod routes;
 pub mod schedule;
 pub mod vendor;
 
@@ -32,10 +36,14 @@ use bridge::Learned;
 use ethernet::Port;
 use hardware::Hardware;
 use interface::{Counter, Interface, Window};
-use line::Month;
+use line::{MAX_LINES, Month};
 use neighbour::Neighbour;
+use poe::Poe;
 use power::Power;
+use processes::Processes;
+use quality::Quality;
 use resources::Resources;
+use routes::Routes;
 use vendor::VendorValue;
 
 /// The most devices of one collector.
@@ -56,8 +64,12 @@ pub enum Part {
     Ethernet,
     /// What it is as a UPS.
     Power,
+    /// What it feeds through its ports.
+    Poe,
     /// What it is as a computer.
     Resources,
+    /// What runs on it as a computer.
+    Processes,
     /// Parts and sensors.
     Hardware,
     /// What only its vendor's devices tell.
@@ -68,21 +80,26 @@ pub enum Part {
     Bridge,
     /// Which MAC address answers for which IP address.
     Addresses,
+    /// Where it sends packets.
+    Routes,
 }
 
 impl Part {
     /// Every part, in the order in which they are asked.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::Identity,
         Self::Interfaces,
         Self::Power,
+        Self::Poe,
         Self::Vendor,
         Self::Resources,
+        Self::Processes,
         Self::Hardware,
         Self::Ethernet,
         Self::Neighbours,
         Self::Bridge,
         Self::Addresses,
+        Self::Routes,
     ];
 
     /// The word in JSON and evidence.
@@ -93,12 +110,15 @@ impl Part {
             Self::Interfaces => "interfaces",
             Self::Ethernet => "ethernet",
             Self::Power => "power",
+            Self::Poe => "poe",
             Self::Resources => "resources",
+            Self::Processes => "processes",
             Self::Hardware => "hardware",
             Self::Vendor => "vendor",
             Self::Neighbours => "neighbours",
             Self::Bridge => "bridge",
             Self::Addresses => "addresses",
+            Self::Routes => "routes",
         }
     }
 
@@ -110,12 +130,15 @@ impl Part {
             Self::Interfaces => Text::new("interfaces", "接口"),
             Self::Ethernet => Text::new("Ethernet ports", "以太网端口"),
             Self::Power => Text::new("power", "电源"),
+            Self::Poe => Text::new("power over Ethernet", "以太网供电"),
             Self::Resources => Text::new("processors and storage", "处理器与存储"),
+            Self::Processes => Text::new("processes", "进程"),
             Self::Hardware => Text::new("sensors", "传感器"),
             Self::Vendor => Text::new("the vendor's values", "厂商数据"),
             Self::Neighbours => Text::new("neighbours", "邻居"),
             Self::Bridge => Text::new("MAC addresses", "MAC 地址表"),
             Self::Addresses => Text::new("ARP and neighbour tables", "ARP 与邻居表"),
+            Self::Routes => Text::new("routes", "路由表"),
         }
     }
 
@@ -129,10 +152,14 @@ impl Part {
         match self {
             Self::Identity => interval,
             _ if empty => EMPTY.max(interval),
-            Self::Interfaces | Self::Power | Self::Vendor | Self::Resources | Self::Hardware => {
-                interval
-            }
-            Self::Ethernet | Self::Neighbours | Self::Bridge | Self::Addresses => {
+            Self::Interfaces
+            | Self::Power
+            | Self::Poe
+            | Self::Vendor
+            | Self::Resources
+            | Self::Processes
+            | Self::Hardware => interval,
+            Self::Ethernet | Self::Neighbours | Self::Bridge | Self::Addresses | Self::Routes => {
                 SLOW.max(interval)
             }
         }
@@ -286,16 +313,23 @@ pub struct DeviceView {
     pub interfaces: Held<Vec<Interface>>,
     /// What passed through them lately, by `ifIndex`.
     pub traffic: BTreeMap<u32, Window>,
-    /// How much of its lines was used within a month, by `ifIndex`.
-    pub lines: BTreeMap<u32, Month>,
+    /// How much of its lines was used within a month, by the name of the interface: its number may be
+    /// another one after the device was started again.
+    pub lines: BTreeMap<String, Month>,
+    /// How the far ends of its lines answer, by the key of the line in the rule files.
+    pub quality: BTreeMap<String, Arc<Quality>>,
     /// Its Ethernet ports, by `ifIndex`.
     pub ethernet: Held<BTreeMap<u32, Port>>,
     /// Late collisions that came between the last two readings, by `ifIndex`; only where any did.
     pub collisions: BTreeMap<u32, u64>,
     /// What it is as a UPS.
     pub power: Held<Option<Power>>,
+    /// What it feeds through its ports.
+    pub poe: Held<Poe>,
     /// What it is as a computer.
     pub resources: Held<Resources>,
+    /// What runs on it as a computer.
+    pub processes: Held<Processes>,
     /// Parts and sensors.
     pub hardware: Held<Hardware>,
     /// What only its vendor's devices tell.
@@ -306,6 +340,10 @@ pub struct DeviceView {
     pub bridge: Held<Learned>,
     /// Which MAC address answers for which IP address.
     pub addresses: Held<BTreeSet<Resolved>>,
+    /// Where it sends packets.
+    pub routes: Held<Routes>,
+    /// When its interfaces were last seen to be others.
+    ports_changed_at: Option<Timestamp>,
     /// `sysUpTime` when the interfaces were read.
     up_at_interfaces: Option<Duration>,
     /// `sysUpTime` when the Ethernet ports were read.
@@ -342,18 +380,30 @@ impl DeviceView {
             interfaces: Held::default(),
             traffic: BTreeMap::new(),
             lines: BTreeMap::new(),
+            quality: BTreeMap::new(),
             ethernet: Held::default(),
             collisions: BTreeMap::new(),
             power: Held::default(),
+            poe: Held::default(),
             resources: Held::default(),
+            processes: Held::default(),
             hardware: Held::default(),
             vendor_values: Held::default(),
             neighbours: Held::default(),
             bridge: Held::default(),
             addresses: Held::default(),
+            routes: Held::default(),
+            ports_changed_at: None,
             up_at_interfaces: None,
             up_at_ethernet: None,
         }
+    }
+
+    /// When its interfaces were last seen to be others than before, by number, name and address; what
+    /// passed through them does not count.
+    #[must_use]
+    pub const fn ports_changed_at(&self) -> Option<Timestamp> {
+        self.ports_changed_at
     }
 
     /// How fresh a part is.
@@ -364,12 +414,15 @@ impl DeviceView {
             Part::Interfaces => self.interfaces.freshness(),
             Part::Ethernet => self.ethernet.freshness(),
             Part::Power => self.power.freshness(),
+            Part::Poe => self.poe.freshness(),
             Part::Resources => self.resources.freshness(),
+            Part::Processes => self.processes.freshness(),
             Part::Hardware => self.hardware.freshness(),
             Part::Vendor => self.vendor_values.freshness(),
             Part::Neighbours => self.neighbours.freshness(),
             Part::Bridge => self.bridge.freshness(),
             Part::Addresses => self.addresses.freshness(),
+            Part::Routes => self.routes.freshness(),
         }
     }
 
@@ -381,7 +434,9 @@ impl DeviceView {
             Part::Interfaces => self.interfaces.value().is_some_and(Vec::is_empty),
             Part::Ethernet => self.ethernet.value().is_some_and(BTreeMap::is_empty),
             Part::Power => self.power.value().is_some_and(Option::is_none),
+            Part::Poe => self.poe.value().is_some_and(Poe::is_empty),
             Part::Resources => self.resources.value().is_some_and(|r| *r == Resources::default()),
+            Part::Processes => self.processes.value().is_some_and(|p| p.list.is_empty()),
             Part::Hardware => {
                 let none = |h: &Hardware| h.parts.is_empty() && h.sensors.is_empty();
                 self.hardware.value().is_some_and(none)
@@ -393,6 +448,7 @@ impl DeviceView {
                 self.bridge.value().is_some_and(none)
             }
             Part::Addresses => self.addresses.value().is_some_and(BTreeSet::is_empty),
+            Part::Routes => self.routes.value().is_some_and(Routes::is_empty),
         }
     }
 
@@ -411,12 +467,15 @@ impl DeviceView {
             Part::Interfaces => self.interfaces.is_due(interval, now),
             Part::Ethernet => self.ethernet.is_due(interval, now),
             Part::Power => self.power.is_due(interval, now),
+            Part::Poe => self.poe.is_due(interval, now),
             Part::Resources => self.resources.is_due(interval, now),
+            Part::Processes => self.processes.is_due(interval, now),
             Part::Hardware => self.hardware.is_due(interval, now),
             Part::Vendor => self.vendor_values.is_due(interval, now),
             Part::Neighbours => self.neighbours.is_due(interval, now),
             Part::Bridge => self.bridge.is_due(interval, now),
             Part::Addresses => self.addresses.is_due(interval, now),
+            Part::Routes => self.routes.is_due(interval, now),
         }
     }
 
@@ -431,12 +490,18 @@ impl DeviceView {
         let up = self.identity.value().and_then(|identity| identity.up).unwrap_or_default();
         if let Ok(list) = &outcome {
             let before = self.interfaces.value.clone();
-            let before: BTreeMap<u32, &Interface> =
-                before.iter().flat_map(|list| list.iter()).map(|i| (i.index, i)).collect();
+            let before = before.as_deref().map_or(&[][..], Vec::as_slice);
+            let is_same = |(one, other): (&Interface, &Interface)| {
+                (one.index, one.mac) == (other.index, other.mac) && one.name == other.name
+            };
+            let same = before.len() == list.len() && before.iter().zip(list).all(is_same);
+            if !same || self.ports_changed_at.is_none() {
+                self.ports_changed_at = Some(at);
+            }
+            let before: BTreeMap<u32, &Interface> = before.iter().map(|i| (i.index, i)).collect();
             let elapsed =
                 self.interfaces.read_at.filter(|read| *read < at).map(|read| read.age(at));
             let mut traffic = std::mem::take(&mut self.traffic);
-            let mut lines = std::mem::take(&mut self.lines);
             for interface in list.iter().take(MAX_INTERFACES) {
                 let mut window = traffic.remove(&interface.index).unwrap_or_default();
                 let known = before.get(&interface.index).zip(elapsed).zip(self.up_at_interfaces);
@@ -451,11 +516,13 @@ impl DeviceView {
                     None => window.broke(),
                 }
                 if is_line(interface) {
-                    let mut month = lines.remove(&interface.index).unwrap_or_default();
-                    if let Some((elapsed, growth)) = growth {
+                    let has_room = self.lines.len() < MAX_LINES;
+                    if let Some((elapsed, growth)) = growth
+                        && (has_room || self.lines.contains_key(&interface.name))
+                    {
+                        let month = self.lines.entry(interface.name.clone()).or_default();
                         month.add(at, elapsed, &growth);
                     }
-                    self.lines.insert(interface.index, month);
                 }
                 self.traffic.insert(interface.index, window);
             }

@@ -5,6 +5,7 @@
 //! and a later entry wins key by key.
 
 mod layer;
+mod line;
 mod wire;
 
 use std::collections::BTreeMap;
@@ -15,11 +16,12 @@ use serde::{Deserialize, Serialize};
 use crate::check::Status;
 use crate::name::{HostName, ZoneName};
 use crate::topology::wish::{Wishes, WrittenLink};
-use crate::unit::{BitRate, Celsius, Hundredths, PerMillion, Percent, Period, Size};
+use crate::unit::{Celsius, Hundredths, PerMillion, Percent, Period, Size};
 use crate::yaml::{self, Problem, Problems, Source, Spanned};
 
 pub use layer::{Ceiling, Demand, Floor, Network, Pattern};
 use layer::{Layered, section};
+pub use line::{Ask, By, LineWanted, Lines};
 pub use wire::{Approved, MacPrefix, Makers, Vlans, ZoneVlans};
 
 /// The shipped rule files, in their order.
@@ -212,12 +214,24 @@ section! {
         links_ignore: Vec<Pattern>,
         /// Lines with a speed of their own, by the name or alias of the interface.
         lines: Lines,
+        /// How often the far end of a line is asked.
+        line_interval: Period,
+        /// For how long the far end of a line has not answered.
+        line_silent: Ceiling<Period>,
+        /// Part of the packets that are lost on the way to the far end of a line and back.
+        line_loss: Ceiling<Percent>,
+        /// How long a packet takes to the far end of a line and back.
+        line_round_trip: Ceiling<Period>,
         /// What a UPS is that runs on its battery.
         ups_on_battery: Demand,
         /// How long its battery will still last.
         ups_runtime: Floor<Period>,
         /// What a UPS is that has an alarm or does not protect its load.
         ups_fault: Demand,
+        /// What a switch is that cannot feed what hangs at a port.
+        poe_fault: Demand,
+        /// Part of the power of a supply in use.
+        poe_use: Ceiling<Percent>,
         /// Temperature of a sensor.
         temperature: Ceiling<Celsius>,
         /// Sensors that are not judged, as the pages name them.
@@ -230,6 +244,10 @@ section! {
         storage: Ceiling<Percent>,
         /// File systems that are not judged.
         storage_ignore: Vec<Pattern>,
+        /// Processes that must run, by name or path.
+        processes: Vec<Pattern>,
+        /// What a computer is on which one of them does not.
+        process_missing: Demand,
     }
 }
 
@@ -262,20 +280,6 @@ pub struct JobWanted {
 
 /// Demanded jobs by name. A later layer adds jobs and replaces those it names.
 pub type Jobs = BTreeMap<String, JobWanted>;
-
-/// What is demanded of one line.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LineWanted {
-    /// What it is called: where it leads, or who is paid for it.
-    #[serde(default)]
-    pub name: Option<String>,
-    /// How fast it is by contract, whatever the interface could.
-    pub rated: BitRate,
-}
-
-/// Lines by the name or alias of their interface. A later layer adds lines and replaces those it names.
-pub type Lines = BTreeMap<String, LineWanted>;
 
 /// One entry of a rule file as it is written.
 #[derive(Debug, Clone, Default, Deserialize)]

@@ -11,12 +11,14 @@
 //! silent because somebody else is, and who is where he must not be.
 //! [`listing`] is what a host sends of its packet filters beside facts, [`model`] what that means for a
 //! packet, and [`prove`] what follows for the site.
-//! [`snmp`] has the words of devices without an agent, [`trap`] and [`syslog`] what they send of themselves.
+//! [`snmp`] has the words of devices without an agent, [`trap`] and [`syslog`] what they send of themselves;
+//! [`echo`] is what far ends of lines are asked.
 
 pub mod check;
 pub mod compile;
 pub mod device;
 pub mod digest;
+pub mod echo;
 pub mod expectation;
 pub mod fact;
 pub mod finding;

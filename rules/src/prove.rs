@@ -20,7 +20,7 @@ mod words;
 pub use self::arena::{NODES, Set, TooComplex};
 pub use self::block::{Block, MAX_BLOCKS};
 pub use self::change::{Before, Change};
-pub use self::pass::{Flow, Flows, Passed, RuleAt, Seen, Walk};
+pub use self::pass::{Flow, Flows, Layer, Passed, RuleAt, Seen, Stage, Walk};
 pub use self::space::{End, Space, Values};
 pub use self::wish::wishes;
 pub use self::words::{Example, Told, example, networks};

@@ -13,6 +13,7 @@
 
 pub mod book;
 pub mod cause;
+pub mod ends;
 pub mod guard;
 pub mod isolation;
 pub mod mac;
@@ -68,6 +69,11 @@ pub struct Device {
     pub neighbours: Vec<Neighbour>,
     /// The addresses it has learnt.
     pub stations: Vec<Station>,
+    /// On which ports frames of each VLAN go out.
+    pub carried: BTreeMap<u32, BTreeSet<PortNumber>>,
+    /// The address that answers for it where it is polled, as the ARP tables of others have it. It may help
+    /// to find the device, and vouches for nobody: who answers in its stead has his own there.
+    pub resolved: Option<Mac>,
 }
 
 /// A port of a device.

@@ -5,9 +5,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use fantoccini::{Client, ClientBuilder};
 use serde_json::json;
 use tempfile::TempDir;
+use thirtyfour::extensions::query::ElementQueryable as _;
+use thirtyfour::{By, Capabilities, WebDriver, WebElement};
 
 use crate::process::Process;
 use crate::wait;
@@ -15,11 +16,15 @@ use crate::wait;
 /// How long chromedriver may take to start.
 const START_LIMIT: Duration = Duration::from_secs(20);
 
+/// How long a page may take to show something, and how often it is looked for.
+const SHOW_LIMIT: Duration = Duration::from_secs(30);
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
 /// A browser with a profile of its own. Its processes end with this value.
 #[derive(Debug)]
 pub struct Browser {
     /// Drives it.
-    pub client: Client,
+    pub client: WebDriver,
     _driver: Process,
     _profile: TempDir,
 }
@@ -52,9 +57,8 @@ impl Browser {
                 "prefs": {"intl.accept_languages": language},
             }),
         );
-        let client = ClientBuilder::new(hyper_util::client::legacy::connect::HttpConnector::new())
-            .capabilities(capabilities)
-            .connect(&format!("http://127.0.0.1:{port}"))
+        let capabilities = Capabilities::from(capabilities);
+        let client = WebDriver::new(format!("http://127.0.0.1:{port}"), capabilities)
             .await
             .context("chromedriver gives no session")?;
         Ok(Self { client, _driver: driver, _profile: profile })
@@ -62,18 +66,24 @@ impl Browser {
 
     /// The text that a person sees on the page.
     pub async fn text(&self) -> anyhow::Result<String> {
-        let text = self.client.execute("return document.body.innerText", Vec::new()).await?;
+        let text = self.script("return document.body.innerText").await?;
         Ok(text.as_str().unwrap_or_default().to_owned())
     }
 
     /// Runs a script in the page and gives what it returns.
     pub async fn script(&self, script: &str) -> anyhow::Result<serde_json::Value> {
-        Ok(self.client.execute(script, Vec::new()).await?)
+        Ok(self.client.execute(script, Vec::new()).await?.json().clone())
+    }
+
+    /// The first element that `css` selects, as soon as there is one.
+    pub async fn shown(&self, css: &str) -> anyhow::Result<WebElement> {
+        let query = self.client.query(By::Css(css)).wait(SHOW_LIMIT, LOOK_EVERY);
+        query.first().await.with_context(|| format!("the page shows no {css}"))
     }
 
     /// Keeps a picture of the page.
     pub async fn screenshot(&self, path: &Path) -> anyhow::Result<()> {
-        std::fs::write(path, self.client.screenshot().await?)?;
+        std::fs::write(path, self.client.screenshot_as_png().await?)?;
         Ok(())
     }
 }

@@ -9,7 +9,6 @@ use anyhow::{Context as _, ensure};
 use bailey_tests::browser::Browser;
 use bailey_tests::process::{self, Process, run};
 use bailey_tests::wait::until;
-use fantoccini::Locator;
 use serde_json::Value;
 
 const SOON: Duration = Duration::from_mins(1);
@@ -75,20 +74,20 @@ async fn visit(up: &Up, size: (u32, u32), lang: &str, words: &[&str]) -> anyhow:
     let name = |page: &str| format!("{page}-{lang}-{}.png", size.0);
     browser.client.goto(&up.signin()?).await?;
     browser.screenshot(&pictures()?.join(name("signin"))).await?;
-    browser.client.find(Locator::Css("form[action='/signin'] button")).await?.click().await?;
+    browser.shown("form[action='/signin'] button").await?.click().await?;
 
-    browser.client.wait().for_element(Locator::Id(&format!("host-{}", up.host))).await?;
+    browser.shown(&format!("[id='host-{}']", up.host)).await?;
     let text = browser.text().await?;
     for word in words {
         ensure!(text.contains(word), "the page has no {word}:\n{text}");
     }
     is_well_made(&browser, "the hosts page").await?;
     // The page lives: its numbers have ages, and the stream of events is open.
-    browser.client.wait().for_element(Locator::Css("#live")).await?;
+    browser.shown("#live").await?;
     browser.screenshot(&pictures()?.join(name("hosts"))).await?;
 
-    browser.client.find(Locator::Css("a.row-link")).await?.click().await?;
-    browser.client.wait().for_element(Locator::Css("main h1")).await?;
+    browser.shown("a.row-link").await?.click().await?;
+    browser.shown("main h1").await?;
     let text = browser.text().await?;
     ensure!(text.contains(&up.host), "the host's page names it:\n{text}");
     ensure!(text.contains("eth0") || text.contains("lo"), "it shows facts:\n{text}");
@@ -96,17 +95,19 @@ async fn visit(up: &Up, size: (u32, u32), lang: &str, words: &[&str]) -> anyhow:
     browser.screenshot(&pictures()?.join(name("host"))).await?;
 
     let here = browser.client.current_url().await?;
-    browser.client.goto(here.join("/alerts")?.as_str()).await?;
-    browser.client.wait().for_element(Locator::Css("main")).await?;
-    is_well_made(&browser, "the alerts page").await?;
-    browser.screenshot(&pictures()?.join(name("alerts"))).await?;
+    for page in ["alerts", "isolation", "network", "messages"] {
+        browser.client.goto(here.join(&format!("/{page}"))?.as_str()).await?;
+        browser.shown("main").await?;
+        is_well_made(&browser, page).await?;
+        browser.screenshot(&pictures()?.join(name(page))).await?;
+    }
 
     // A link is good once.
     browser.client.delete_all_cookies().await?;
     browser.client.goto(here.as_str()).await?;
     let text = browser.text().await?;
     ensure!(!text.contains("eth0"), "nothing is shown to strangers:\n{text}");
-    browser.client.close().await?;
+    browser.client.quit().await?;
     Ok(())
 }
 

@@ -212,7 +212,8 @@ fn rule(chance: &mut Chance, family: &str, calls: &[String], hook: &str) -> Stri
         let one = match chance.below(4) {
             0 => port_match(chance),
             1 => {
-                let v6 = if family == "inet" { chance.one_in(3) } else { family == "ip6" };
+                let both = matches!(family, "inet" | "bridge" | "netdev");
+                let v6 = if both { chance.one_in(3) } else { family == "ip6" };
                 address_match(chance, v6)
             }
             _ => other_match(chance),
@@ -262,6 +263,83 @@ fn nat_rule(chance: &mut Chance, hook: &str) -> String {
     format!("{first} {to}")
 }
 
+/// What rules of a table look up.
+fn sets(table: &str) -> [String; 3] {
+    [
+        format!(
+            "add set {table} ports {{ type inet_service; flags interval; elements = {{ 22, 80-90, 1024 }}; }}"
+        ),
+        format!(
+            "add set {table} hosts {{ type ipv4_addr; flags interval; elements = {{ 10.1.0.1, 10.1.0.8-10.1.1.0, 10.2.0.0/30 }}; }}"
+        ),
+        format!(
+            "add set {table} pairs {{ type ipv4_addr . inet_service; flags interval; elements = {{ 10.2.0.1 . 22, 10.2.0.0/30 . 80-90 }}; }}"
+        ),
+    ]
+}
+
+/// A rule that asks for no connection and no route, which frames do not have.
+fn rule_of_frames(chance: &mut Chance, family: &str, calls: &[String]) -> String {
+    loop {
+        let rule = rule(chance, family, calls, "");
+        if !["ct ", "fib ", "limit ", "meta pkttype"].iter().any(|word| rule.contains(word)) {
+            return rule;
+        }
+    }
+}
+
+/// Tables of bridges, interfaces and packets, as [`nft`] makes them. The chain of an interface has its
+/// name at the end of its own.
+pub(crate) fn frames(chance: &mut Chance) -> Vec<String> {
+    let mut lines = Vec::new();
+    for nth in 0..=chance.below(3) {
+        let family = chance.pick(&["bridge", "bridge", "bridge", "netdev", "netdev", "inet"]);
+        let table = format!("{family} t{nth}");
+        lines.push(format!("add table {table}"));
+        lines.extend(sets(&table));
+        let called: Vec<String> = (0..chance.below(3)).map(|n| format!("c{n}")).collect();
+        lines.extend(called.iter().map(|chain| format!("add chain {table} {chain}")));
+        let hooks: &[&str] = match family {
+            "netdev" => &[
+                "ingress device near",
+                "ingress device br0",
+                "ingress device out",
+                "egress device out",
+                "egress device wan",
+                "egress device br0",
+            ],
+            _ => &["prerouting", "input", "forward", "output", "postrouting"],
+        };
+        for hook in hooks {
+            if chance.one_in(2) {
+                continue;
+            }
+            let priority = chance.pick(&["-300", "-10", "0", "0", "5"]);
+            let policy = if chance.one_in(6) { "drop" } else { "accept" };
+            let (hook, device) = hook.split_once(" device ").unwrap_or((hook, ""));
+            let (at, name) = if device.is_empty() {
+                (String::new(), format!("{hook}{}", priority.replace('-', "m")))
+            } else {
+                (format!(" device \"{device}\""), format!("{hook}_{device}"))
+            };
+            lines.push(format!(
+                "add chain {table} {name} {{ type filter hook {hook}{at} priority {priority}; policy {policy}; }}"
+            ));
+            for _ in 0..=chance.below(4) {
+                let rule = rule_of_frames(chance, family, &called);
+                lines.push(format!("add rule {table} {name} {rule}"));
+            }
+        }
+        for (nth, chain) in called.iter().enumerate() {
+            for _ in 0..=chance.below(3) {
+                let rule = rule_of_frames(chance, family, &called[nth + 1..]);
+                lines.push(format!("add rule {table} {chain} {rule}"));
+            }
+        }
+    }
+    lines
+}
+
 /// Every line of a ruleset on its own, so that what nft refuses can be left out.
 pub(crate) fn nft(chance: &mut Chance) -> Vec<String> {
     let mut lines = Vec::new();
@@ -270,9 +348,7 @@ pub(crate) fn nft(chance: &mut Chance) -> Vec<String> {
         let family = chance.pick(&["inet", "inet", "ip", "ip", "ip6"]);
         let table = format!("{family} t{nth}");
         lines.push(format!("add table {table}"));
-        lines.push(format!("add set {table} ports {{ type inet_service; flags interval; elements = {{ 22, 80-90, 1024 }}; }}"));
-        lines.push(format!("add set {table} hosts {{ type ipv4_addr; flags interval; elements = {{ 10.1.0.1, 10.1.0.8-10.1.1.0, 10.2.0.0/30 }}; }}"));
-        lines.push(format!("add set {table} pairs {{ type ipv4_addr . inet_service; flags interval; elements = {{ 10.2.0.1 . 22, 10.2.0.0/30 . 80-90 }}; }}"));
+        lines.extend(sets(&table));
         let called: Vec<String> = (0..chance.below(4)).map(|n| format!("c{n}")).collect();
         for chain in &called {
             lines.push(format!("add chain {table} {chain}"));
@@ -295,7 +371,7 @@ pub(crate) fn nft(chance: &mut Chance) -> Vec<String> {
             bases.push((chain, hook, priority));
         }
         if family == "inet" && chance.one_in(5) {
-            lines.push(format!("add chain {table} ing {{ type filter hook ingress device \"near\" priority 0; policy accept; }}"));
+            lines.push(format!("add chain {table} ingress_near {{ type filter hook ingress device \"near\" priority 0; policy accept; }}"));
         }
         for (nth, chain) in called.iter().enumerate() {
             for _ in 0..=chance.below(3) {

@@ -43,7 +43,7 @@ pub(crate) fn feed(line: &str, text: &str) -> Result<(), String> {
     Err(String::from_utf8_lossy(&ended.stderr).into_owned())
 }
 
-fn switch(path: &str, value: &str) {
+pub(crate) fn switch(path: &str, value: &str) {
     // Not every kernel has every switch.
     let _ = std::fs::write(format!("/proc/sys/net/{path}"), value);
 }
@@ -110,31 +110,16 @@ impl Wire {
         ] {
             run(line);
         }
-        let interfaces = datalink::interfaces();
-        let named = |name| interfaces.iter().find(|one| one.name == name).unwrap();
-        let Ok(Channel::Ethernet(send, _)) =
-            datalink::channel(named("far"), datalink::Config::default())
-        else {
-            panic!("no channel to the wire");
-        };
-        let raw = TransportChannelType::Layer3(IpNextHeaderProtocol::new(255));
-        let (own, _) = transport_channel(4_096, raw).unwrap();
-        Self { near: named("near").mac.unwrap(), send, own }
+        let (near, _) = opened("near");
+        let (_, send) = opened("far");
+        Self { near, send, own: raw() }
     }
 
     /// Puts a packet on the wire, as a neighbour would. `number` is found again by the witness.
     pub(crate) fn put(&mut self, packet: &Sent, number: u16) {
         let ip = datagram(packet, number);
-        let mut frame = Vec::with_capacity(14 + ip.len());
-        frame.extend(self.near.octets());
-        frame.extend([2, 0, 0, 0, 0, 1]);
-        frame.extend(if packet.src.is_ipv4() { [8, 0] } else { [0x86, 0xdd] });
-        frame.extend(ip);
-        let until = Instant::now() + PATIENCE;
-        // The wire's queue may be full for a moment.
-        while !matches!(self.send.send_to(&frame, None), Some(Ok(()))) {
-            assert!(Instant::now() < until, "the wire takes nothing");
-        }
+        let kind = if packet.src.is_ipv4() { [8, 0] } else { [0x86, 0xdd] };
+        put(&mut *self.send, self.near, 1, kind, &ip);
     }
 
     /// Sends a packet from this host. What the filter refuses, the system call may refuse too.
@@ -144,8 +129,45 @@ impl Wire {
     }
 }
 
+/// The hardware address of an interface, and what sends frames on it.
+pub(crate) fn opened(name: &str) -> (MacAddr, Box<dyn DataLinkSender>) {
+    let interfaces = datalink::interfaces();
+    let named = interfaces.iter().find(|one| one.name == name).unwrap();
+    let Ok(Channel::Ethernet(send, _)) = datalink::channel(named, datalink::Config::default())
+    else {
+        panic!("no channel to {name}");
+    };
+    (named.mac.unwrap(), send)
+}
+
+/// What sends packets from this host.
+pub(crate) fn raw() -> TransportSender {
+    let raw = TransportChannelType::Layer3(IpNextHeaderProtocol::new(255));
+    transport_channel(4_096, raw).unwrap().0
+}
+
+/// Puts a frame of the neighbour `02:00:00:00:00:FROM` on a wire.
+pub(crate) fn put(
+    wire: &mut dyn DataLinkSender,
+    to: MacAddr,
+    from: u8,
+    kind: [u8; 2],
+    payload: &[u8],
+) {
+    let mut frame = Vec::with_capacity(14 + payload.len());
+    frame.extend(to.octets());
+    frame.extend([2, 0, 0, 0, 0, from]);
+    frame.extend(kind);
+    frame.extend(payload);
+    let until = Instant::now() + PATIENCE;
+    // The wire's queue may be full for a moment.
+    while !matches!(wire.send_to(&frame, None), Some(Ok(()))) {
+        assert!(Instant::now() < until, "the wire takes nothing");
+    }
+}
+
 /// A whole IP packet.
-fn datagram(packet: &Sent, number: u16) -> Vec<u8> {
+pub(crate) fn datagram(packet: &Sent, number: u16) -> Vec<u8> {
     let mut inside = Vec::new();
     match packet.protocol {
         6 => {

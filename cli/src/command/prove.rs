@@ -10,7 +10,7 @@ use bailey_rules::name::{HostName, SiteName, ZoneName};
 use bailey_rules::policy::Policy;
 use bailey_rules::prove::site::device::Device;
 use bailey_rules::prove::site::told::{Answer, Breach, Proof};
-use bailey_rules::prove::site::{Host, MAX_HOSTS, Port, Prover, ReversePath, Site};
+use bailey_rules::prove::site::{Bridge, Host, MAX_HOSTS, Port, Prover, ReversePath, Site};
 use bailey_rules::yaml;
 use serde::Deserialize;
 use serde_json::json;
@@ -53,8 +53,9 @@ struct WrittenHost {
     forwards: Forwards,
     #[serde(default)]
     rp_filter: ReversePath,
+    /// Each with the bridge itself first, then its ports.
     #[serde(default)]
-    bridges: Vec<BTreeSet<String>>,
+    bridges: Vec<Vec<String>>,
 }
 
 /// Which packets a host passes on.
@@ -164,6 +165,19 @@ fn port(text: &str, file: &str) -> Result<Port, Failure> {
     }
 }
 
+/// A bridge with its ports: `[br0, eth0, usb0]`.
+fn bridge(interfaces: &[String], host: &HostName) -> Result<Bridge, Failure> {
+    match interfaces {
+        [device, ports @ ..] if !ports.is_empty() => {
+            Ok(Bridge { device: device.clone(), ports: ports.iter().cloned().collect() })
+        }
+        _ => Err(Failure::error(
+            format!("host {host}: a bridge is itself and its ports, such as [br0, eth0, usb0]"),
+            format!("主机 {host}：网桥应写作网桥本身及其端口，例如 [br0, eth0, usb0]"),
+        )),
+    }
+}
+
 fn read(
     name: &HostName,
     written: WrittenHost,
@@ -205,7 +219,7 @@ fn read(
         forwards_v4: matches!(written.forwards, Forwards::Ipv4 | Forwards::Both),
         forwards_v6: matches!(written.forwards, Forwards::Ipv6 | Forwards::Both),
         reverse_path,
-        bridges: written.bridges,
+        bridges: written.bridges.iter().map(|all| bridge(all, name)).collect::<Result<_, _>>()?,
         unread,
     })
 }

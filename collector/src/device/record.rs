@@ -138,6 +138,7 @@ mod tests {
         before
             .execute_batch(
                 "DROP TABLE device; DROP TABLE listing; DROP TABLE proof; DROP TABLE trap; \
+                 DROP TABLE line; DROP TABLE line_carried; DROP TABLE line_asked; \
                  DROP INDEX event_kind",
             )
             .unwrap();

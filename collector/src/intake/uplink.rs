@@ -11,7 +11,6 @@ use bailey_wire::convert::{self, ConvertError};
 use bailey_wire::identity::{goodbye_bytes, verify};
 use bailey_wire::{PROTOCOL, v1};
 use prost::Message as _;
-use rusqlite::Transaction;
 use rustls::pki_types::CertificateDer;
 use tokio::sync::{Notify, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
@@ -24,6 +23,7 @@ use crate::ca;
 use crate::counters::{AuthFailure, ReportResult};
 use crate::enrolment::Refusal;
 use crate::host::{Arrival, Begun, Host, Mail, Said, Taken};
+use crate::journal;
 use crate::judging::save_snapshot;
 use crate::listings::Taking;
 use crate::store::StoreError;
@@ -219,13 +219,9 @@ impl Session {
         self.number = begun.session;
         self.host.is_open_over(begun.session, self.connection);
         self.host.heard(sent_at, now);
-        if let Some(event) = begun.event.take() {
-            let job = move |store: &Transaction<'_>| {
-                event.insert(store).map_err(StoreError::failed("write an event"))
-            };
-            if let Err(error) = site.store().write("write an event", job).await {
-                warn!(%error, "an event is not in the journal");
-            }
+        let event = begun.event.take().into_iter().collect();
+        if let Err(error) = journal::write(site, "write an event", event).await {
+            warn!(%error, "an event is not in the journal");
         }
         let version: String =
             hello.agent_version.chars().filter(|c| !c.is_control()).take(64).collect();

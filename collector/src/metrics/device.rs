@@ -3,9 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use bailey_rules::check::device::{memories, processors, sensors};
+use bailey_rules::check::device::{interface_of, memories, processors, sensors};
 use bailey_rules::check::{State, Verdict};
 use bailey_rules::device::interface::{Interface, Link};
+use bailey_rules::device::poe::Feeding;
 use bailey_rules::device::power::Power;
 use bailey_rules::device::resources::Kind;
 use bailey_rules::device::{DeviceView, Held, Part};
@@ -57,7 +58,22 @@ const LINK_RATED: Declared = gauge(
 );
 const LINK_P95: Declared = gauge(
     "bailey_link_used_p95_bytes",
-    "95th percentile of the use of a line within 30 days or since the collector started, octets a second.",
+    "95th percentile of the use of a line within 30 days, as far as it was counted, octets a second.",
+    &["interface"],
+);
+const LINK_LOST: Declared = gauge(
+    "bailey_link_lost_ratio",
+    "Part of the packets lost to the far end of a line and back within 5 min, outages left out.",
+    &["interface"],
+);
+const LINK_ROUND_TRIP: Declared = gauge(
+    "bailey_link_round_trip_seconds",
+    "Median time of a packet to the far end of a line and back within 5 min.",
+    &["interface"],
+);
+const LINK_AVAILABLE: Declared = gauge(
+    "bailey_link_available_ratio",
+    "Part of the packets to the far end of a line within 30 days that fell into no outage.",
     &["interface"],
 );
 const UPS_ON_BATTERY: Declared =
@@ -69,6 +85,18 @@ const UPS_RUNTIME: Declared = gauge(
 );
 const UPS_CHARGE: Declared = gauge("bailey_ups_charge_ratio", "Charge of the battery.", &[]);
 const UPS_LOAD: Declared = gauge("bailey_ups_load_ratio", "Load of an output line.", &["line"]);
+const POE_RATED: Declared =
+    gauge("bailey_poe_rated_watts", "What a supply of power over Ethernet can give.", &["supply"]);
+const POE_USED: Declared =
+    gauge("bailey_poe_used_watts", "What a supply of power over Ethernet gives.", &["supply"]);
+const POE_PORTS: Declared = gauge(
+    "bailey_poe_ports",
+    "Ports that can feed what hangs at them, by what they do.",
+    &["feeding"],
+);
+const PROCESSES: Declared =
+    gauge("bailey_device_processes", "Processes that the computer has.", &[]);
+const ROUTES: Declared = gauge("bailey_device_routes", "IP routes of the device.", &[]);
 const PROCESSOR: Declared = gauge(
     "bailey_device_processor_busy_ratio",
     "Part of a processor's time in use, as the device averages it.",
@@ -95,8 +123,11 @@ pub(crate) fn families<'a>(
     page.judged(device, findings);
     page.polling();
     page.interfaces(rated);
+    page.far_ends();
     page.power();
+    page.poe();
     page.health();
+    page.routes();
     page.out
 }
 
@@ -178,7 +209,7 @@ impl Page<'_> {
             if let Some(rated) = rated(interface) {
                 self.out.add(&LINK_RATED, &[name], rated as f64);
             }
-            let month = self.view.lines.get(&interface.index);
+            let month = self.view.lines.get(&interface.name);
             if let Some(used) = month.and_then(bailey_rules::device::line::Month::percentile_95) {
                 self.out.add(&LINK_P95, &[name], used as f64);
             }
@@ -203,6 +234,24 @@ impl Page<'_> {
         }
     }
 
+    /// How the far ends of lines answer.
+    fn far_ends(&mut self) {
+        let all = &self.view.quality;
+        self.out.leave_out(all.len().saturating_sub(MAX_SUBJECTS) * 3);
+        for (line, quality) in all.iter().take(MAX_SUBJECTS).filter(|(_, q)| q.failed.is_none()) {
+            let name = interface_of(self.view, line);
+            if let Some(lately) = quality.lately() {
+                self.out.add(&LINK_LOST, &[name], f64::from(lately.lost.0) / 1000.0);
+                if let Some(round_trip) = lately.round_trip {
+                    self.out.add(&LINK_ROUND_TRIP, &[name], round_trip.as_secs_f64());
+                }
+            }
+            if let Some(millionths) = quality.availability() {
+                self.out.add(&LINK_AVAILABLE, &[name], f64::from(millionths) / 1e6);
+            }
+        }
+    }
+
     fn power(&mut self) {
         if !self.is_fresh(Part::Power) {
             return;
@@ -220,6 +269,33 @@ impl Page<'_> {
         }
         for (line, percent) in load.iter().enumerate().take(MAX_SUBJECTS) {
             self.out.add(&UPS_LOAD, &[&(line + 1).to_string()], *percent as f64 / 100.0);
+        }
+    }
+
+    fn poe(&mut self) {
+        let Some(poe) = self.view.poe.value().filter(|_| self.is_fresh(Part::Poe)) else { return };
+        self.out.leave_out(poe.supplies.len().saturating_sub(MAX_SUBJECTS) * 2);
+        for supply in poe.supplies.iter().take(MAX_SUBJECTS) {
+            let name = supply.group.to_string();
+            for (metric, watts) in [(&POE_RATED, supply.watts), (&POE_USED, supply.used)] {
+                if let Some(watts) = watts {
+                    self.out.add(metric, &[&name], watts as f64);
+                }
+            }
+        }
+        if poe.ports.is_empty() {
+            return;
+        }
+        for feeding in Feeding::ALL {
+            let count = poe.ports.iter().filter(|port| port.feeding == feeding).count();
+            self.out.add(&POE_PORTS, &[feeding.as_str()], count as f64);
+        }
+    }
+
+    fn routes(&mut self) {
+        let routes = self.view.routes.value().filter(|_| self.is_fresh(Part::Routes));
+        if let Some(count) = routes.and_then(|routes| routes.count) {
+            self.out.add(&ROUTES, &[], count as f64);
         }
     }
 
@@ -249,6 +325,9 @@ impl Page<'_> {
             return;
         }
         let resources = Held::value(&self.view.resources);
+        if let Some(count) = resources.and_then(|resources| resources.processes) {
+            self.out.add(&PROCESSES, &[], count as f64);
+        }
         let rooms = resources.into_iter().flat_map(|resources| &resources.storage);
         let mut named = BTreeMap::new();
         for room in rooms.filter(|room| room.kind == Kind::Disk) {

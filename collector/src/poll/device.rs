@@ -11,6 +11,9 @@ use crate::poll::profile::ethernet::{self, Ethernet};
 use crate::poll::profile::host_resources::{HostResources, Resources};
 use crate::poll::profile::interfaces::{Interface, Interfaces};
 use crate::poll::profile::lldp::{Lldp, Neighbour};
+use crate::poll::profile::poe::{Poe, PowerEthernet};
+use crate::poll::profile::processes::{Processes, Running};
+use crate::poll::profile::routes::{Routes, routes};
 use crate::poll::profile::sensors::{Hardware, Sensors};
 use crate::poll::profile::system::{Identity, System};
 use crate::poll::profile::ups::{Power, Ups};
@@ -35,12 +38,18 @@ pub struct Look {
     pub ethernet: Reading<std::collections::BTreeMap<u32, ethernet::Port>>,
     /// What it is as a UPS.
     pub power: Reading<Option<Power>>,
+    /// What it feeds through its ports.
+    pub poe: Reading<Poe>,
     /// What it is as a computer.
     pub resources: Reading<Resources>,
+    /// What runs on it as a computer.
+    pub processes: Reading<Processes>,
     /// Whom it sees at its ports.
     pub neighbours: Reading<Vec<Neighbour>>,
     /// Which addresses it has learnt.
     pub bridge: Reading<bridge::Learned>,
+    /// Where it sends packets.
+    pub routes: Reading<Routes>,
     /// Parts and sensors.
     pub hardware: Reading<Hardware>,
     /// What only its vendor's devices tell.
@@ -58,9 +67,12 @@ pub async fn look(session: &impl Snmp, learned: &mut Learned) -> Result<Look, Sn
         interfaces: read::<Interfaces>(session, learned).await,
         ethernet: read::<Ethernet>(session, learned).await,
         power: read::<Ups>(session, learned).await,
+        poe: read::<PowerEthernet>(session, learned).await,
         resources: read::<HostResources>(session, learned).await,
+        processes: read::<Running>(session, learned).await,
         neighbours: read::<Lldp>(session, learned).await,
         bridge: read::<Bridge>(session, learned).await,
+        routes: reading(tokio::time::timeout(LONGEST, routes(session, learned)).await),
         hardware: read::<Sensors>(session, learned).await,
         vendor_values: of_vendor(session, learned, vendor, identity.product.as_ref()).await,
         vendor: vendor.map(Vendor::name),

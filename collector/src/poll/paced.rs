@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::poll::oid::Oid;
-use crate::poll::snmp::{Snmp, SnmpError};
+use crate::poll::snmp::{Snmp, SnmpError, VarBinds};
 use crate::poll::value::{Value, VarBind};
 
 /// The longest pause between an answer and the next question.
@@ -107,7 +107,7 @@ impl<S: Snmp> Snmp for Paced<S> {
         self.ask(self.session.get_next(names)).await
     }
 
-    async fn get_bulk(&self, names: &[Oid], repetitions: u16) -> Result<Vec<VarBind>, SnmpError> {
+    async fn get_bulk(&self, names: &[Oid], repetitions: u16) -> Result<VarBinds, SnmpError> {
         self.ask(self.session.get_bulk(names, repetitions)).await
     }
 

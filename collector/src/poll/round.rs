@@ -18,6 +18,9 @@ use crate::poll::profile::ethernet::Ethernet;
 use crate::poll::profile::host_resources::HostResources;
 use crate::poll::profile::interfaces::Interfaces;
 use crate::poll::profile::lldp::{Lldp, Neighbour};
+use crate::poll::profile::poe::{Poe, PowerEthernet};
+use crate::poll::profile::processes::Running;
+use crate::poll::profile::routes::{Routes, routes};
 use crate::poll::profile::sensors::Sensors;
 use crate::poll::profile::system::System;
 use crate::poll::profile::ups::Ups;
@@ -192,6 +195,20 @@ async fn taken(
                 Option::is_none,
             )
         }
+        Part::Poe => {
+            let outcome = asked::<PowerEthernet>(session, learned).await;
+            noted(&mut view.poe, outcome, clock, |none| part.interval(every, none), Poe::is_empty)
+        }
+        Part::Processes => {
+            let outcome = asked::<Running>(session, learned).await;
+            noted(
+                &mut view.processes,
+                outcome,
+                clock,
+                |none| part.interval(every, none),
+                |processes| processes.list.is_empty(),
+            )
+        }
         Part::Resources => {
             let outcome = asked::<HostResources>(session, learned).await;
             noted(
@@ -250,6 +267,16 @@ async fn taken(
                 clock,
                 |none| part.interval(every, none),
                 BTreeSet::is_empty,
+            )
+        }
+        Part::Routes => {
+            let outcome = in_time(routes(session, learned)).await;
+            noted(
+                &mut view.routes,
+                outcome,
+                clock,
+                |none| part.interval(every, none),
+                Routes::is_empty,
             )
         }
     }

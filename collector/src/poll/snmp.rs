@@ -10,7 +10,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use crate::poll::credentials::Credentials;
-use crate::poll::oid::Oid;
+use crate::poll::oid::{self, Oid};
 use crate::poll::value::{Value, VarBind};
 
 /// The most names in one question. Old switches refuse more, and an answer must fit one datagram.
@@ -44,10 +44,80 @@ pub trait Snmp: Send + Sync {
         &self,
         names: &[Oid],
         repetitions: u16,
-    ) -> impl Future<Output = Result<Vec<VarBind>, SnmpError>> + Send;
+    ) -> impl Future<Output = Result<VarBinds, SnmpError>> + Send;
 
     /// Sets a value. It is set when this returns.
     fn set(&self, name: &Oid, value: &Value) -> impl Future<Output = Result<(), SnmpError>> + Send;
+}
+
+/// What came of a question that has hundreds of answers, in its order. All names lie in one piece: a
+/// piece for each of them would take longer than reading them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct VarBinds {
+    arcs: Vec<u32>,
+    /// Each value, and where its name ends among the numbers.
+    values: Vec<(usize, Value)>,
+}
+
+impl VarBinds {
+    /// Nothing yet, with room for so many.
+    #[must_use]
+    pub fn with_room(count: usize) -> Self {
+        /// Numbers in the name of a value of `ifXTable`.
+        const USUAL: usize = 12;
+        Self { arcs: Vec::with_capacity(count * USUAL), values: Vec::with_capacity(count) }
+    }
+
+    /// Adds a value by its name.
+    ///
+    /// # Errors
+    /// When the numbers are no name.
+    pub fn push(&mut self, name: &[u32], value: Value) -> Result<(), SnmpError> {
+        oid::check(name).map_err(|e| SnmpError::Malformed { why: e.to_string() })?;
+        self.arcs.extend_from_slice(name);
+        self.values.push((self.arcs.len(), value));
+        Ok(())
+    }
+
+    /// Those of a list.
+    ///
+    /// # Errors
+    /// As [`Self::push`].
+    pub fn of(list: Vec<VarBind>) -> Result<Self, SnmpError> {
+        let mut all = Self::with_room(list.len());
+        for VarBind { oid, value } in list {
+            all.push(oid.arcs(), value)?;
+        }
+        Ok(all)
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.values.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+
+    /// Gives each to `take`: its place, its name and its value.
+    ///
+    /// # Errors
+    /// The first that `take` gives.
+    pub fn each<E>(
+        self,
+        mut take: impl FnMut(usize, &[u32], Value) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut begin = 0;
+        for (nth, (end, value)) in self.values.into_iter().enumerate() {
+            take(nth, &self.arcs[begin..end], value)?;
+            begin = end;
+        }
+        Ok(())
+    }
 }
 
 /// Gives a way to ask the same device with any credentials.

@@ -17,6 +17,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params};
 
 use super::machine::{ConfirmBy, HostState, Push, PushId, PushKind, PushState, Staging, Target};
 use crate::enrolment::Actor;
+use crate::store::read_meta;
 
 /// The most pushes that are kept; of those that nothing changes any more the oldest go first.
 pub(crate) const MAX_KEPT: i64 = 200;
@@ -280,9 +281,7 @@ pub(crate) fn read_order(
 
 /// The highest number of any order that was ever pushed.
 pub(crate) fn highest(connection: &Connection) -> rusqlite::Result<u64> {
-    let value: Option<String> = connection
-        .query_row("SELECT value FROM meta WHERE key = ?", [HIGHEST], |row| row.get(0))
-        .optional()?;
+    let value = read_meta(connection, HIGHEST)?;
     Ok(value.and_then(|value| value.parse().ok()).unwrap_or(0))
 }
 
@@ -676,7 +675,9 @@ mod tests {
         before
             .execute_batch(
                 "DROP TABLE push; DROP TABLE push_host; DROP TABLE push_order; DROP TABLE listing; \
-                 DROP TABLE proof; DROP TABLE device; DROP TABLE trap; DROP INDEX event_kind",
+                 DROP TABLE proof; DROP TABLE device; DROP TABLE trap; \
+                 DROP TABLE line; DROP TABLE line_carried; DROP TABLE line_asked; \
+                 DROP INDEX event_kind",
             )
             .unwrap();
         before.pragma_update(None, "user_version", 1).unwrap();

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, UdpSocket};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bailey_rules::fact::bounded;
@@ -11,19 +10,18 @@ use bailey_rules::syslog::refused::{Refused, refused};
 use bailey_rules::syslog::{Facility, Message, Severity, parse};
 use bailey_rules::text::Text;
 use bailey_rules::time::{Timestamp, spoken};
-use rusqlite::Transaction;
 use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
 use super::{Received, text};
 use crate::counters::SyslogResult;
-use crate::datagrams::dropped_by_kernel;
-use crate::journal::NewEvent;
+use crate::datagrams::{Loss, Losses};
+use crate::journal::{self, NewEvent};
+use crate::queue::Waiting;
 use crate::quota::{Bucket, Rate};
 use crate::senders::Senders;
 use crate::settings::SyslogSettings;
 use crate::site::{EventKind, Part, Site};
-use crate::store::StoreError;
 
 /// The most messages of one write.
 const MAX_BATCH: usize = 500;
@@ -40,7 +38,8 @@ const MAX_SAID: usize = 8_192;
 /// How often what a firewall refused is told, together.
 const REFUSALS_TOLD: Duration = Duration::from_mins(5);
 
-/// The most firewalls whose refusals are counted, and the most of their senders by name.
+/// The most firewalls whose refusals are told of each, and the most of those whom one refused by
+/// address. What strangers say that they refused is told as one, and so is what is beyond this.
 const MAX_FIREWALLS: usize = 256;
 /// See [`MAX_FIREWALLS`].
 const MAX_REFUSED: usize = 1_024;
@@ -48,9 +47,6 @@ const MAX_REFUSED: usize = 1_024;
 /// The events that one sender may have at once, and how fast he may have more. All strangers together
 /// are one sender.
 const EVENTS: Rate = Rate { a_second: 0.2, burst: 120.0 };
-
-/// For how long a loss is told after it was seen last.
-const LOSS_TOLD: Duration = Duration::from_mins(10);
 
 /// What a firewall has refused since that was last told.
 #[derive(Debug)]
@@ -92,22 +88,16 @@ impl Refusals {
     }
 }
 
-/// Who sent a message: an asset, or an address that is nobody's.
-type Sender = (Option<HostName>, IpAddr);
-
 pub(super) struct Intake {
     site: Site,
     senders: Senders,
     severity: Severity,
     facilities: Option<Vec<Facility>>,
-    socket: Option<UdpSocket>,
-    by_kernel: u64,
     said: HashMap<(IpAddr, String), Instant>,
     events: HashMap<Option<HostName>, Bucket>,
-    refusals: HashMap<Sender, Refusals>,
-    counted_lost: u64,
-    lost: u64,
-    loss_seen_at: Option<Instant>,
+    /// By the firewall; `None`: of strangers and of whoever is too many.
+    refusals: HashMap<Option<HostName>, Refusals>,
+    losses: Losses,
 }
 
 impl Intake {
@@ -117,19 +107,15 @@ impl Intake {
             senders: site.senders().clone(),
             severity: settings.severity,
             facilities: settings.facilities.clone(),
-            socket,
-            by_kernel: 0,
             said: HashMap::new(),
             events: HashMap::new(),
             refusals: HashMap::new(),
-            counted_lost: 0,
-            lost: 0,
-            loss_seen_at: None,
+            losses: Losses::new(socket),
         }
     }
 
     /// Takes messages until every listener has ended and none is left.
-    pub(super) async fn run(mut self, mut waiting: mpsc::Receiver<Received>) {
+    pub(super) async fn run(mut self, mut waiting: mpsc::Receiver<Waiting<Received>>) {
         let mut batch = Vec::with_capacity(MAX_BATCH);
         let mut tick = tokio::time::interval(LOOKED_AT);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -142,9 +128,11 @@ impl Intake {
                         return self.tell_refusals(true).await;
                     }
                     let now = Instant::now();
-                    let taken = std::mem::take(&mut batch);
+                    let (taken, room): (Vec<Received>, Vec<_>) =
+                        batch.drain(..).map(Waiting::parts).unzip();
                     let events = taken.iter().filter_map(|r| self.take(r, now)).collect();
                     self.write(events).await;
+                    drop(room);
                 }
             }
         }
@@ -164,7 +152,7 @@ impl Intake {
         let asset = self.senders.of(received.source);
         if let Some(refused) = refused(&message) {
             count(SyslogResult::Refusal);
-            self.note_refusal((asset, received.source), &refused, received.at, now);
+            self.note_refusal(asset, &refused, received.at, now);
             return None;
         }
         let wanted = self.facilities.as_ref();
@@ -201,11 +189,17 @@ impl Intake {
         Some(NewEvent { at: received.at, host: asset, kind: EventKind::Syslog, text, actor: None })
     }
 
-    fn note_refusal(&mut self, sender: Sender, refused: &Refused, at: Timestamp, now: Instant) {
-        if self.refusals.len() < MAX_FIREWALLS || self.refusals.contains_key(&sender) {
-            let new = || Refusals::new(at, now);
-            self.refusals.entry(sender).or_insert_with(new).one(refused);
-        }
+    fn note_refusal(
+        &mut self,
+        firewall: Option<HostName>,
+        refused: &Refused,
+        at: Timestamp,
+        now: Instant,
+    ) {
+        let has_room = self.refusals.len() < MAX_FIREWALLS || self.refusals.contains_key(&firewall);
+        let firewall = firewall.filter(|_| has_room);
+        let new = || Refusals::new(at, now);
+        self.refusals.entry(firewall).or_insert_with(new).one(refused);
     }
 
     async fn write(&self, events: Vec<NewEvent>) {
@@ -213,13 +207,7 @@ impl Intake {
             return;
         }
         let count = u64::try_from(events.len()).unwrap_or(u64::MAX);
-        let job = move |store: &Transaction<'_>| {
-            let mut events = events.iter();
-            events
-                .try_for_each(|event| event.insert(store))
-                .map_err(StoreError::failed("write messages of syslog"))
-        };
-        let written = self.site.store().write("write messages of syslog", job).await;
+        let written = journal::write(&self.site, "write messages of syslog", events).await;
         let result = match written {
             Ok(()) => SyslogResult::Event,
             Err(error) => {
@@ -234,38 +222,28 @@ impl Intake {
     /// Tells what firewalls refused: of those whose time it is, or of all.
     async fn tell_refusals(&mut self, all: bool) {
         let (now, here) = (self.site.now(), Instant::now());
-        let due: Vec<Sender> = self
-            .refusals
-            .iter()
-            .filter(|(_, refusals)| {
-                all || here.saturating_duration_since(refusals.began) >= REFUSALS_TOLD
+        let is_due = |refusals: &Refusals| {
+            all || here.saturating_duration_since(refusals.began) >= REFUSALS_TOLD
+        };
+        let due = self.refusals.extract_if(|_, refusals| is_due(refusals));
+        let events: Vec<NewEvent> = due
+            .map(|(host, refusals)| {
+                let told = refusals.told(now);
+                let text = match &host {
+                    Some(_) => told,
+                    None => Text::new(
+                        format!("as others say: {}", told.en),
+                        format!("其他发送者：{}", told.zh),
+                    ),
+                };
+                NewEvent { at: now, host, kind: EventKind::Refusals, text, actor: None }
             })
-            .map(|(sender, _)| sender.clone())
             .collect();
-        let mut events = Vec::new();
-        for sender in due {
-            let Some(refusals) = self.refusals.remove(&sender) else { continue };
-            let (host, address) = sender;
-            let told = refusals.told(now);
-            let text = match &host {
-                Some(_) => told,
-                None => {
-                    Text::new(format!("{address}: {}", told.en), format!("{address}：{}", told.zh))
-                }
-            };
-            let kind = EventKind::Refusals;
-            events.push(NewEvent { at: now, host, kind, text, actor: None });
-        }
         if events.is_empty() {
             return;
         }
-        let job = move |store: &Transaction<'_>| {
-            let mut events = events.iter();
-            events
-                .try_for_each(|event| event.insert(store))
-                .map_err(StoreError::failed("write what firewalls refused"))
-        };
-        if let Err(error) = self.site.store().write("write what firewalls refused", job).await {
+        if let Err(error) = journal::write(&self.site, "write what firewalls refused", events).await
+        {
             warn!(%error, "what firewalls refused is not in the journal");
         }
         self.site.dirty().wake.notify_one();
@@ -273,30 +251,20 @@ impl Intake {
 
     async fn look(&mut self) {
         self.tell_refusals(false).await;
-        let counters = Arc::clone(self.site.shared_counters());
-        if let Some(dropped) = self.socket.as_ref().and_then(dropped_by_kernel) {
-            let more = dropped.saturating_sub(self.by_kernel);
-            counters.syslog.of(SyslogResult::SocketFull).many(more);
-            self.by_kernel = dropped;
-        }
+        let counters = self.site.counters();
+        counters.syslog.of(SyslogResult::SocketFull).many(self.losses.by_kernel());
         let lost = counters.syslog.each().filter(|(result, _)| result.is_loss());
-        let counted: u64 = lost.map(|(_, count)| count).sum();
-        let more = counted - std::mem::replace(&mut self.counted_lost, counted);
-        let now = Instant::now();
-        if more > 0 {
-            self.lost += more;
-            self.loss_seen_at = Some(now);
-            let message = format!(
-                "{} messages of syslog were lost: more came than is taken, or the disk was slow. \
-                 See bailey_syslog_messages_total by result",
-                self.lost
-            );
-            self.site.set_problem(Part::Syslog, Some(message));
-        } else if self.loss_seen_at.is_some_and(|at| now.saturating_duration_since(at) >= LOSS_TOLD)
-        {
-            self.loss_seen_at = None;
-            self.lost = 0;
-            self.site.set_problem(Part::Syslog, None);
+        let counted = lost.map(|(_, count)| count).sum();
+        match self.losses.look(counted, Instant::now()) {
+            Some(Loss::More { lost, .. }) => {
+                let message = format!(
+                    "{lost} messages of syslog were lost: more came than is taken, or the disk was \
+                     slow. See bailey_syslog_messages_total by result"
+                );
+                self.site.set_problem(Part::Syslog, Some(message));
+            }
+            Some(Loss::Over) => self.site.set_problem(Part::Syslog, None),
+            None => {}
         }
     }
 }
@@ -322,9 +290,9 @@ mod tests {
         let mut refusals = Refusals::new(now - Duration::from_mins(5), Instant::now());
         for nth in 0..3_u8 {
             let from = Some(IpAddr::from([10, 1, 7, 20 + nth / 2]));
-            refusals.one(&Refused { from, to: None, port: None });
+            refusals.one(&Refused { from });
         }
-        refusals.one(&Refused { from: None, to: None, port: None });
+        refusals.one(&Refused { from: None });
         assert_eq!(refusals.told(now).en, "4 connections refused within 5 min, 2 of 10.1.7.20");
     }
 

@@ -1,5 +1,6 @@
 //! From a datagram to a trap, or to the reason why it is none.
 
+use std::path::Path;
 use std::time::Instant;
 
 use async_snmp::ber::Decoder;
@@ -11,11 +12,11 @@ use bailey_rules::snmp::value::VarBind;
 use bailey_rules::trap::{Proof, Trap};
 use bytes::Bytes;
 
+use super::TrapsError;
 use super::engine::Engine;
 use super::usm::{MAX_MESSAGE, Opened, Usm};
 use crate::counters::TrapResult;
 use crate::poll::credentials::Credentials;
-use crate::poll::snmp::SnmpError;
 use crate::poll::snmp::udp::{ours, taken};
 
 pub use super::usm::Sealed;
@@ -82,8 +83,12 @@ pub struct Receiver {
 }
 
 impl Receiver {
-    /// A receiver that takes what these credentials allow, and nothing else.
-    pub(super) fn new(engine: Engine, credentials: &[Credentials]) -> Result<Self, SnmpError> {
+    /// A receiver that takes what these credentials allow, and nothing else. Its engine is that of the
+    /// state folder, started once more.
+    ///
+    /// # Errors
+    /// When the engine cannot be started, or a credential cannot be used.
+    pub fn new(state: &Path, credentials: &[Credentials]) -> Result<Self, TrapsError> {
         let mut communities = Vec::new();
         let mut users = Vec::new();
         for each in credentials {
@@ -94,7 +99,7 @@ impl Receiver {
                 Credentials::User(user) => users.push(user.clone()),
             }
         }
-        Ok(Self { communities, usm: Usm::new(engine, &users)? })
+        Ok(Self { communities, usm: Usm::new(Engine::start(state)?, &users)? })
     }
 
     /// What a datagram says, that came at `now`.
@@ -262,7 +267,7 @@ mod tests {
         ];
         let read = |text: &String| Credentials::parse("f", text).unwrap();
         let credentials: Vec<Credentials> = texts.iter().map(read).collect();
-        Receiver::new(Engine::start(folder.path()).unwrap(), &credentials).unwrap()
+        Receiver::new(folder.path(), &credentials).unwrap()
     }
 
     fn told(taken: &Taken) -> String {
@@ -406,7 +411,7 @@ mod tests {
     #[test]
     fn a_receiver_without_credentials_takes_nothing() {
         let folder = tempfile::tempdir().unwrap();
-        let mut receiver = Receiver::new(Engine::start(folder.path()).unwrap(), &[]).unwrap();
+        let mut receiver = Receiver::new(folder.path(), &[]).unwrap();
         for (name, datagram) in corpus() {
             let taken = receiver.take(&datagram, Instant::now());
             assert!(matches!(taken, Taken::Dropped(..)), "{name}");

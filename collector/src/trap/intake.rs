@@ -27,14 +27,15 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
 use super::decode::Receiver;
-use super::engine::{Engine, EngineError};
+use super::engine::EngineError;
 use super::kept::{self, Body, Kept, MERGED, TrapQuery};
-use super::listener::{Listener, Received};
+use super::listener::{LIMITS, Listener, Received};
 use crate::counters::TrapResult;
-use crate::datagrams::{Dropped, bind, dropped_by_kernel};
+use crate::datagrams::{Dropped, Loss, Losses, Reader, Shares};
 use crate::journal::{self, EVENT_BURST, EVENT_REFILL, NewEvent};
 use crate::poll::credentials::{self, CredentialsError};
 use crate::poll::snmp::SnmpError;
+use crate::queue::{Bounds, Waiting, queue};
 use crate::quota::{Bucket, Rate};
 use crate::senders::Senders;
 use crate::settings::TrapSettings;
@@ -42,17 +43,14 @@ use crate::site::{Event, EventKind, Part, Site};
 use crate::store::{OpenError, StoreError};
 
 /// Traps that wait to be stored. A thread fills it, so that it is the only bound that is met when the
-/// disk is slow.
-const QUEUE: usize = 8_192;
+/// disk is slow. An ordinary trap has 200 octets; decoded, it takes some times as many.
+const QUEUE: Bounds = Bounds { messages: 8_192, octets: 8 * 1024 * 1024 };
 
 /// The most traps of one write.
 const MAX_BATCH: usize = 500;
 
 /// How often it is looked at what was dropped.
 const LOOKED_AT: Duration = Duration::from_secs(1);
-
-/// For how long a loss is told after it was seen last.
-const LOSS_TOLD: Duration = Duration::from_mins(10);
 
 /// How long a message that comes again is the same one: a sender of informs asks again for so long, and
 /// a network doubles a datagram at once. Later it is another, for a device that starts anew counts anew.
@@ -181,21 +179,20 @@ impl Traps {
         self.ledgers().entry(asset.clone()).or_default().leave_out(count, now);
     }
 
-    /// Builds the ledgers again from what is stored.
+    /// Builds the ledgers again from what is stored, one asset after the other.
     pub(crate) fn restore(&self, site: &Site) -> Result<(), OpenError> {
-        let mut came: Vec<(Timestamp, Kept)> = Vec::new();
-        site.store().read_at_start(|store| {
-            kept::all(store, |kept| {
-                if kept.last_at > kept.first_at {
-                    came.push((kept.last_at, kept.clone()));
-                }
+        for asset in site.store().read_at_start(kept::assets)? {
+            let kept = site.store().read_at_start(|store| kept::of(store, &asset))?;
+            let mut came: Vec<(Timestamp, &Kept)> = Vec::with_capacity(kept.len() * 2);
+            for kept in &kept {
                 came.push((kept.first_at, kept));
-            })
-        })?;
-        came.sort_by_key(|(at, kept)| (*at, kept.id));
-        for (at, kept) in &came {
-            if let Some(asset) = &kept.asset {
-                self.note(asset, &kept.body.trap(), *at);
+                if kept.last_at > kept.first_at {
+                    came.push((kept.last_at, kept));
+                }
+            }
+            came.sort_by_key(|(at, kept)| (*at, kept.id));
+            for (at, kept) in came {
+                self.note(&asset, &kept.body.trap(), at);
             }
         }
         Ok(())
@@ -218,28 +215,27 @@ pub(crate) fn start(
     stop: &CancellationToken,
 ) -> Result<SocketAddr, TrapsError> {
     let taken = read_credentials(&settings.credentials)?;
-    let receiver = Receiver::new(Engine::start(state)?, &taken)?;
+    let receiver = Receiver::new(state, &taken)?;
     let listen = |source| TrapsError::Listen { address: settings.listen, source };
-    let socket = bind(settings.listen).map_err(listen)?;
-    let address = socket.local_addr().map_err(listen)?;
-    let answers = socket.try_clone().map_err(listen)?;
+    let reader = Reader::bind(settings.listen).map_err(listen)?;
+    let address = reader.address();
+    let answers = reader.socket().map_err(listen)?;
     let senders = site.senders().clone();
-    let (queue, waiting) = mpsc::channel(QUEUE);
+    let (queue, waiting) = queue(QUEUE);
     let dropped = Dropped::default();
-    let listener = Listener {
-        socket,
+    let mut listener = Listener {
+        socket: reader.socket().map_err(listen)?,
         receiver,
         senders: senders.clone(),
         counters: Arc::clone(site.shared_counters()),
         clock: Arc::clone(site.clock()),
         queue,
         dropped: dropped.clone(),
+        shares: Shares::new(LIMITS, Instant::now()),
     };
-    let ends = stop.clone();
-    std::thread::Builder::new()
-        .name("traps".into())
-        .spawn(move || listener.run(&ends))
-        .map_err(TrapsError::Thread)?;
+    let losses = Losses::new(Some(reader.socket().map_err(listen)?));
+    let take = move |datagram: &[u8], source| listener.take(datagram, source);
+    reader.start("traps", stop.clone(), take).map_err(TrapsError::Thread)?;
     let intake = Intake {
         site: site.clone(),
         senders,
@@ -247,8 +243,7 @@ pub(crate) fn start(
         dropped,
         memory: Memory::new(),
         events: HashMap::new(),
-        loss: Loss::default(),
-        by_kernel: 0,
+        losses,
     };
     tasks.spawn(intake.run(waiting));
     site.traps().0.received.store(true, Ordering::Relaxed);
@@ -275,16 +270,16 @@ fn read_credentials(files: &[PathBuf]) -> Result<Vec<credentials::Credentials>, 
     Ok(all)
 }
 
-/// Hashes that came lately. The oldest goes when there are too many.
-struct Recent {
+/// What came lately, by its hash, and what is known of it. The oldest goes when there are too many.
+struct Recent<V> {
     length: Duration,
-    seen: HashSet<u64>,
+    known: HashMap<u64, V>,
     order: VecDeque<(Instant, u64)>,
 }
 
-impl Recent {
+impl<V> Recent<V> {
     fn new(length: Duration) -> Self {
-        Self { length, seen: HashSet::new(), order: VecDeque::new() }
+        Self { length, known: HashMap::new(), order: VecDeque::new() }
     }
 
     fn forget(&mut self, now: Instant) {
@@ -294,14 +289,18 @@ impl Recent {
                 break;
             }
             self.order.pop_front();
-            self.seen.remove(&hash);
+            self.known.remove(&hash);
         }
     }
 
-    fn remember(&mut self, hash: u64, now: Instant) {
-        if self.seen.insert(hash) {
+    fn remember(&mut self, hash: u64, value: V, now: Instant) {
+        if self.known.insert(hash, value).is_none() {
             self.order.push_back((now, hash));
         }
+    }
+
+    fn get(&self, hash: u64) -> Option<&V> {
+        self.known.get(&hash)
     }
 }
 
@@ -309,13 +308,12 @@ impl Recent {
 struct Memory {
     hasher: RandomState,
     /// By number, time and content from one address.
-    again: Recent,
+    again: Recent<()>,
     /// By their seal, from whatever address. Only who holds a key can add one, so that no flood drives
     /// them out.
-    sealed: Recent,
-    /// The rows of traps by what they say, with the time they began.
-    rows: HashMap<u64, (i64, Timestamp)>,
-    rows_order: VecDeque<(Instant, u64)>,
+    sealed: Recent<()>,
+    /// The rows of traps by what they say: their numbers, and when they began.
+    rows: Recent<(i64, Timestamp)>,
 }
 
 /// What makes a message the same message as another.
@@ -331,8 +329,7 @@ impl Memory {
             hasher: RandomState::new(),
             again: Recent::new(ASKED_AGAIN),
             sealed: Recent::new(REMEMBERED),
-            rows: HashMap::new(),
-            rows_order: VecDeque::new(),
+            rows: Recent::new(MERGED),
         }
     }
 
@@ -356,31 +353,18 @@ impl Memory {
     fn forget(&mut self, now: Instant) {
         self.again.forget(now);
         self.sealed.forget(now);
-        while let Some((at, said)) = self.rows_order.front().copied() {
-            let old = now.saturating_duration_since(at) >= MERGED;
-            if !old && self.rows_order.len() <= MAX_REMEMBERED {
-                break;
-            }
-            self.rows_order.pop_front();
-            self.rows.remove(&said);
-        }
+        self.rows.forget(now);
     }
 
     fn knows(&self, same: Same) -> bool {
-        self.again.seen.contains(&same.again)
-            || same.sealed.is_some_and(|sealed| self.sealed.seen.contains(&sealed))
+        self.again.get(same.again).is_some()
+            || same.sealed.is_some_and(|sealed| self.sealed.get(sealed).is_some())
     }
 
     fn remember(&mut self, same: Same, now: Instant) {
-        self.again.remember(same.again, now);
+        self.again.remember(same.again, (), now);
         if let Some(sealed) = same.sealed {
-            self.sealed.remember(sealed, now);
-        }
-    }
-
-    fn remember_row(&mut self, said: u64, id: i64, first: Timestamp, now: Instant) {
-        if self.rows.insert(said, (id, first)).is_none() {
-            self.rows_order.push_back((now, said));
+            self.sealed.remember(sealed, (), now);
         }
     }
 }
@@ -392,19 +376,10 @@ struct Row {
     said: u64,
     /// Its number, where it is stored already.
     id: Option<i64>,
-    first: Timestamp,
+    /// When the first of the batch came.
+    began: Timestamp,
     last: Timestamp,
     times: u64,
-}
-
-/// What was lost, and since when it is told.
-#[derive(Default)]
-struct Loss {
-    /// What the counters showed when it was last looked.
-    counted: u64,
-    /// Lost since it is told.
-    lost: u64,
-    seen_at: Option<Instant>,
 }
 
 struct Intake {
@@ -414,13 +389,12 @@ struct Intake {
     dropped: Dropped,
     memory: Memory,
     events: HashMap<HostName, Bucket>,
-    loss: Loss,
-    by_kernel: u64,
+    losses: Losses,
 }
 
 impl Intake {
     /// Takes traps until the thread that reads them has ended and none is left.
-    async fn run(mut self, mut waiting: mpsc::Receiver<Received>) {
+    async fn run(mut self, mut waiting: mpsc::Receiver<Waiting<Received>>) {
         let mut batch = Vec::with_capacity(MAX_BATCH);
         let mut tick = tokio::time::interval(LOOKED_AT);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -432,7 +406,10 @@ impl Intake {
                     if count == 0 {
                         return;
                     }
-                    self.take(std::mem::take(&mut batch)).await;
+                    let (traps, room): (Vec<Received>, Vec<_>) =
+                        batch.drain(..).map(Waiting::parts).unzip();
+                    self.take(traps).await;
+                    drop(room);
                 }
             }
         }
@@ -476,15 +453,15 @@ impl Intake {
                 continue;
             }
             by_said.insert(said, rows.len());
-            let stored = self.memory.rows.get(&said).copied();
+            let stored = self.memory.rows.get(said).copied();
             let stored = stored.filter(|(_, first)| first.age(at) < MERGED);
-            let (id, first) = stored.map_or((None, at), |(id, first)| (Some(id), first));
-            rows.push(Row { asset, body, said, id, first, last: at, times: 1 });
+            let id = stored.map(|(id, _)| id);
+            rows.push(Row { asset, body, said, id, began: at, last: at, times: 1 });
         }
         match self.write(rows).await {
             Ok(numbered) => {
                 for (said, id, first) in numbered {
-                    self.memory.remember_row(said, id, first, now);
+                    self.memory.rows.remember(said, (id, first), now);
                 }
                 for same in fresh {
                     self.memory.remember(same, now);
@@ -513,16 +490,16 @@ impl Intake {
             let mut grown: HashSet<Option<HostName>> = HashSet::new();
             let write = || -> rusqlite::Result<()> {
                 for row in rows {
-                    match row.id {
-                        Some(id) => kept::again(store, id, row.last, row.times)?,
-                        None => {
-                            let span = (row.first, row.last);
-                            let asset = row.asset.as_ref();
-                            let id = kept::insert(store, asset, &row.body, span, row.times)?;
-                            numbered.push((row.said, id, row.first));
-                            grown.insert(row.asset);
-                        }
+                    // One that was taken away meanwhile is kept anew.
+                    if let Some(id) = row.id
+                        && kept::again(store, id, row.last, row.times)?
+                    {
+                        continue;
                     }
+                    let span = (row.began, row.last);
+                    let id = kept::insert(store, row.asset.as_ref(), &row.body, span, row.times)?;
+                    numbered.push((row.said, id, row.began));
+                    grown.insert(row.asset);
                 }
                 grown.iter().try_for_each(|asset| kept::cut(store, asset.as_ref()))
             };
@@ -573,16 +550,7 @@ impl Intake {
     }
 
     async fn tell(&self, events: Vec<NewEvent>) {
-        if events.is_empty() {
-            return;
-        }
-        let job = move |store: &Transaction<'_>| {
-            let mut events = events.iter();
-            events
-                .try_for_each(|event| event.insert(store))
-                .map_err(StoreError::failed("write events of traps"))
-        };
-        if let Err(error) = self.site.store().write("write events of traps", job).await {
+        if let Err(error) = journal::write(&self.site, "write events of traps", events).await {
             warn!(%error, "an event of a trap is not in the journal");
         }
     }
@@ -590,10 +558,7 @@ impl Intake {
     /// Looks at what was dropped since.
     async fn look(&mut self) {
         let counters = Arc::clone(self.site.shared_counters());
-        if let Some(dropped) = dropped_by_kernel(&self.answers) {
-            counters.traps.of(TrapResult::SocketFull).many(dropped.saturating_sub(self.by_kernel));
-            self.by_kernel = dropped;
-        }
+        counters.traps.of(TrapResult::SocketFull).many(self.losses.by_kernel());
         let now = self.site.now();
         for (address, count) in self.dropped.take() {
             if let Some(asset) = self.senders.of(address) {
@@ -602,34 +567,25 @@ impl Intake {
             }
         }
         let lost = counters.traps.each().filter(|(result, _)| result.is_loss());
-        let counted: u64 = lost.map(|(_, count)| count).sum();
-        self.look_at_loss(counted).await;
+        let counted = lost.map(|(_, count)| count).sum();
+        match self.losses.look(counted, Instant::now()) {
+            Some(Loss::More { lost, begins }) => self.tell_loss(lost, begins).await,
+            Some(Loss::Over) => self.site.set_problem(Part::Traps, None),
+            None => {}
+        }
     }
 
-    async fn look_at_loss(&mut self, counted: u64) {
-        let now = Instant::now();
-        let more = counted - std::mem::replace(&mut self.loss.counted, counted);
-        if more > 0 {
-            let began = self.loss.seen_at.is_none();
-            self.loss.lost += more;
-            self.loss.seen_at = Some(now);
-            let lost = self.loss.lost;
-            if began {
-                let text = Text::new("traps are lost", "有陷阱丢失");
-                let (at, kind) = (self.site.now(), EventKind::TrapsLost);
-                self.tell(vec![NewEvent { at, host: None, kind, text, actor: None }]).await;
-            }
-            let message = format!(
-                "{lost} traps were lost: more came than is taken, or the disk was slow. See \
-                 bailey_traps_total by result, and what the loudest sender is: bailey traps"
-            );
-            self.site.set_problem(Part::Traps, Some(message));
-        } else if self.loss.seen_at.is_some_and(|at| now.saturating_duration_since(at) >= LOSS_TOLD)
-        {
-            self.loss.seen_at = None;
-            self.loss.lost = 0;
-            self.site.set_problem(Part::Traps, None);
+    async fn tell_loss(&self, lost: u64, begins: bool) {
+        if begins {
+            let text = Text::new("traps are lost", "有陷阱丢失");
+            let (at, kind) = (self.site.now(), EventKind::TrapsLost);
+            self.tell(vec![NewEvent { at, host: None, kind, text, actor: None }]).await;
         }
+        let message = format!(
+            "{lost} traps were lost: more came than is taken, or the disk was slow. See \
+             bailey_traps_total by result, and what the loudest sender is: bailey traps"
+        );
+        self.site.set_problem(Part::Traps, Some(message));
     }
 }
 

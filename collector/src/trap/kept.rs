@@ -15,13 +15,16 @@ use super::decode::Notification;
 
 /// The most traps of one asset that are kept, and of all strangers together; the oldest go first. One
 /// that repeats itself within [`MERGED`] is one of them.
-pub const MAX_OF_ONE: usize = 1_000;
+const MAX_OF_ONE: usize = 1_000;
+
+/// The most octets of those traps; the oldest go first.
+const MAX_OCTETS_OF_ONE: usize = 1024 * 1024;
 
 /// The most traps of one answer.
-pub const MAX_ROWS: usize = 200;
+const MAX_ROWS: usize = 200;
 
 /// How long traps are kept.
-pub const RETENTION: Duration = Duration::from_hours(30 * 24);
+const RETENTION: Duration = Duration::from_hours(30 * 24);
 
 /// A trap that comes again within this is not kept again, but counted.
 pub(super) const MERGED: Duration = Duration::from_mins(1);
@@ -75,10 +78,27 @@ impl Body {
             values: trap.values.clone(),
             left_out: 0,
         };
-        while body.json().is_none_or(|json| json.len() > MAX_BODY) && body.values.pop().is_some() {
-            body.left_out += 1;
-        }
+        body.leave_out_what_is_too_long();
         body
+    }
+
+    /// Leaves out values at the end until the rest fits [`MAX_BODY`].
+    fn leave_out_what_is_too_long(&mut self) {
+        let values = std::mem::take(&mut self.values);
+        // With as many digits as the count of what is left out can have.
+        self.left_out = values.len();
+        let mut room = MAX_BODY.saturating_sub(json_length(self));
+        let fits = |value: &&VarBind| {
+            // A comma parts it from the one before it.
+            let length = json_length(value) + 1;
+            let fits = length <= room;
+            room = room.saturating_sub(length);
+            fits
+        };
+        let fitting = values.iter().take_while(fits).count();
+        self.left_out = values.len() - fitting;
+        self.values = values;
+        self.values.truncate(fitting);
     }
 
     /// The trap that it was.
@@ -86,10 +106,11 @@ impl Body {
     pub fn trap(&self) -> Trap {
         Trap::new(self.oid.clone(), self.values.clone(), self.proof)
     }
+}
 
-    fn json(&self) -> Option<String> {
-        serde_json::to_string(self).ok()
-    }
+/// How many octets of JSON it takes; the most there are where it cannot be written.
+fn json_length(value: &impl Serialize) -> usize {
+    serde_json::to_string(value).map_or(usize::MAX, |json| json.len())
 }
 
 /// A stored trap.
@@ -148,28 +169,32 @@ pub(super) fn insert(
     Ok(store.last_insert_rowid())
 }
 
-/// Counts a stored trap that came `times` times more, the last time at `last`.
+/// Counts a stored trap that came `times` times more, the last time at `last`. Says whether it is there
+/// still: more that came since may have taken its place.
 pub(super) fn again(
     store: &Transaction<'_>,
     id: i64,
     last: Timestamp,
     times: u64,
-) -> rusqlite::Result<()> {
+) -> rusqlite::Result<bool> {
     store
         .prepare_cached("UPDATE trap SET last_at = ?, times = times + ? WHERE id = ?")?
         .execute(params![last.as_millis(), number(times), id])
-        .map(drop)
+        .map(|rows| rows > 0)
 }
 
 /// Takes away what an asset has more than it may keep.
 pub(super) fn cut(store: &Transaction<'_>, asset: Option<&HostName>) -> rusqlite::Result<()> {
-    let most = i64::try_from(MAX_OF_ONE).unwrap_or(i64::MAX);
+    let most = |bound: usize| i64::try_from(bound).unwrap_or(i64::MAX);
     store
         .prepare_cached(
-            "DELETE FROM trap WHERE asset = ?1 AND id <=
-             (SELECT id FROM trap WHERE asset = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)",
+            "DELETE FROM trap WHERE id IN
+             (SELECT id FROM
+              (SELECT id, row_number() OVER newest AS nth, sum(octet_length(body)) OVER newest AS octets
+               FROM trap WHERE asset = ?1 WINDOW newest AS (ORDER BY id DESC))
+              WHERE nth > ?2 OR octets > ?3)",
         )?
-        .execute(params![word(asset), most])
+        .execute(params![word(asset), most(MAX_OF_ONE), most(MAX_OCTETS_OF_ONE)])
         .map(drop)
 }
 
@@ -221,16 +246,22 @@ pub(super) fn read(store: &Connection, query: &TrapQuery) -> rusqlite::Result<Ve
     Ok(rows.into_iter().flatten().collect())
 }
 
-/// Every stored trap of an asset, oldest first, as ledgers are built again from them.
-pub(super) fn all(store: &Connection, mut each: impl FnMut(Kept)) -> rusqlite::Result<()> {
-    let mut statement = store.prepare(&format!("{COLUMNS} WHERE asset <> '' ORDER BY id"))?;
-    let mut rows = statement.query([])?;
-    while let Some(row) = rows.next()? {
-        if let Some(kept) = kept(row)? {
-            each(kept);
-        }
-    }
-    Ok(())
+/// The assets of which traps are stored.
+pub(super) fn assets(store: &Connection) -> rusqlite::Result<Vec<HostName>> {
+    let mut statement = store.prepare("SELECT DISTINCT asset FROM trap WHERE asset <> ''")?;
+    let words = statement.query_map([], |row| row.get::<_, String>(0))?;
+    let words: Vec<String> = words.collect::<Result<_, _>>()?;
+    Ok(words.iter().filter_map(|word| word.parse().ok()).collect())
+}
+
+/// What is stored of one asset, as its ledger is built again from it.
+pub(super) fn of(store: &Connection, asset: &HostName) -> rusqlite::Result<Vec<Kept>> {
+    let limit = i64::try_from(MAX_OF_ONE).unwrap_or(i64::MAX);
+    let rows: Vec<Option<Kept>> = store
+        .prepare_cached(&format!("{COLUMNS} WHERE asset = ? ORDER BY id DESC LIMIT ?"))?
+        .query_map(params![asset.as_str(), limit], kept)?
+        .collect::<Result<_, _>>()?;
+    Ok(rows.into_iter().flatten().collect())
 }
 
 #[cfg(test)]
@@ -307,7 +338,9 @@ mod tests {
         let written = said.clone();
         write(&store, move |store| {
             let id = insert(store, None, &written, (NOW, NOW), 1)?;
-            again(store, id, NOW + Duration::from_secs(5), 2)
+            assert!(again(store, id, NOW + Duration::from_secs(5), 2)?);
+            assert!(!again(store, id + 1, NOW, 1)?, "what is not there is not counted");
+            Ok(())
         })
         .await;
         let strangers = TrapQuery { strangers: true, limit: 10, ..TrapQuery::default() };
@@ -319,10 +352,48 @@ mod tests {
         assert!(rows(&store, strangers).await.is_empty());
     }
 
+    #[tokio::test]
+    async fn an_asset_keeps_no_more_octets_than_are_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("collector.db");
+        let store = Store::open(&path, Arc::new(SystemClock), Arc::default()).unwrap();
+        let (loud, quiet): (HostName, HostName) =
+            ("core-1".parse().unwrap(), "core-2".parse().unwrap());
+        let long = VarBind::new(known(&[1, 3]), Value::Octets(vec![255; 3_000]));
+        let long = body(vec![long]);
+        let most = MAX_OCTETS_OF_ONE / json_length(&long);
+        assert!((50..MAX_OF_ONE).contains(&most), "{most}");
+        let name = loud.clone();
+        write(&store, move |store| {
+            insert(store, Some(&quiet), &body(Vec::new()), (NOW, NOW), 1)?;
+            for _ in 0..most + 20 {
+                insert(store, Some(&name), &long, (NOW, NOW), 1)?;
+            }
+            cut(store, Some(&name))
+        })
+        .await;
+        let names = store.read("x", assets).await.unwrap();
+        assert_eq!(names.len(), 2);
+        let mut kept = store.read("x", move |store| of(store, &loud)).await.unwrap();
+        assert_eq!(kept.len(), most);
+        kept.sort_by_key(|kept| kept.id);
+        assert_eq!(kept[0].id, 22, "the oldest went");
+    }
+
     #[test]
     fn a_trap_that_is_too_long_keeps_what_fits_and_says_how_much_does_not() {
-        let long = VarBind::new(known(&[1, 3]), Value::Octets(vec![7; 5_000]));
-        let kept = body(vec![long; 5]);
+        let value = |length| VarBind::new(known(&[1, 3]), Value::Octets(vec![7; length]));
+        let kept = body(vec![value(5_000); 5]);
         assert_eq!((kept.values.len(), kept.left_out), (1, 4));
+        // What fits to the octet is kept, and one octet more is not.
+        let around = json_length(&body(Vec::new())) + json_length(&value(0));
+        let near = (MAX_BODY - around) / 2;
+        let fits = |length: &usize| body(vec![value(*length)]).left_out == 0;
+        let most = (near - 4..near + 4).rev().find(fits).unwrap();
+        let kept = json_length(&body(vec![value(most)]));
+        assert!(kept <= MAX_BODY && kept + 4 > MAX_BODY, "{kept}");
+        assert!(!fits(&(most + 1)));
+        let short = body(vec![value(1); bailey_rules::trap::MAX_VALUES]);
+        assert_eq!((short.values.len(), short.left_out), (bailey_rules::trap::MAX_VALUES, 0));
     }
 }

@@ -10,6 +10,7 @@ use bailey_rules::compile::PolicyLine;
 use bailey_rules::device::ethernet::{Duplex as EthernetDuplex, Port};
 use bailey_rules::device::interface::{Counter, Counters as PortCounters, Link};
 use bailey_rules::device::power::{Power, Source};
+use bailey_rules::device::quality::Quality;
 use bailey_rules::device::{self, DeviceView};
 use bailey_rules::digest::FactDigest;
 use bailey_rules::expectation::RuleFiles;
@@ -520,10 +521,16 @@ pub(crate) fn devices(said: &str) -> Vec<DeviceView> {
         ];
         floor.take_interfaces(Ok(ports), at, |_| false);
     }
-    let port = |duplex| Port { duplex: Some(duplex), damaged: None, late_collisions: Some(0) };
+    let port = |duplex| Port {
+        duplex: Some(duplex),
+        damaged: None,
+        late_collisions: Some(0),
+        aggregate: None,
+    };
     let ports = [(1, port(EthernetDuplex::Half)), (49, port(EthernetDuplex::Full))];
     floor.take_ethernet(Ok(ports.into()), ago(140));
     let neighbour = device::neighbour::Neighbour {
+        protocol: bailey_rules::topology::Protocol::Lldp,
         local_port: 49,
         local_name: Some("GE0/0/49".into()),
         chassis: "00:1b:21:02:00:02".into(),
@@ -554,11 +561,61 @@ pub(crate) fn devices(said: &str) -> Vec<DeviceView> {
 
 /// The site with these devices beside its machines.
 pub(crate) fn with_devices(machines: Vec<Machine>, devices: Vec<DeviceView>) -> Shown {
-    let mut shown = shown(machines);
+    judged_devices(shown(machines), devices)
+}
+
+/// The lines of `exit-1`: a good one, an exit that is cut, and one whose far end cannot be asked.
+const LINES: &str = "
+expectations:
+  - hosts: [exit-1]
+    device:
+      lines:
+        GE0/0/1: {name: province, rated: 2 Mbit/s, far: 10.254.0.1}
+        GE0/0/2: {name: exit A, rated: 100 Mbit/s, far: 203.0.113.1, by: udp 33434, exit: true}
+        GE0/0/3: {rated: 10 Mbit/s, far: 10.254.0.5}
+        GE0/0/9: {name: county, rated: 10 Mbit/s}
+";
+
+/// A site with a device that has these lines, and says `said` of its ports.
+pub(crate) fn with_lines(said: &str) -> Shown {
+    let mut shown = shown(Vec::new());
+    let files = [("site.yaml".to_owned(), LINES.to_owned())];
+    shown.rule_files = Arc::new(RuleFiles::parse(&files).unwrap());
+    let mut exit = held_device("exit-1", "outer", "172.20.0.1:161");
+    device_identity(&mut exit, said, "Huawei");
+    for minute in 0..=16_u64 {
+        let at = ago((16 - minute) * 60 + 20);
+        let port = |nth, rate: u64| {
+            device_port(nth, &format!("GE0/0/{nth}"), said, Link::Up, minute * 60 * rate)
+        };
+        let ports = vec![port(1, 230_000), port(2, 1_200_000), port(3, 9_000)];
+        exit.take_interfaces(Ok(ports), at, |_| true);
+    }
+    let wanted = shown.rule_files.for_host(&exit.name, &exit.zone).device;
+    let quality = |line: &str| Quality::new(wanted.lines[line].ask.unwrap(), []);
+    let (mut good, mut cut, mut unknown) =
+        (quality("GE0/0/1"), quality("GE0/0/2"), quality("GE0/0/3"));
+    for packet in (0..200_u64).rev() {
+        let at = ago(packet * 3);
+        good.note(at, (packet % 50 != 7).then_some(Duration::from_micros(18_250)));
+        cut.note(at, (packet > 60).then_some(Duration::from_millis(4)));
+    }
+    unknown.fail("this program may not send ICMP".to_owned());
+    let lines = [("GE0/0/1", good), ("GE0/0/2", cut), ("GE0/0/3", unknown)];
+    exit.quality = lines.map(|(line, quality)| (line.to_owned(), Arc::new(quality))).into();
+    judged_devices(shown, vec![exit])
+}
+
+fn judged_devices(mut shown: Shown, devices: Vec<DeviceView>) -> Shown {
     for view in devices {
-        let wanted = shown.rule_files.for_host(&view.name, &view.zone).device;
-        let given = check::device::Given { device: &view, wanted: &wanted, now: NOW };
-        let judged = check::device::judge(&given);
+        let wanted = shown.rule_files.for_host(&view.name, &view.zone);
+        let judged = check::device::judge(&check::device::Given {
+            device: &view,
+            wanted: &wanted.device,
+            isolation: &wanted.isolation,
+            policy: &shown.policy,
+            now: NOW,
+        });
         let opened = advance(&BTreeMap::new(), &view, &judged, ago(370));
         shown.findings.extend(opened.into_iter().map(|change| change.finding().clone()));
         shown.devices.push(Arc::new(DeviceStatus {

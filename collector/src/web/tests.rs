@@ -77,19 +77,18 @@ async fn open() -> Door {
     let folder = tempfile::tempdir().unwrap();
     let shutdown = CancellationToken::new();
     let (site, enrolment) = fixture::site(fixture::machines(), folder.path());
+    let sockets = crate::poll::snmp::udp::Sockets::open().await.unwrap();
+    let ports = crate::port::Ports::open(site.clone(), sockets.clone()).unwrap();
     let handle = start(WebParts {
         site: site.clone(),
         enrolment,
         pushes: crate::push::Pushes::open(site.clone(), None).unwrap(),
-        ports: crate::port::Ports::open(
-            site.clone(),
-            crate::poll::snmp::udp::Sockets::open().await.unwrap(),
-        )
-        .unwrap(),
+        ports: ports.clone(),
         devices: crate::device::Devices::new(
             site.clone(),
             crate::device::vault::Vault::open(folder.path()).unwrap(),
-            crate::poll::snmp::udp::Sockets::open().await.unwrap(),
+            sockets,
+            ports,
         ),
         listen: "127.0.0.1:0".parse().unwrap(),
         socket: folder.path().join("bailey.sock"),

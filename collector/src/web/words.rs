@@ -128,6 +128,7 @@ words! {
     age: "Age", "时效";
     probe: "probe", "探针";
     read_every: "read every", "读取间隔";
+    interval: "Interval", "读取间隔";
     not_available: "not available", "无法获取";
     stale: "stale", "数据过期";
     probe_failed: "The probe failed", "探针读取失败";
@@ -160,7 +161,7 @@ words! {
     syslog: "Syslog", "系统日志";
     no_traps: "No trap has come.", "尚未收到陷阱。";
     traps_off: "Traps are not received: set \"traps:\" in collector.yaml.", "未接收陷阱：请在 collector.yaml 中设置 \"traps:\"。";
-    no_syslog: "No message has come.", "尚未收到消息。";
+    no_syslog: "No message has come. They are received where collector.yaml has \"syslog:\".", "尚未收到消息。在 collector.yaml 中设置 \"syslog:\" 后开始接收。";
     last_time: "Last", "最近";
     times: "Times", "次数";
     sender: "Sender", "发送者";
@@ -183,6 +184,15 @@ words! {
         "没有此名称的设备。可能已被移除。";
     links: "Links", "链路";
     links_why: "lines, and interfaces in use or in trouble, the busiest first", "专线及在用或异常的接口，最繁忙的在前";
+    lines: "Lines", "专线";
+    lines_why: "what is paid for, what was used of it, and how the far end answers",
+        "签约速率、使用情况与对端应答";
+    exit_line: "exit", "出口";
+    month_95: "95 % of 30 d", "30 天 95 值";
+    far_end: "Far end", "对端";
+    round_trip: "Round trip", "往返时延";
+    loss: "Loss, 5 min", "丢包（5 分钟）";
+    available: "Available, 30 d", "可用率（30 天）";
     place: "Plugged into", "接入端口";
     wiring: "Wiring", "物理连接";
     wiring_why: "how devices are linked, and what shows it", "设备互联及其依据";
@@ -218,6 +228,17 @@ words! {
     neighbour: "Neighbour", "邻居";
     port: "Port", "端口";
     far_port: "Its port", "对端端口";
+    poe: "Power over Ethernet", "以太网供电";
+    supply: "Supply", "供电单元";
+    in_use: "In use", "使用量";
+    ports_fed: "Ports fed", "供电端口数";
+    processes: "Processes", "进程";
+    process: "Process", "进程";
+    count: "Count", "数量";
+    memory: "Memory", "内存";
+    routes: "Routes", "路由";
+    destination: "Destination", "目的网络";
+    gateway: "Gateway", "网关";
 
     // Isolation.
     push: "Push", "下发";
@@ -263,8 +284,9 @@ words! {
     demand_only: "only through", "仅经由";
     rests_on: "Rests on", "依据";
     hosts_looked_at: "# hosts looked at", "检查了 # 台主机";
-    assumptions: "if", "前提";
+    assumptions: "assuming", "前提";
     proved: "Proved", "证明于";
+    took: "Took", "用时";
     counterexample: "a packet that breaks it", "违反该不变式的报文";
     perhaps: "perhaps so", "可能如下";
     on_the_wire: "on the wire", "线路上";

@@ -45,6 +45,8 @@ pub(crate) struct Responder {
     pub(crate) address: SocketAddr,
     /// How many questions came.
     pub(crate) asked: Arc<AtomicUsize>,
+    /// How many octets it answered with.
+    pub(crate) answered: Arc<AtomicUsize>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -60,17 +62,19 @@ impl Responder {
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let address = socket.local_addr().unwrap();
         let asked = Arc::new(AtomicUsize::new(0));
-        let counted = Arc::clone(&asked);
+        let answered = Arc::new(AtomicUsize::new(0));
+        let (counted, summed) = (Arc::clone(&asked), Arc::clone(&answered));
         let task = tokio::spawn(async move {
             let mut datagram = vec![0; 65_535];
             while let Ok((length, from)) = socket.recv_from(&mut datagram).await {
                 let nth = counted.fetch_add(1, Ordering::SeqCst);
                 if let Some(answer) = answer(&datagram[..length], &values, habit, nth) {
+                    summed.fetch_add(answer.len(), Ordering::SeqCst);
                     let _ = socket.send_to(&answer, from).await;
                 }
             }
         });
-        Self { address, asked, task }
+        Self { address, asked, answered, task }
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bailey_collector::poll::credentials::Credentials;
 use bailey_collector::poll::oid::{Oid, known};
-use bailey_collector::poll::snmp::udp::{Dialler, Patience};
+use bailey_collector::poll::snmp::udp::{Dialler, Patience, Session};
 use bailey_collector::poll::snmp::{Dial as _, Snmp as _, SnmpError};
 use bailey_collector::poll::table::{Cells, Learned, MAX_VALUES, rows};
 use bailey_collector::poll::value::Value;
@@ -37,11 +37,14 @@ fn ports() -> BTreeMap<Oid, Value> {
     values
 }
 
+async fn session(responder: &Responder) -> Session {
+    let dialler = Dialler::new(responder.address, PATIENCE).await.unwrap();
+    dialler.dial(&Credentials::parse("f", "community: public").unwrap()).await.unwrap()
+}
+
 async fn walked(habit: Habit) -> (Result<usize, SnmpError>, Responder, Learned) {
     let responder = Responder::start(ports(), habit).await;
-    let dialler = Dialler::new(responder.address, PATIENCE).await.unwrap();
-    let credentials = Credentials::parse("f", "community: public").unwrap();
-    let session = dialler.dial(&credentials).await.unwrap();
+    let session = session(&responder).await;
     let mut learned = Learned::default();
     let found = rows(&session, &table(), &columns(), &mut learned).await;
     let counted = found.map(|rows| rows.values().map(Cells::len).sum());
@@ -55,6 +58,34 @@ async fn a_table_is_whole_and_needs_few_questions() {
     // 8, 16 and 32 repetitions.
     assert_eq!(responder.asked.load(Ordering::SeqCst), 3);
     assert!(learned.repetitions() > Learned::default().repetitions());
+}
+
+#[tokio::test]
+async fn a_table_is_asked_for_no_more_than_it_had_and_one_that_has_grown_is_whole() {
+    let (_, responder, mut learned) = walked(Habit::Honest).await;
+    let first = responder.answered.load(Ordering::SeqCst);
+    let session = session(&responder).await;
+    let again = rows(&session, &table(), &columns(), &mut learned).await.unwrap();
+    assert_eq!(again.len(), 48);
+    let second = responder.answered.load(Ordering::SeqCst) - first;
+    // Three columns of 48 rows, and one value after each, instead of the 56 rows of before.
+    assert!(second < first, "{second} octets after {first}");
+
+    let mut more = ports();
+    for port in 49..=260 {
+        more.insert(table().then(&[1, 2, port]), Value::Octets(b"ge1".to_vec()));
+    }
+    let grown = Responder::start(more, Habit::Honest).await;
+    let session = self::session(&grown).await;
+    let found = rows(&session, &table(), &columns(), &mut learned).await.unwrap();
+    assert_eq!(found.len(), 260);
+    assert!(grown.asked.load(Ordering::SeqCst) < 12, "{:?}", grown.asked);
+
+    // And one that is gone needs one question.
+    let gone = Responder::start(BTreeMap::new(), Habit::Honest).await;
+    let session = self::session(&gone).await;
+    assert!(rows(&session, &table(), &columns(), &mut learned).await.unwrap().is_empty());
+    assert_eq!(gone.asked.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test]
@@ -102,9 +133,7 @@ async fn answers_that_lie_are_no_answers() {
     assert!(matches!(found, Err(SnmpError::Malformed { .. })), "{found:?}");
     for habit in [Habit::OtherNames, Habit::TooMany, Habit::WrongNumber, Habit::LongLength] {
         let responder = Responder::start(ports(), habit).await;
-        let dialler = Dialler::new(responder.address, PATIENCE).await.unwrap();
-        let credentials = Credentials::parse("f", "community: public").unwrap();
-        let session = dialler.dial(&credentials).await.unwrap();
+        let session = session(&responder).await;
         let found = session.get(&[table().then(&[1, 1, 1])]).await;
         assert!(
             matches!(found, Err(SnmpError::Silent { .. } | SnmpError::Malformed { .. })),

@@ -70,6 +70,8 @@ pub struct Habit {
     pub delay: AtomicU32,
     /// Every next value of the interfaces is the first one again.
     pub loops: AtomicBool,
+    /// It takes no order: what is set stays as it was.
+    pub stubborn: AtomicBool,
     pub on_battery: AtomicBool,
     /// Minutes that the battery lasts.
     pub lasts: AtomicU32,
@@ -405,6 +407,12 @@ fn switch_rows(
         add(below(&[&[17, 7, 1, 2, 2, 1, 3, *vlan], &mac]), Value::Integer(3));
     }
     add(below(&[&[17, 7, 1, 4, 3, 1, 1, 10]]), text("office"));
+    if !stations.is_empty() {
+        route_rows(add);
+    }
+    if stations.iter().any(|(_, _, port)| *port < 41) && ports.len() > 40 {
+        poe_rows(add);
+    }
     // hwEntityCpuUsage, hwEntityMemUsage, hwEntityTemperature
     let entity = |column: u32| {
         let huawei = [1, 3, 6, 1, 4, 1, 2011, 5, 25, 31, 1, 1, 1, 1, column, 67_108_873];
@@ -413,6 +421,32 @@ fn switch_rows(
     add(entity(5), Value::Integer(12));
     add(entity(7), Value::Integer(41));
     add(entity(11), Value::Integer(38));
+}
+
+/// A default route and the network that the switch is in (`inetCidrRouteTable`).
+fn route_rows(add: &mut impl FnMut(Vec<u32>, Value)) {
+    add(below(&[&[4, 24, 6, 0]]), Value::Gauge(2));
+    for (network, prefix, gateway, kind) in
+        [([0, 0, 0, 0], 0, &[1, 4, 10, 1, 0, 254][..], 4), ([10, 1, 0, 0], 16, &[0, 0], 3)]
+    {
+        // Destination, prefix, policy (0.0), gateway.
+        let index = [&[1, 4][..], &network, &[prefix, 2, 0, 0], gateway].concat();
+        add(below(&[&[4, 24, 7, 1, 7], &index]), Value::Integer(1));
+        add(below(&[&[4, 24, 7, 1, 8], &index]), Value::Integer(kind));
+    }
+}
+
+/// A supply of 370 W, of whose 48 ports 8 feed (`pethMainPseTable`, `pethPsePortTable`).
+fn poe_rows(add: &mut impl FnMut(Vec<u32>, Value)) {
+    for (column, value) in [(2, Value::Gauge(370)), (3, Value::Integer(1)), (4, Value::Gauge(112))]
+    {
+        add(below(&[&[105, 1, 3, 1, 1, column, 1]]), value);
+    }
+    for port in 1..=48 {
+        let feeding = if port <= 8 { 3 } else { 2 };
+        add(below(&[&[105, 1, 1, 1, 6, 1, port]]), Value::Integer(feeding));
+        add(below(&[&[105, 1, 1, 1, 10, 1, port]]), Value::Integer(3));
+    }
 }
 
 fn ups_rows(add: &mut impl FnMut(Vec<u32>, Value)) {
@@ -434,6 +468,7 @@ fn ups_rows(add: &mut impl FnMut(Vec<u32>, Value)) {
 }
 
 fn computer_rows(add: &mut impl FnMut(Vec<u32>, Value)) {
+    process_rows(add);
     add(below(&[&[25, 1, 1, 0]]), Value::Ticks);
     add(below(&[&[25, 1, 6, 0]]), Value::Gauge(187));
     for processor in 1..=4 {
@@ -451,6 +486,23 @@ fn computer_rows(add: &mut impl FnMut(Vec<u32>, Value)) {
         add(of(4), Value::Integer(unit));
         add(of(5), Value::Integer(size));
         add(of(6), Value::Integer(used));
+    }
+}
+
+/// What runs on a minicomputer (`hrSWRunTable`, `hrSWRunPerfTable`).
+fn process_rows(add: &mut impl FnMut(Vec<u32>, Value)) {
+    let all = [("init", "/sbin/init"), ("oracle", "ora_pmon_GIS"), ("oracle", "ora_smon_GIS")];
+    for (nth, (name, path)) in all.into_iter().enumerate() {
+        let index = nth as u32 * 100 + 1;
+        for (below_host, value) in [
+            ([4, 2, 1, 2], text(name)),
+            ([4, 2, 1, 4], text(path)),
+            ([4, 2, 1, 7], Value::Integer(2)),
+            ([5, 1, 1, 1], Value::Integer(9_000)),
+            ([5, 1, 1, 2], Value::Integer(20_480)),
+        ] {
+            add(below(&[&[25], &below_host, &[index]]), value);
+        }
     }
 }
 
@@ -541,7 +593,9 @@ impl Agent {
         let [name] = names else { return None };
         let at = self.rows.binary_search_by(|(known, _)| known.cmp(name)).ok()?;
         let Value::Admin(nth) = self.rows[at].1 else { return None };
-        self.ports[nth].off.store(datagram.last() == Some(&2), Ordering::Relaxed);
+        if !self.habit.stubborn.load(Ordering::Relaxed) {
+            self.ports[nth].off.store(datagram.last() == Some(&2), Ordering::Relaxed);
+        }
         self.put(&self.rows[at], list);
         Some(())
     }

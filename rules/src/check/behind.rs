@@ -5,16 +5,39 @@ use crate::finding::Severity;
 use crate::text::Text;
 use crate::topology::cause::Cause;
 
-/// The checks that say of an asset that it does not answer.
-const OF_SILENCE: [&str; 5] =
-    ["host_silent", "probe_failed", "device_silent", "core_silent", "poll_failed"];
+/// The checks that say of an asset, or of something of it, that it does not answer.
+const OF_SILENCE: [&str; 6] =
+    ["host_silent", "probe_failed", "device_silent", "core_silent", "poll_failed", "line_silent"];
+
+/// Those of them that say it of the asset as a whole.
+const OF_THE_WHOLE: [&str; 3] = ["host_silent", "device_silent", "core_silent"];
+
+/// Whether an asset is judged as one that does not answer.
+#[must_use]
+pub fn is_silent(judged: &[Judged]) -> bool {
+    let mut of_silence = judged.iter().filter(|result| OF_THE_WHOLE.contains(&result.check.name));
+    of_silence.any(|result| result.verdicts.iter().any(|verdict| is_bad(verdict.status)))
+}
 
 /// Makes unknown what the silence of an asset is judged as, when `cause` is another asset.
 pub fn excuse(judged: &mut [Judged], cause: &Cause) {
-    let Some(behind) = cause.text() else { return };
+    if let Some(behind) = cause.text() {
+        make_unknown(judged, &behind);
+    }
+}
+
+/// Makes unknown what the silence of an asset is judged as, for its cause has not been looked for yet.
+pub fn wait(judged: &mut [Judged]) {
+    make_unknown(judged, &Text::new("its cause is looked for", "正在查找原因"));
+}
+
+fn is_bad(status: Status) -> bool {
+    Severity::of(status).is_some()
+}
+
+fn make_unknown(judged: &mut [Judged], behind: &Text) {
     for result in judged.iter_mut().filter(|result| OF_SILENCE.contains(&result.check.name)) {
-        let bad = |status: Status| Severity::of(status).is_some();
-        for verdict in result.verdicts.iter_mut().filter(|verdict| bad(verdict.status)) {
+        for verdict in result.verdicts.iter_mut().filter(|verdict| is_bad(verdict.status)) {
             verdict.status = Status::Unknown;
             verdict.why = Text::new(
                 format!("{} ({})", behind.en, verdict.why.en),

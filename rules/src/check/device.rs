@@ -4,12 +4,20 @@
 mod core_silent;
 mod device_silent;
 mod duplex;
+mod far_end;
+mod line_loss;
+mod line_round_trip;
+mod line_silent;
 mod link_down;
 mod link_errors;
 mod link_use;
 mod memory;
+mod poe_fault;
+mod poe_use;
 mod poll_failed;
+mod process_missing;
 mod processor;
+mod route;
 mod storage;
 mod temperature;
 mod ups_fault;
@@ -20,11 +28,12 @@ pub use memory::memories;
 pub use processor::processors;
 pub use temperature::{Sensor, sensors};
 pub use ups_on_battery::is_on_battery;
-pub use watched::{Used, line, used};
+pub use watched::{Used, interface_of, line, quality, used};
 
 use super::{Absence, Alerts, Check, Evidence, Judged, Status, Verdict, bounded};
 use crate::device::{DeviceView, Held, Part};
-use crate::expectation::DeviceWanted;
+use crate::expectation::{DeviceWanted, IsolationWanted};
+use crate::policy::Policy;
 use crate::text::Text;
 use crate::time::Timestamp;
 
@@ -35,6 +44,10 @@ pub struct Given<'a> {
     pub device: &'a DeviceView,
     /// What the site's rule files demand of it.
     pub wanted: &'a DeviceWanted,
+    /// What they allow it beyond its zone.
+    pub isolation: &'a IsolationWanted,
+    /// The site's policy.
+    pub policy: &'a Policy,
     /// The time of judging. Ages are measured here, so that silence grows old too.
     pub now: Timestamp,
 }
@@ -145,12 +158,20 @@ pub const CHECKS: &[DeviceCheck] = &[
     link_use::CHECK,
     link_errors::CHECK,
     duplex::CHECK,
+    line_silent::CHECK,
+    line_loss::CHECK,
+    line_round_trip::CHECK,
+    // isolation
+    route::CHECK,
     // power
     ups_on_battery::CHECK,
     ups_fault::CHECK,
+    poe_fault::CHECK,
+    poe_use::CHECK,
     // host
     temperature::CHECK,
     processor::CHECK,
     memory::CHECK,
     storage::CHECK,
+    process_missing::CHECK,
 ];

@@ -111,7 +111,9 @@ fn look(given: &Given<'_>, probe: ProbeName, broken: Status) -> (Status, Text, S
         );
         return (broken, why, failed.clone());
     }
-    if held.is_stale(given.now) {
+    // What did not come since the last report came is missed with the host, which has a finding of its
+    // own; what did not come with that report is missed of the probe.
+    if held.is_stale(session.last_report_at.unwrap_or(given.now).min(given.now)) {
         let age = spoken(held.read_at.age(given.now));
         let why = Text::new(
             format!("the probe {probe} has read nothing for {}", age.en),

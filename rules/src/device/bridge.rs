@@ -28,6 +28,8 @@ pub struct Learned {
     pub stations: BTreeSet<Station>,
     /// Names of the VLANs by number.
     pub vlans: BTreeMap<u32, String>,
+    /// On which interfaces frames of each VLAN go out (`dot1qVlanCurrentEgressPorts`), by `ifIndex`.
+    pub carried: BTreeMap<u32, BTreeSet<u32>>,
     /// `dot1dStpTopChanges`: how often the spanning tree has changed.
     pub topology_changes: Option<u64>,
 }

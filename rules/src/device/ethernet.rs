@@ -22,6 +22,8 @@ pub struct Port {
     /// `dot3StatsLateCollisions`: collisions that only happen when the other end is full duplex or the
     /// cable too long.
     pub late_collisions: Option<u64>,
+    /// `ifIndex` of the aggregate that the port is a part of (`dot3adAggPortAttachedAggID`, IEEE 802.1AX).
+    pub aggregate: Option<u32>,
 }
 
 /// Whether the two ends of a link disagree: then it works, and slowly. `None` when an end does not

@@ -10,14 +10,31 @@ use crate::time::Timestamp;
 /// How long one sample of a line is: the operators' custom.
 pub const SAMPLE: Duration = Duration::from_mins(5);
 
-/// The most samples that are kept: 30 days. The oldest go first.
+/// How far back samples are kept.
+pub const MONTH: Duration = Duration::from_hours(30 * 24);
+
+/// The most samples that are kept: [`MONTH`] full of them. The oldest go first.
 pub const MAX_SAMPLES: usize = 30 * 24 * 12;
+
+/// The most lines of one device whose samples are kept.
+pub const MAX_LINES: usize = 64;
+
+/// What a line carried within one [`SAMPLE`], in octets a second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Carried {
+    /// When the sample ended.
+    pub at: Timestamp,
+    /// Received.
+    pub received: u64,
+    /// Sent.
+    pub sent: u64,
+}
 
 /// The use of one line within the last 30 days, as far as it was counted, in samples of [`SAMPLE`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Month {
-    /// Octets a second in each direction. Shared with every copy: views are copied for each poll.
-    samples: Arc<VecDeque<(u64, u64)>>,
+    /// By time. Shared with every copy: views are copied for each poll.
+    samples: Arc<VecDeque<Carried>>,
     /// When the sample that is being counted began.
     began: Option<Timestamp>,
     received: u64,
@@ -26,6 +43,19 @@ pub struct Month {
 }
 
 impl Month {
+    /// What was kept of a month, by time, for instance over a restart. Of more than [`MAX_SAMPLES`] the
+    /// newest.
+    #[must_use]
+    pub fn of(samples: impl IntoIterator<Item = Carried>) -> Self {
+        let mut kept = VecDeque::new();
+        for sample in samples {
+            if kept.back().is_none_or(|last: &Carried| last.at < sample.at) {
+                push(&mut kept, sample);
+            }
+        }
+        Self { samples: Arc::new(kept), ..Self::default() }
+    }
+
     /// Adds what passed within `elapsed` before `at`. A sample of which less than half was counted says
     /// nothing of the line, and is left out.
     pub fn add(&mut self, at: Timestamp, elapsed: Duration, growth: &Growth) {
@@ -38,16 +68,13 @@ impl Month {
         if began.age(at) < SAMPLE && began <= at {
             return;
         }
-        if self.counted >= SAMPLE / 2 {
-            let samples = Arc::make_mut(&mut self.samples);
-            if samples.len() >= MAX_SAMPLES {
-                samples.pop_front();
-            }
+        if self.counted >= SAMPLE / 2 && self.newest().is_none_or(|newest| newest < at) {
             let rate = |octets: u64| {
                 let rate = u128::from(octets) * 1000 / self.counted.as_millis().max(1);
                 u64::try_from(rate).unwrap_or(u64::MAX)
             };
-            samples.push_back((rate(self.received), rate(self.sent)));
+            let sample = Carried { at, received: rate(self.received), sent: rate(self.sent) };
+            push(Arc::make_mut(&mut self.samples), sample);
         }
         self.began = Some(at);
         (self.received, self.sent, self.counted) = (0, 0, Duration::ZERO);
@@ -59,14 +86,35 @@ impl Month {
         self.samples.len()
     }
 
+    /// When the newest sample ended.
+    #[must_use]
+    pub fn newest(&self) -> Option<Timestamp> {
+        self.samples.back().map(|sample| sample.at)
+    }
+
+    /// The samples that ended after `at`, by time; all of them for `None`.
+    pub fn since(&self, at: Option<Timestamp>) -> impl Iterator<Item = Carried> {
+        let from = at.map_or(0, |at| self.samples.partition_point(|sample| sample.at <= at));
+        self.samples.range(from..).copied()
+    }
+
     /// The 95th percentile of the busier direction, in octets a second: 36 hours of 30 days may lie
     /// above it. `None` without a sample.
     #[must_use]
     pub fn percentile_95(&self) -> Option<u64> {
-        let of =
-            |one: fn(&(u64, u64)) -> u64| percentile_95(self.samples.iter().map(one).collect());
-        of(|sample| sample.0).max(of(|sample| sample.1))
+        let of = |one: fn(&Carried) -> u64| percentile_95(self.samples.iter().map(one).collect());
+        of(|sample| sample.received).max(of(|sample| sample.sent))
     }
+}
+
+/// Adds a sample that is newer than the others, and lets those go that are too old or too many.
+fn push(samples: &mut VecDeque<Carried>, sample: Carried) {
+    while samples.len() >= MAX_SAMPLES
+        || samples.front().is_some_and(|oldest| oldest.at.age(sample.at) > MONTH)
+    {
+        samples.pop_front();
+    }
+    samples.push_back(sample);
 }
 
 /// The smallest of the samples that at least 95 of 100 do not exceed (nearest rank).
@@ -121,5 +169,24 @@ mod tests {
             month.add(NOW + minute * poll, minute, &counted);
         }
         assert_eq!(month.percentile_95(), None);
+    }
+
+    #[test]
+    fn a_month_goes_on_after_a_restart_and_forgets_what_is_older() {
+        let mut before = Month::default();
+        for sample in 1..=3 {
+            before.add(NOW + SAMPLE * sample, SAMPLE, &growth(600 * 300));
+        }
+        let mut month = Month::of(before.since(None));
+        assert_eq!((month.samples(), month.percentile_95()), (3, Some(600)));
+        let (first, newest) = (NOW + SAMPLE, month.newest().unwrap());
+        assert_eq!(month.since(Some(first)).count(), 2);
+        assert_eq!(month.since(Some(newest)).count(), 0);
+        // The collector was off for a while; all but the newest of what it had is too old now.
+        month.add(newest + MONTH, SAMPLE, &growth(100 * 300));
+        assert_eq!((month.samples(), month.percentile_95()), (2, Some(600)));
+        // What is stored twice, or out of order, counts once.
+        let twice = month.since(None).chain(month.since(None));
+        assert_eq!(Month::of(twice).samples(), 2);
     }
 }

@@ -1,11 +1,15 @@
-//! Whom a device sees at its ports (LLDP-MIB, IEEE 802.1AB-2005). What a neighbour says of itself is its
+//! Whom a device sees at its ports (LLDP-MIB, IEEE 802.1AB-2005; CISCO-CDP-MIB). What a neighbour says of itself is its
 //! own word.
 
 use serde::Serialize;
 
+use crate::topology::Protocol;
+
 /// A neighbour at a port.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Neighbour {
+    /// How it was heard.
+    pub protocol: Protocol,
     /// `lldpLocPortNum` of the port it is at: on most devices, not on all, its `ifIndex`.
     pub local_port: u32,
     /// What the port is called here, where the device says it.

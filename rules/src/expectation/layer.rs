@@ -1,6 +1,5 @@
 //! Values that are set in layers: what a rule file leaves out stays as it was.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -9,7 +8,7 @@ use ipnet::IpNet;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{JobWanted, LineWanted, worse_of};
+use super::{Jobs, Lines, Makers, ZoneVlans, worse_of};
 use crate::check::Status;
 use crate::name::{HostName, ZoneName};
 use crate::unit::{Percent, Period, Size};
@@ -94,7 +93,7 @@ replaced!(
 /// Values by name of which a later layer adds some and replaces those it names.
 macro_rules! named {
     ($($value:ty),*) => {
-        $(impl Layered for BTreeMap<String, $value> {
+        $(impl Layered for $value {
             type Part = Self;
             fn merge(under: &mut Self, over: &Self) {
                 under.extend(over.iter().map(|(name, value)| (name.clone(), value.clone())));
@@ -105,7 +104,7 @@ macro_rules! named {
         })*
     };
 }
-named!(JobWanted, LineWanted);
+named!(Jobs, Lines, ZoneVlans, Makers);
 
 /// What it is when something is not as it should be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -272,8 +271,8 @@ impl Pattern {
         let Some(mut rest) = name.strip_prefix(head) else {
             return false;
         };
-        let mut parts: Vec<&str> = tail.split('*').collect();
-        let last = parts.pop().unwrap_or_default();
+        let mut parts = tail.split('*');
+        let last = parts.next_back().unwrap_or_default();
         for part in parts {
             // The leftmost place for each part leaves the most room for the next.
             let Some(at) = rest.find(part) else {

@@ -126,23 +126,3 @@ impl Layered for Approved {
         Some(all)
     }
 }
-
-impl Layered for ZoneVlans {
-    type Part = Self;
-    fn merge(under: &mut Self, over: &Self) {
-        under.extend(over.iter().map(|(zone, vlans)| (zone.clone(), vlans.clone())));
-    }
-    fn build(part: &Self) -> Option<Self> {
-        Some(part.clone())
-    }
-}
-
-impl Layered for Makers {
-    type Part = Self;
-    fn merge(under: &mut Self, over: &Self) {
-        under.extend(over.iter().map(|(maker, prefixes)| (maker.clone(), prefixes.clone())));
-    }
-    fn build(part: &Self) -> Option<Self> {
-        Some(part.clone())
-    }
-}

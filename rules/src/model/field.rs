@@ -8,8 +8,8 @@ use std::net::IpAddr;
 #[repr(u8)]
 pub enum Field {
     /// Name of the interface it came in by, as 16 octets filled up with zero, so that names with
-    /// one beginning are an interval. Zero where there is none: in `output`, and in `postrouting`
-    /// of what this host sends.
+    /// one beginning are an interval. Zero where there is none: in `output`, in `postrouting` of what
+    /// this host sends, at `egress`, and where a frame is about to leave a bridge.
     InputDevice,
     /// Name of the interface it goes out by, likewise. Zero in `prerouting` and `input`.
     OutputDevice,

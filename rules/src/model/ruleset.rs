@@ -520,17 +520,27 @@ impl Ruleset {
     /// [`Step`].
     #[must_use]
     pub fn path(&self, hook: Hook, v6: bool) -> Vec<Step> {
+        self.steps(hook, |family| match family {
+            Family::Ip => !v6,
+            Family::Ip6 => v6,
+            Family::Inet => true,
+            Family::Netdev => matches!(hook, Hook::Ingress | Hook::Egress),
+            // Only frames that a bridge carries, and ARP.
+            Family::Bridge | Family::Arp => false,
+        })
+    }
+
+    /// The base chains that a frame with an IP packet meets at a hook of a bridge, likewise.
+    #[must_use]
+    pub fn frame_path(&self, hook: Hook) -> Vec<Step> {
+        self.steps(hook, |family| family == Family::Bridge)
+    }
+
+    /// The base chains of the families that see what is at a hook.
+    fn steps(&self, hook: Hook, sees: impl Fn(Family) -> bool) -> Vec<Step> {
         let mut found: Vec<(i32, bool, i32, At)> = Vec::new();
         for (place, table) in self.tables.iter().enumerate() {
-            let sees = match table.family {
-                Family::Ip => !v6,
-                Family::Ip6 => v6,
-                Family::Inet => true,
-                Family::Netdev => matches!(hook, Hook::Ingress | Hook::Egress),
-                // Only frames that a bridge carries, and ARP.
-                Family::Bridge | Family::Arp => false,
-            };
-            if table.dormant || !sees {
+            if table.dormant || !sees(table.family) {
                 continue;
             }
             for (id, chain) in table.chains.iter().enumerate() {

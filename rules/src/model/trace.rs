@@ -20,7 +20,7 @@ pub use self::connection::{After, Connection, Ends};
 use self::choice::Choices;
 use self::run::{Ended, Run};
 use self::sets::SetIndex;
-use self::walk::ChainIndex;
+use self::walk::{ChainIndex, OrderDecides};
 use super::field::Field;
 use super::network::Network;
 use super::packet::{Packet, State, WrongPacket};
@@ -202,8 +202,8 @@ pub struct Tracer<'a> {
 #[derive(Debug)]
 struct Stage {
     step: Step,
-    /// Whether it matters which of them runs first.
-    order_matters: bool,
+    /// What it decides which of them runs first.
+    order: OrderDecides,
 }
 
 impl<'a> Tracer<'a> {
@@ -234,8 +234,8 @@ impl<'a> Tracer<'a> {
         for hook in hooks {
             for v6 in [false, true] {
                 let stage = |step: Step| {
-                    let order_matters = walk::order_matters(&step, &chains);
-                    Stage { step, order_matters }
+                    let order = walk::order_decides(&step, &chains);
+                    Stage { step, order }
                 };
                 paths.push(ruleset.path(hook, v6).into_iter().map(stage).collect());
             }

@@ -5,7 +5,7 @@
 //! whatever their policies are.
 
 use super::field::Field;
-use super::ruleset::{Family, Match, Ruleset, Statement, Value};
+use super::ruleset::{Family, Match, Ruleset, Statement, Table, Value};
 
 /// Whether connections are tracked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +26,15 @@ impl Tracking {
             Family::Ip6 => v6,
             Family::Inet | Family::Arp | Family::Bridge | Family::Netdev => true,
         });
+        Self::asked_by(tables)
+    }
+
+    /// Of the packets in frames that a bridge carries, which only rules for frames can ask for.
+    pub(crate) fn of_frames(ruleset: &Ruleset) -> Self {
+        Self::asked_by(ruleset.tables.iter().filter(|table| table.family == Family::Bridge))
+    }
+
+    fn asked_by<'t>(tables: impl Iterator<Item = &'t Table>) -> Self {
         let rules = tables.flat_map(|table| &table.chains).flat_map(|chain| &chain.rules);
         let mut tracking = Self::Never;
         for statement in rules.flat_map(|rule| &rule.statements) {

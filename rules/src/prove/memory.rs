@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
 use super::arena::Set;
-use super::pass::{Flows, Passed};
+use super::pass::{Flows, Layer, Passed};
 use crate::model::ruleset::{At, ChainId, Data, Hook, Ruleset, Statement, Table, Verdict};
 
 /// Answers of chains that are kept, at most; with more, all are forgotten.
@@ -26,6 +26,19 @@ pub(super) struct Asked {
     pub(super) early: bool,
     /// Whether they are of IPv6.
     pub(super) v6: bool,
+    /// The packets.
+    pub(super) flows: Flows,
+}
+
+/// What a whole hook is asked.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct AskedHook {
+    /// Whose hook it is.
+    pub(super) layer: Layer,
+    /// The hook.
+    pub(super) hook: Hook,
+    /// Whether connection tracking has seen the packets in a bridge that they came by.
+    pub(super) tracked: bool,
     /// The packets.
     pub(super) flows: Flows,
 }
@@ -50,7 +63,7 @@ pub(super) struct Did {
 pub(super) struct Memory {
     known: HashMap<Asked, Rc<Did>>,
     /// What came of packets at whole hooks.
-    hooks: HashMap<(Hook, Flows), Rc<Passed>>,
+    hooks: HashMap<AskedHook, Rc<Passed>>,
 }
 
 impl Memory {
@@ -67,11 +80,11 @@ impl Memory {
         did
     }
 
-    pub(super) fn passed(&self, asked: &(Hook, Flows)) -> Option<Rc<Passed>> {
+    pub(super) fn passed(&self, asked: &AskedHook) -> Option<Rc<Passed>> {
         self.hooks.get(asked).cloned()
     }
 
-    pub(super) fn keep_passed(&mut self, asked: (Hook, Flows), passed: Passed) -> Rc<Passed> {
+    pub(super) fn keep_passed(&mut self, asked: AskedHook, passed: Passed) -> Rc<Passed> {
         if self.hooks.len() >= MAX_KNOWN {
             self.hooks.clear();
         }

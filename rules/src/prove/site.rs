@@ -11,6 +11,7 @@
 mod alike;
 mod always;
 pub mod assemble;
+mod bridge;
 mod compiled;
 pub mod device;
 mod explain;
@@ -35,11 +36,12 @@ use crate::name::{HostName, ZoneName};
 use crate::policy::{Addresses, Policy};
 use crate::text::Text;
 
+pub use self::bridge::Bridge;
 pub use self::explain::{Cut, Deciding, DecidingRule, Hop};
 pub use crate::fact::links::ReversePath;
 
 use self::transfer::Transfers;
-use self::wire::{WireId, Wires};
+use self::wire::{Layout, Parted, WireId, Wires};
 
 /// Hosts of one site, at most.
 pub const MAX_HOSTS: usize = 20_000;
@@ -59,8 +61,8 @@ pub struct Host {
     pub forwards_v6: bool,
     /// What it does with sources that come by the wrong interface, by interface.
     pub reverse_path: BTreeMap<String, ReversePath>,
-    /// Interfaces that a bridge joins into one wire, the bridge among them.
-    pub bridges: Vec<BTreeSet<String>>,
+    /// Its bridges.
+    pub bridges: Vec<Bridge>,
     /// What of it could not be read, in words.
     pub unread: Vec<String>,
 }
@@ -252,7 +254,7 @@ enum Kept {
 #[derive(Debug, Clone, Default)]
 struct Footprint {
     hosts: BTreeSet<HostName>,
-    wires: BTreeSet<WireId>,
+    wires: BTreeSet<(Layout, WireId)>,
 }
 
 impl Footprint {
@@ -268,10 +270,13 @@ pub struct Prover {
     space: Space,
     nodes: usize,
     site: Site,
+    /// The wires where bridges pass everything.
     wires: Rc<Wires>,
+    /// The same where some of them filter, if any does.
+    parted: Option<Parted>,
     transfers: Transfers,
     /// The destinations that known hosts answer for, by wire.
-    owned: HashMap<WireId, Set>,
+    owned: HashMap<(Layout, WireId), Set>,
     /// The destinations of what hosts take.
     takes: HashMap<HostName, Set>,
     /// The destinations that hosts answer for.
@@ -294,11 +299,13 @@ impl Prover {
     #[must_use]
     pub fn within(site: Site, nodes: usize) -> Self {
         let wires = Rc::new(Wires::of(&site));
+        let parted = Parted::of(&site, &wires);
         Self {
             space: Space::new(nodes),
             nodes,
             site,
             wires,
+            parted,
             transfers: Transfers::default(),
             owned: HashMap::new(),
             takes: HashMap::new(),
@@ -377,6 +384,7 @@ impl Prover {
         }
         if is_relinked || !moved.is_empty() {
             self.wires = Rc::new(Wires::of(&self.site));
+            self.parted = Parted::of(&self.site, &self.wires);
             self.owned.clear();
             self.forget_kept();
             near.extend(self.near(&moved, &relinked));
@@ -404,6 +412,15 @@ impl Prover {
         self.takes.clear();
         self.answers.clear();
         self.forget_kept();
+    }
+
+    /// The wires of a layout; all are one where no bridge filters.
+    fn laid(&self, layout: Layout) -> &Rc<Wires> {
+        match (&self.parted, layout) {
+            (None, _) | (Some(_), Layout::Joined) => &self.wires,
+            (Some(parted), Layout::Maybe) => &parted.maybe,
+            (Some(parted), Layout::Surely) => &parted.surely,
+        }
     }
 
     /// Forgets what was found on the way to results, and those that need it to be true.
@@ -490,8 +507,10 @@ impl Prover {
         Some(result)
     }
 
-    fn ports(&self, wires: &BTreeSet<WireId>) -> BTreeSet<Port> {
-        wires.iter().flat_map(|wire| &self.wires.get(*wire).ports).cloned().collect()
+    /// All interfaces on some wires, whoever hears them.
+    fn ports(&self, wires: &BTreeSet<(Layout, WireId)>) -> BTreeSet<Port> {
+        let wires = wires.iter().map(|(layout, wire)| self.laid(*layout).get(*wire));
+        wires.flat_map(|wire| wire.ports.iter().chain(&wire.behind)).cloned().collect()
     }
 
     /// A result of before, where the hosts that have other rules now make no difference to it.
@@ -533,6 +552,7 @@ fn is_elsewhere(before: Option<&Host>, now: Option<&Host>) -> bool {
         (Some(before), Some(now)) => {
             before.network != now.network
                 || before.bridges != now.bridges
+                || before.filtering().ne(now.filtering())
                 || before.zone != now.zone
                 || before.forwards_v4 != now.forwards_v4
                 || before.forwards_v6 != now.forwards_v6

@@ -29,18 +29,8 @@ impl Oid {
     /// # Errors
     /// When there is none with these numbers.
     pub fn new(arcs: Vec<u32>) -> Result<Self, NotAnOid> {
-        let begins_well = match arcs.as_slice() {
-            [0 | 1, second, ..] => *second < 40,
-            // The first two share one number on the wire (X.690 8.19.4).
-            [2, second, ..] => *second <= u32::MAX - 80,
-            _ => false,
-        };
-        if begins_well && arcs.len() <= MAX_ARCS {
-            Ok(Self(arcs))
-        } else {
-            let text: Vec<String> = arcs.iter().take(SHOWN).map(ToString::to_string).collect();
-            Err(NotAnOid { text: text.join(".").chars().take(SHOWN).collect() })
-        }
+        check(&arcs)?;
+        Ok(Self(arcs))
     }
 
     /// Its numbers.
@@ -61,6 +51,15 @@ impl Oid {
         self.0.strip_prefix(root.0.as_slice())
     }
 
+    /// Becomes the row `index` of `column`, without taking other room. What would be longer than
+    /// [`MAX_ARCS`] is cut there.
+    pub fn become_row(&mut self, column: &Self, index: &[u32]) {
+        self.0.clear();
+        self.0.extend_from_slice(&column.0);
+        self.0.extend_from_slice(index);
+        self.0.truncate(MAX_ARCS);
+    }
+
     /// The identifier of `further` below this one. What would be longer than [`MAX_ARCS`] is cut
     /// there.
     #[must_use]
@@ -70,6 +69,24 @@ impl Oid {
         arcs.truncate(MAX_ARCS);
         Self(arcs)
     }
+}
+
+/// Whether these numbers are an object identifier: 2 to [`MAX_ARCS`], the first two as X.660 allows them.
+///
+/// # Errors
+/// When they are none.
+pub fn check(arcs: &[u32]) -> Result<(), NotAnOid> {
+    let begins_well = match arcs {
+        [0 | 1, second, ..] => *second < 40,
+        // The first two share one number on the wire (X.690 8.19.4).
+        [2, second, ..] => *second <= u32::MAX - 80,
+        _ => false,
+    };
+    if begins_well && arcs.len() <= MAX_ARCS {
+        return Ok(());
+    }
+    let text: Vec<String> = arcs.iter().take(SHOWN).map(ToString::to_string).collect();
+    Err(NotAnOid { text: text.join(".").chars().take(SHOWN).collect() })
 }
 
 impl fmt::Display for Oid {

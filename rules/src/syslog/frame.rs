@@ -45,12 +45,11 @@ enum State {
 }
 
 impl Frames {
-    /// Takes the next piece of the stream; gives the messages that end in it.
+    /// Takes the next piece of the stream; puts the messages that end in it into `ended`.
     ///
     /// # Errors
-    /// When the stream cannot be followed any more; what ended before that is lost with it.
-    pub fn push(&mut self, mut piece: &[u8]) -> Result<Vec<Frame>, NotFramed> {
-        let mut ended = Vec::new();
+    /// When the stream cannot be followed any more; what ended before that is in `ended`.
+    pub fn push(&mut self, mut piece: &[u8], ended: &mut Vec<Frame>) -> Result<(), NotFramed> {
         while let Some(first) = piece.first().copied() {
             match self.state {
                 State::Between => match first {
@@ -92,15 +91,22 @@ impl Frames {
                 }
             }
         }
-        Ok(ended)
+        Ok(())
     }
 
-    /// The stream has ended; gives the line that had no end yet.
-    pub fn finish(&mut self) -> Option<Frame> {
+    /// The stream has ended; gives the message that had no end yet. One that was counted is cut.
+    ///
+    /// # Errors
+    /// When it ended in a count.
+    pub fn finish(&mut self) -> Result<Option<Frame>, NotFramed> {
         match self.state {
-            State::Line => self.end(),
-            // A count that promised more than came.
-            State::Between | State::Count(..) | State::Counted(_) => None,
+            State::Between => Ok(None),
+            State::Line => Ok(self.end()),
+            State::Counted(_) => {
+                self.cut = true;
+                Ok(self.end())
+            }
+            State::Count(..) => Err(NotFramed),
         }
     }
 
@@ -124,6 +130,12 @@ mod tests {
 
     use super::*;
 
+    fn pushed(frames: &mut Frames, piece: &[u8]) -> Vec<Frame> {
+        let mut ended = Vec::new();
+        frames.push(piece, &mut ended).unwrap();
+        ended
+    }
+
     fn texts(frames: &[Frame]) -> Vec<String> {
         frames.iter().map(|f| String::from_utf8_lossy(&f.message).into_owned()).collect()
     }
@@ -132,11 +144,11 @@ mod tests {
     fn counted_messages_and_lines_are_told_apart_one_by_one() {
         let mut frames = Frames::default();
         let stream = b"9 <13>a\nb c<14>line one\n\n<15>line two\r\n7 <16>end";
-        let ended = frames.push(stream).unwrap();
+        let ended = pushed(&mut frames, stream);
         assert_eq!(texts(&ended), ["<13>a\nb c", "<14>line one", "<15>line two\r", "<16>end"]);
-        assert_eq!(frames.push(b"<17>cut off").unwrap(), []);
-        assert_eq!(texts(&[frames.finish().unwrap()]), ["<17>cut off"]);
-        assert_eq!(frames.finish(), None);
+        assert_eq!(pushed(&mut frames, b"<17>cut off"), []);
+        assert_eq!(texts(&[frames.finish().unwrap().unwrap()]), ["<17>cut off"]);
+        assert_eq!(frames.finish(), Ok(None));
     }
 
     #[test]
@@ -145,7 +157,7 @@ mod tests {
         let long = "x".repeat(MAX_MESSAGE * 3);
         let stream = format!("{} {long}<13>line {long}\n<14>next\n", long.len());
         let ended: Vec<Frame> =
-            stream.as_bytes().chunks(1000).flat_map(|c| frames.push(c).unwrap()).collect();
+            stream.as_bytes().chunks(1000).flat_map(|c| pushed(&mut frames, c)).collect();
         assert_eq!(ended.len(), 3);
         assert!(ended[0].cut && ended[1].cut && !ended[2].cut);
         assert!(ended.iter().all(|frame| frame.message.len() <= MAX_MESSAGE));
@@ -155,8 +167,25 @@ mod tests {
     #[test]
     fn a_stream_that_counts_wrong_is_given_up() {
         for stream in ["12x<13>a", "99999999 a", "1048577 a", "123456789012345678901234567890 "] {
-            assert_eq!(Frames::default().push(stream.as_bytes()), Err(NotFramed), "{stream}");
+            let mut ended = Vec::new();
+            let followed = Frames::default().push(stream.as_bytes(), &mut ended);
+            assert_eq!((followed, ended), (Err(NotFramed), Vec::new()), "{stream}");
         }
+    }
+
+    #[test]
+    fn what_ended_before_a_stream_went_wrong_or_broke_off_is_not_lost() {
+        let mut ended = Vec::new();
+        let followed = Frames::default().push(b"5 <13>a<14>b\n12x", &mut ended);
+        assert_eq!(followed, Err(NotFramed));
+        assert_eq!(texts(&ended), ["<13>a", "<14>b"]);
+
+        let mut frames = Frames::default();
+        assert_eq!(pushed(&mut frames, b"20 <13>a"), []);
+        let broken = frames.finish().unwrap().unwrap();
+        assert_eq!((broken.message.as_slice(), broken.cut), (b"<13>a".as_slice(), true));
+        assert_eq!(pushed(&mut frames, b"20"), []);
+        assert_eq!(frames.finish(), Err(NotFramed));
     }
 
     proptest! {
@@ -178,7 +207,7 @@ mod tests {
             for piece in pieces.iter().cycle() {
                 if left.is_empty() { break; }
                 let (now, later) = left.split_at((*piece).min(left.len()));
-                got.extend(frames.push(now).unwrap());
+                got.extend(pushed(&mut frames, now));
                 left = later;
             }
             let sent: Vec<String> = messages.into_iter().map(|(_, text)| text).collect();
@@ -191,9 +220,11 @@ mod tests {
         ) {
             let mut frames = Frames::default();
             for piece in &pieces {
-                let Ok(ended) = frames.push(piece) else { break };
+                let mut ended = Vec::new();
+                let followed = frames.push(piece, &mut ended);
                 prop_assert!(ended.iter().all(|frame| frame.message.len() <= MAX_MESSAGE));
                 prop_assert!(frames.held.len() <= MAX_MESSAGE);
+                if followed.is_err() { break; }
             }
         }
     }

@@ -10,17 +10,11 @@ use super::Message;
 pub struct Refused {
     /// Who wanted it.
     pub from: Option<IpAddr>,
-    /// With whom.
-    pub to: Option<IpAddr>,
-    /// On which port.
-    pub port: Option<u16>,
 }
 
-/// The names under which vendors write each part, in the order in which they are looked for: Juniper,
-/// Huawei, H3C, netfilter.
+/// The names under which vendors write who wanted it, in the order in which they are looked for:
+/// Juniper, Huawei, H3C, netfilter.
 const FROM: [&str; 4] = ["source-address=", "source-ip=", "SrcIPAddr(1003)=", "SRC="];
-const TO: [&str; 4] = ["destination-address=", "destination-ip=", "DstIPAddr(1007)=", "DST="];
-const PORT: [&str; 3] = ["destination-port=", "DstPort(1008)=", "DPT="];
 
 /// What was refused, if the message says that something was.
 #[must_use]
@@ -28,10 +22,11 @@ pub fn refused(message: &Message) -> Option<Refused> {
     let kind = message.kind.as_deref().unwrap_or_default();
     let text = &message.text;
     // Cisco ASA: `Deny tcp src inside:10.1.7.20/51234 dst outside:203.0.113.5/443 by ...`.
-    if kind.starts_with("ASA-") && text.starts_with("Deny ") {
-        let (from, _) = interface_end(text, " src ")?;
-        let (to, port) = interface_end(text, " dst ")?;
-        return Some(Refused { from, to, port });
+    if kind.starts_with("ASA-")
+        && text.starts_with("Deny ")
+        && let Some((_, after)) = text.split_once(" src ")
+    {
+        return Some(Refused { from: at_interface(after) });
     }
     let says_so = kind.contains("SESSION_DENY")
         || kind.contains("POLICYDENY")
@@ -41,19 +36,12 @@ pub fn refused(message: &Message) -> Option<Refused> {
         return None;
     }
     // The structure is whole where the text of it was cut.
-    let in_data = |names: &[&str]| {
-        let named = |(name, _): &&(String, String)| {
-            names.iter().any(|known| known.trim_end_matches('=') == name)
-        };
-        message.data.iter().find(named).map(|(_, value)| value.as_str())
+    let named = |(name, _): &&(String, String)| {
+        FROM.iter().any(|known| known.trim_end_matches('=') == name)
     };
-    let part =
-        |names: &[&str]| in_data(names).or_else(|| names.iter().find_map(|n| value(text, n)));
-    Some(Refused {
-        from: part(&FROM).and_then(|text| text.parse().ok()),
-        to: part(&TO).and_then(|text| text.parse().ok()),
-        port: part(&PORT).and_then(|text| text.parse().ok()),
-    })
+    let in_data = message.data.iter().find(named).map(|(_, value)| value.as_str());
+    let from = in_data.or_else(|| FROM.iter().find_map(|name| value(text, name)));
+    Some(Refused { from: from.and_then(|text| text.parse().ok()) })
 }
 
 /// `SRC=... DST=... PROTO=...`, as nft(8) `log` writes it.
@@ -74,13 +62,11 @@ fn value<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     Some(&after[..end])
 }
 
-/// `interface:address/port` behind `name`.
-fn interface_end(text: &str, name: &str) -> Option<(Option<IpAddr>, Option<u16>)> {
-    let (_, after) = text.split_once(name)?;
-    let end = after.split(' ').next()?;
-    let (_, end) = end.split_once(':')?;
-    let (address, port) = end.split_once('/').unwrap_or((end, ""));
-    Some((address.parse().ok(), port.parse().ok()))
+/// The address in `interface:address/port`.
+fn at_interface(text: &str) -> Option<IpAddr> {
+    let (_, end) = text.split(' ').next()?.split_once(':')?;
+    let address = end.split_once('/').map_or(end, |(address, _)| address);
+    address.parse().ok()
 }
 
 #[cfg(test)]
@@ -89,12 +75,8 @@ mod tests {
     use crate::syslog::parse;
 
     #[test]
-    fn refusals_of_every_vendor_are_found_with_their_ends() {
-        let whole = Some(Refused {
-            from: Some([10, 1, 7, 20].into()),
-            to: Some([203, 0, 113, 5].into()),
-            port: Some(443),
-        });
+    fn refusals_of_every_vendor_are_found_with_who_was_refused() {
+        let whole = Some(Refused { from: Some([10, 1, 7, 20].into()) });
         for line in [
             "<164>Nov 26 2026 09:12:33 fw-out : %ASA-4-106023: Deny tcp src inside:10.1.7.20/51234 dst outside:203.0.113.5/443 by access-group \"in\"",
             "<14>1 2026-11-26T09:12:33.123+08:00 fw-in RT_FLOW - RT_FLOW_SESSION_DENY [junos@2636.1.1.1.2.41 source-address=\"10.1.7.20\" destination-address=\"203.0.113.5\" destination-port=\"443\"]",

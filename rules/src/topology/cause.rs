@@ -201,9 +201,11 @@ impl Graph {
         });
         let Some(first_silence) = first_silence.min() else { return };
         let connected = self.reach(starts, |_| true);
+        // To most of those that are heard there is a way on which nobody is silent.
+        let open = self.reach(starts, |no| !state.blocks(no));
         for (no, connected) in connected.into_iter().enumerate() {
             let Some(Answer::Heard { at }) = state.answers[no] else { continue };
-            if at <= first_silence || !connected {
+            if at <= first_silence || !connected || open[no] {
                 continue;
             }
             for silent in self.silent_on_the_way(starts, no, at, state) {

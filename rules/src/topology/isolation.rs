@@ -485,6 +485,18 @@ impl<'a> View<'a> {
         }
     }
 
+    /// The zone that a VLAN is of where that is not the one the device is in, nor that one's too.
+    fn zone_of_vlan(&self, device: &Device, vlan: u32) -> Option<&'a ZoneName> {
+        let vlans = &self.given.wanted.vlans;
+        let has = |zone: &ZoneName| {
+            vlans.get(zone).is_some_and(|vlans| vlans.iter().any(|vlans| vlans.contains(vlan)))
+        };
+        if has(&device.zone) {
+            return None;
+        }
+        vlans.keys().find(|zone| has(zone))
+    }
+
     /// Addresses in VLANs that are not of the device's zone.
     fn foreign_vlans(&self, all: &mut Vec<Concern>) {
         let vlans = &self.given.wanted.vlans;
@@ -499,15 +511,21 @@ impl<'a> View<'a> {
                     macs.insert(station.mac);
                 }
             }
+            // What goes out in it is carried, whether or not anybody answers.
+            for (vlan, ports) in &device.carried {
+                if let Some((known, _)) = found.get_mut(vlan) {
+                    known.extend(ports);
+                } else if !ports.is_empty() && self.zone_of_vlan(device, *vlan).is_some() {
+                    found.insert(*vlan, (ports.clone(), BTreeSet::new()));
+                }
+            }
             for (vlan, (ports, macs)) in found {
-                let of = vlans.iter().find(|(zone, vlans)| {
-                    **zone != device.zone && vlans.iter().any(|vlans| vlans.contains(vlan))
-                });
+                let of = self.zone_of_vlan(device, vlan);
                 let names: Vec<String> =
                     ports.iter().take(SHOWN).map(|port| self.port(&device.name, *port)).collect();
                 let (names, count) = (names.join(", "), macs.len());
                 let (status, why) = match of {
-                    Some((zone, _)) => (
+                    Some(zone) => (
                         Status::Critical,
                         Text::new(
                             format!("VLAN {vlan} of zone \"{zone}\" is on {names} ({count} seen)"),

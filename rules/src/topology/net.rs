@@ -180,7 +180,7 @@ impl<'a> Net<'a> {
         let mut bridges: Vec<DeviceNo> =
             (0..devices.len()).filter(|no| devices[*no].bridges).collect();
         cut(&mut bridges, "switches", MAX_BRIDGES, conflicts);
-        let leaves = leaves(&devices, hosts);
+        let leaves = leaves(&devices, hosts, &owners);
         Self { devices, bridges, tables, own, leaves, owners }
     }
 
@@ -269,10 +269,16 @@ fn owners(devices: &[&Device], hosts: &[Wired], conflicts: &mut Conflicts) -> BT
 }
 
 /// Hosts, and devices that pass no frames on.
-fn leaves(devices: &[&Device], hosts: &[Wired]) -> Vec<Leaf> {
+fn leaves(devices: &[&Device], hosts: &[Wired], owners: &BTreeMap<Mac, Asset>) -> Vec<Leaf> {
     let mut leaves: BTreeMap<Asset, BTreeSet<Mac>> = BTreeMap::new();
     for device in devices.iter().filter(|device| !device.bridges) {
-        leaves.insert(Asset::Device(device.name.clone()), addresses_of(device));
+        let mut macs = addresses_of(device);
+        if macs.is_empty() {
+            let is_free = |mac: &Mac| !is_nobody(*mac) && !is_redundant(*mac);
+            let nobodys = |mac: &Mac| is_free(mac) && !owners.contains_key(mac);
+            macs.extend(device.resolved.filter(nobodys));
+        }
+        leaves.insert(Asset::Device(device.name.clone()), macs);
     }
     for host in hosts {
         let macs = host.macs.iter().copied().filter(|mac| !is_nobody(*mac));

@@ -14,7 +14,7 @@ use crate::unit::Period;
 use crate::yaml::{self, Problem, Problems, Source, Spanned};
 
 /// The most entries of a catalogue.
-pub const MAX_ENTRIES: usize = 1_000;
+const MAX_ENTRIES: usize = 1_000;
 
 /// The shipped file.
 const SHIPPED: (&str, &str) = ("shipped/traps.yaml", include_str!("../../shipped/traps.yaml"));

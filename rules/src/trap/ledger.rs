@@ -15,16 +15,16 @@ use crate::text::Text;
 use crate::time::{Timestamp, spoken};
 
 /// The most conditions of one device at a time. A storm of a thousand interfaces is one more
-/// condition that says how many there are.
-pub const MAX_CONDITIONS: usize = 64;
+/// condition that says how many there are. What a key proves takes the place of what nothing vouches for.
+const MAX_CONDITIONS: usize = 64;
 
 /// A cause that was raised this often within [`FLAP_WINDOW`] flaps: it is over only when it has been
 /// quiet for [`FLAP_SETTLES`].
-pub const FLAPS: usize = 3;
+const FLAPS: usize = 3;
 /// See [`FLAPS`].
-pub const FLAP_WINDOW: Duration = Duration::from_mins(10);
+const FLAP_WINDOW: Duration = Duration::from_mins(10);
 /// See [`FLAPS`].
-pub const FLAP_SETTLES: Duration = Duration::from_mins(5);
+const FLAP_SETTLES: Duration = Duration::from_mins(5);
 
 /// For how long it is told that there were more traps than are taken.
 const STORM_LASTS: Duration = Duration::from_mins(15);
@@ -178,8 +178,12 @@ impl Ledger {
             self.conditions.retain(|_, condition| !condition.is_over(now));
         }
         if self.conditions.len() >= MAX_CONDITIONS {
+            // Whichever has no room is counted.
             self.leave_out(1, now);
-            return Noted::LeftOut;
+            // What anybody can send must not keep out what a key proves.
+            let weakest = if proof == Proof::Key { self.weakest() } else { None };
+            let Some(weakest) = weakest else { return Noted::LeftOut };
+            self.conditions.remove(&weakest);
         }
         let condition = Condition {
             trap: meaning.trap.to_owned(),
@@ -196,6 +200,17 @@ impl Ledger {
         };
         self.conditions.insert(cause, condition);
         Noted::Raised
+    }
+
+    /// The condition that rests on least: neither a key nor a poll vouches for it, and it was heard of
+    /// longest ago.
+    fn weakest(&self) -> Option<Cause> {
+        let uncertain = self
+            .conditions
+            .iter()
+            .filter(|(_, condition)| condition.proof == Proof::None && !condition.confirmed);
+        let oldest = uncertain.min_by_key(|(cause, condition)| (condition.heard_at, *cause));
+        oldest.map(|(cause, _)| cause.clone())
     }
 
     /// Notes that `count` traps of the device were dropped unread, the last one at `now`.
@@ -412,6 +427,32 @@ mod tests {
         assert!(rest[0].why.en.starts_with("10 traps more"), "{:?}", rest[0].why);
         ledger.forget(NOW + STORM_LASTS);
         assert!(ledger.verdicts(About::Device, NOW + STORM_LASTS).is_empty());
+    }
+
+    #[test]
+    fn a_ledger_full_of_forgeries_has_room_for_what_a_key_proves() {
+        let mut ledger = Ledger::default();
+        for nth in 0..MAX_CONDITIONS {
+            let at = after(u64::try_from(nth).unwrap());
+            ledger.note(&raise(&format!("forged {nth:02}"), None), Proof::None, at);
+        }
+        // The oldest of them, but that a poll has seen it too.
+        ledger.polled("link_down", "forged 00", true, after(100));
+        assert_eq!(ledger.note(&raise("7", None), Proof::None, after(101)), Noted::LeftOut);
+        assert_eq!(ledger.note(&raise("7", None), Proof::Key, after(102)), Noted::Raised);
+        let open: Vec<String> = links(&ledger, after(102)).into_iter().map(|(s, _)| s).collect();
+        assert_eq!(open.len(), MAX_CONDITIONS);
+        assert!(open.contains(&"link_down 7".to_owned()));
+        assert!(open.contains(&"link_down forged 00".to_owned()));
+        assert!(!open.contains(&"link_down forged 01".to_owned()), "the oldest without a witness");
+        let rest = ledger.verdicts(About::Device, after(102));
+        assert!(rest[0].why.en.starts_with("2 traps more"), "{:?}", rest[0].why);
+        // One proven cause does not take the place of another.
+        for nth in 0..MAX_CONDITIONS {
+            ledger.note(&raise(&format!("proven {nth:02}"), None), Proof::Key, after(103));
+        }
+        assert_eq!(ledger.note(&raise("8", None), Proof::Key, after(104)), Noted::LeftOut);
+        assert!(links(&ledger, after(104)).iter().any(|(subject, _)| subject == "link_down 7"));
     }
 
     proptest! {

@@ -3,8 +3,8 @@
 
 use super::ledger::Ledger;
 use crate::check::device::is_on_battery;
-use crate::device::DeviceView;
-use crate::device::interface::Link;
+use crate::device::interface::{Interface, Link};
+use crate::device::{DeviceView, MAX_INTERFACES};
 
 /// Holds what is open in a ledger against what was read of the device last.
 pub fn confirm(ledger: &mut Ledger, device: &DeviceView) {
@@ -22,11 +22,19 @@ pub fn confirm(ledger: &mut Ledger, device: &DeviceView) {
     }
 }
 
-/// Whether an interface is down; `None` where its state says neither.
+/// Whether an interface is down; `None` where its state says neither. What the device has no
+/// interface of is not down: it was taken out, or the trap was made up.
 fn link(device: &DeviceView, subject: &str) -> Option<bool> {
-    let index: u32 = subject.parse().ok()?;
+    // The trap did not say which.
+    if subject.is_empty() {
+        return None;
+    }
     let interfaces = device.interfaces.value()?;
-    let interface = interfaces.iter().find(|interface| interface.index == index)?;
+    let named = |interface: &&Interface| subject.parse() == Ok(interface.index);
+    let Some(interface) = interfaces.iter().find(named) else {
+        let all_are_there = !interfaces.is_empty() && interfaces.len() < MAX_INTERFACES;
+        return all_are_there.then_some(false);
+    };
     match interface.link {
         Link::Up => Some(false),
         // What somebody has switched off is as it should be.
@@ -47,7 +55,7 @@ mod tests {
 
     use super::*;
     use crate::check::Status;
-    use crate::device::interface::{Counters, Interface};
+    use crate::device::interface::Counters;
     use crate::device::power::{Power, Source};
     use crate::finding::Severity;
     use crate::name::HostKey;
@@ -114,6 +122,31 @@ mod tests {
         let mut unknown = ledger("link_down", "8", About::Link);
         confirm(&mut unknown, &device());
         assert_eq!(status(&unknown, About::Link), Some(Status::Warning));
+    }
+
+    #[test]
+    fn a_trap_of_an_interface_that_a_whole_table_does_not_have_is_over() {
+        for (subject, table, after) in [
+            ("9999", vec![interface(Link::Up, Link::Up)], None),
+            ("7.1", vec![interface(Link::Up, Link::Up)], None),
+            // Which one, nobody said.
+            ("", vec![interface(Link::Up, Link::Up)], Some(Status::Warning)),
+            // A device that tells of no interface, or of more than are held.
+            ("9999", vec![], Some(Status::Warning)),
+            ("9999", vec![interface(Link::Up, Link::Up); MAX_INTERFACES], Some(Status::Warning)),
+        ] {
+            let mut ledger = ledger("link_down", subject, About::Link);
+            let mut device = device();
+            device.interfaces.take(Ok(table), NOW + MINUTE, MINUTE);
+            confirm(&mut ledger, &device);
+            assert_eq!(status(&ledger, About::Link), after, "{subject:?}");
+        }
+        // A table from before the trap says nothing.
+        let mut ledger = ledger("link_down", "9999", About::Link);
+        let mut device = device();
+        device.interfaces.take(Ok(vec![interface(Link::Up, Link::Up)]), NOW, MINUTE);
+        confirm(&mut ledger, &device);
+        assert_eq!(status(&ledger, About::Link), Some(Status::Warning));
     }
 
     #[test]

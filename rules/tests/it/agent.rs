@@ -98,6 +98,26 @@ fn what_the_probes_of_a_silent_host_do_now_is_not_known() {
 }
 
 #[test]
+fn a_host_that_falls_silent_has_one_finding_and_none_for_each_probe() {
+    // Its last report came with everything; since then all of it has grown old.
+    let silent = |site: &mut Site| {
+        silent_for(MINUTE * 3)(site);
+        for probe in ProbeName::ALL {
+            site.probe(probe).read_at = NOW - MINUTE * 3;
+        }
+    };
+    let said = found("probe_failed", silent);
+    assert_eq!(said.matches(": stale").count(), ProbeName::ALL.len(), "{said}");
+    assert_ne!(found("host_silent", silent), "ok");
+    // One that was missing in that report is missed still.
+    let said = found("probe_failed", |site| {
+        silent(site);
+        site.probe(ProbeName::Links).failed = Some("no netlink".to_owned());
+    });
+    assert!(said.contains("links: warning"), "{said}");
+}
+
+#[test]
 fn a_clock_more_than_five_seconds_off_either_way_is_a_warning() {
     let check = |ahead| found("clock_ahead", |site| site.session.clock_ahead_millis = ahead);
     assert_eq!(check(Some(4999)), "ok");

@@ -11,14 +11,18 @@ use bailey_rules::device::interface::{
     Counter, Counters, Growth, Interface, LOOKS_BACK, Link, Window,
 };
 use bailey_rules::device::line::Month;
+use bailey_rules::device::poe::{FedPort, Feeding, Poe, Supply, SupplyState};
 use bailey_rules::device::power::{Battery, Power, Source};
+use bailey_rules::device::processes::{Process, Processes};
 use bailey_rules::device::resources::{Kind, Resources, Storage};
+use bailey_rules::device::routes::{Route, Routes};
 use bailey_rules::device::schedule::{self, LONGEST_BACK_OFF};
 use bailey_rules::device::vendor::{VendorValue, What};
 use bailey_rules::device::{DeviceView, Identity, Part};
 use bailey_rules::expectation::{Expectations, RuleFiles};
 use bailey_rules::finding::{AssetKind, Change, Finding, Severity, advance};
 use bailey_rules::name::{FindingId, HostKey};
+use bailey_rules::policy::Policy;
 use bailey_rules::time::Timestamp;
 use bailey_rules::unit::{BitRate, Bytes, PerMillion};
 use proptest::prelude::*;
@@ -31,7 +35,21 @@ struct Lab {
     view: DeviceView,
     now: Timestamp,
     wanted: Expectations,
+    policy: Policy,
 }
+
+/// Two networks and what is between them, of which the inner one must not reach the Internet.
+const POLICY: &str = "
+site: jiaxing
+zones:
+  inner: {networks: [10.1.0.0/16, \"fd00:1::/48\"]}
+  outer: {networks: [172.20.0.0/16]}
+  exchange: {networks: [10.250.0.0/24]}
+invariants:
+  INV-03: {never: [inner, internet]}
+hosts:
+  core-2: {zone: inner, addresses: [10.1.0.3, 10.250.0.1], forwards: true}
+";
 
 impl Lab {
     fn new(name: &str, rules: &str) -> Self {
@@ -46,7 +64,7 @@ impl Lab {
         let own = vec![("site.yaml".to_owned(), rules.to_owned())];
         let files = RuleFiles::parse(&own).unwrap();
         let wanted = files.for_host(&view.name, &view.zone);
-        Self { view, now: NOW, wanted }
+        Self { view, now: NOW, wanted, policy: Policy::parse("policy.yaml", POLICY).unwrap() }
     }
 
     /// A poll at which the device says who it is.
@@ -80,7 +98,13 @@ impl Lab {
     }
 
     fn judge(&self) -> Vec<Judged> {
-        judge(&Given { device: &self.view, wanted: &self.wanted.device, now: self.now })
+        judge(&Given {
+            device: &self.view,
+            wanted: &self.wanted.device,
+            isolation: &self.wanted.isolation,
+            policy: &self.policy,
+            now: self.now,
+        })
     }
 
     fn verdict(&self, check: &str, subject: &str) -> Option<Verdict> {
@@ -247,6 +271,7 @@ fn half_duplex_at_speed_and_late_collisions_are_a_mismatch() {
             duplex: Some(duplex),
             damaged: None,
             late_collisions: Some(late),
+            aggregate: None,
         };
         BTreeMap::from([
             (index("GE1"), port(Duplex::Full, 0)),
@@ -295,6 +320,128 @@ fn a_ups_on_battery_is_a_warning_until_little_is_left() {
     }
     lab.view.power.take(Ok(None), lab.now, MINUTE);
     assert_eq!(lab.verdict("ups_on_battery", ""), None, "no UPS, no verdict");
+}
+
+#[test]
+fn a_switch_that_cannot_feed_says_which_supply_or_port_and_how_little_is_left() {
+    let mut lab = Lab::new("floor-3", "# nothing\n");
+    lab.answers();
+    let supply = |state, used| Supply { group: 1, state: Some(state), watts: Some(370), used };
+    let port = |port, feeding| FedPort { group: 1, port, feeding, class: None };
+    for (state, used, fault, in_use) in [
+        (SupplyState::On, Some(112), Status::Ok, Some(Status::Ok)),
+        (SupplyState::On, Some(352), Status::Ok, Some(Status::Warning)),
+        (SupplyState::Off, Some(0), Status::Ok, Some(Status::Ok)),
+        (SupplyState::Faulty, None, Status::Warning, None),
+    ] {
+        let ports = vec![port(7, Feeding::Delivering), port(8, Feeding::Fault)];
+        let poe = Poe { supplies: vec![supply(state, used)], ports };
+        lab.view.poe.take(Ok(poe), lab.now, MINUTE);
+        assert_eq!(lab.status("poe_fault", "supply 1"), Some(fault), "{state:?}");
+        assert_eq!(lab.status("poe_use", "supply 1"), in_use, "{state:?} {used:?}");
+        assert_eq!(lab.status("poe_fault", "port 1.8"), Some(Status::Warning));
+        assert_eq!(lab.status("poe_fault", "port 1.7"), None, "a port that is well is not listed");
+    }
+    lab.view.poe.take(Ok(Poe::default()), lab.now, MINUTE);
+    assert_eq!(lab.verdict("poe_fault", ""), None, "a switch that feeds nobody has no verdict");
+}
+
+#[test]
+fn a_process_that_must_run_and_does_not_is_critical_and_one_that_may_be_left_out_is_unknown() {
+    let rules = "expectations: [{device: {processes: [\"ora_pmon_*\", notes, httpd]}}]\n";
+    let mut lab = Lab::new("hp-1", rules);
+    assert_eq!(lab.status("process_missing", ""), Some(Status::Unknown), "nothing is known yet");
+    let process = |name: &str, path: &str, count| Process {
+        name: name.to_owned(),
+        path: path.to_owned(),
+        count,
+        memory: None,
+        busy: None,
+    };
+    let list = vec![process("oracle", "ora_pmon_GIS", 1), process("notes", "", 12)];
+    let told = |list, left_out| Processes { list, left_out };
+    lab.answers();
+    lab.view.processes.take(Ok(told(list.clone(), 0)), lab.now, MINUTE);
+    assert_eq!(lab.status("process_missing", "ora_pmon_*"), Some(Status::Ok));
+    let notes = lab.verdict("process_missing", "notes").unwrap();
+    assert_eq!((notes.status, notes.why.en.as_str()), (Status::Ok, "12 of \"notes\" run"));
+    assert_eq!(lab.status("process_missing", "httpd"), Some(Status::Critical));
+    lab.view.processes.take(Ok(told(list, 3)), lab.now, MINUTE);
+    assert_eq!(lab.status("process_missing", "httpd"), Some(Status::Unknown));
+    // An agent that shows no processes at all (a view, a switch) proves nothing.
+    lab.view.processes.take(Ok(told(Vec::new(), 0)), lab.now, MINUTE);
+    assert_eq!(lab.status("process_missing", "httpd"), Some(Status::Unknown));
+    lab.later(MINUTE * 5);
+    assert!(lab.verdict("process_missing", "notes").unwrap().stale);
+}
+
+#[test]
+fn a_route_of_a_device_that_leads_out_of_its_zone_is_a_violation() {
+    let route = |to: &str, gateway: Option<&str>| Route {
+        destination: to.parse().unwrap(),
+        gateway: gateway.map(|gateway| gateway.parse().unwrap()),
+        interface: Some(7),
+    };
+    let critical = Some(Status::Critical);
+    let granted = "expectations: [{isolation: {other_zones: [outer]}}]\n";
+    for (name, rules, to, gateway, status) in [
+        ("core-1", "#\n", "0.0.0.0/0", Some("10.1.0.254"), None),
+        ("core-1", "#\n", "172.20.0.0/16", Some("10.1.0.254"), None),
+        ("core-1", "#\n", "10.1.0.0/16", None, None),
+        ("core-1", "#\n", "fe80::/64", None, None),
+        ("core-1", "#\n", "0.0.0.0/0", Some("172.20.0.1"), critical),
+        ("core-1", granted, "0.0.0.0/0", Some("172.20.0.1"), None),
+        ("core-1", "#\n", "172.20.0.0/16", None, critical),
+        ("core-1", "#\n", "10.250.0.0/24", None, critical),
+        // The policy gives it an address there.
+        ("core-2", "#\n", "10.250.0.0/24", None, None),
+        // A provider's address is in no zone, and the inner network must not reach the Internet.
+        ("core-1", "#\n", "0.0.0.0/0", Some("203.0.113.1"), critical),
+        ("core-1", "#\n", "0.0.0.0/0", None, Some(Status::Warning)),
+        ("core-1", "#\n", "203.0.113.0/24", None, None),
+    ] {
+        let mut lab = Lab::new(name, rules);
+        let list = [route("10.1.0.0/16", None), route(to, gateway)].into();
+        let routes = Routes { count: Some(2), list, left_out: false };
+        lab.answers().view.routes.take(Ok(routes), NOW, MINUTE * 5);
+        let subject = match gateway {
+            Some(gateway) => format!("{to} via {gateway}"),
+            None => format!("{to} on 7"),
+        };
+        assert_eq!(lab.status("device_route", &subject), status, "{name} {subject}");
+        let nothing = status.is_none().then_some(Status::Ok);
+        assert_eq!(lab.status("device_route", ""), nothing, "{name} {subject}");
+    }
+    let mut exit = Lab::new("exit-1", "#\n");
+    exit.view.zone = "outer".parse().unwrap();
+    let list = [route("0.0.0.0/0", Some("203.0.113.1"))].into();
+    exit.view.routes.take(Ok(Routes { list, ..Routes::default() }), NOW, MINUTE * 5);
+    assert_eq!(
+        exit.status("device_route", ""),
+        Some(Status::Ok),
+        "its zone may reach the Internet"
+    );
+    let whole = Routes { count: Some(960_000), left_out: true, ..Routes::default() };
+    exit.view.routes.take(Ok(whole), NOW, MINUTE * 5);
+    assert_eq!(exit.status("device_route", ""), Some(Status::Unknown));
+    exit.view.routes.take(Ok(Routes::default()), NOW, MINUTE * 5);
+    assert_eq!(exit.verdict("device_route", ""), None, "a device without routes has no verdict");
+}
+
+#[test]
+fn interfaces_are_others_when_one_comes_goes_or_changes_its_name_and_not_when_it_is_used() {
+    let mut lab = Lab::new("floor-3", "#\n");
+    let began = lab.now;
+    lab.answers().ports(vec![port("a", 10, 0), port("b", 10, 0)]);
+    assert_eq!(lab.view.ports_changed_at(), Some(began));
+    lab.later(MINUTE).answers().ports(vec![port("a", 990, 3), port("b", 10, 0)]);
+    assert_eq!(lab.view.ports_changed_at(), Some(began));
+    let mut renamed = port("b", 10, 0);
+    renamed.name = "uplink".to_owned();
+    for ports in [vec![port("a", 990, 3), renamed], vec![port("a", 990, 3)], vec![]] {
+        lab.later(MINUTE).answers().ports(ports);
+        assert_eq!(lab.view.ports_changed_at(), Some(lab.now));
+    }
 }
 
 #[test]

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use bailey_rules::model::network::Network;
+use bailey_rules::model::nft;
 use bailey_rules::model::ruleset::Family;
 use bailey_rules::model::save;
 use bailey_rules::name::HostName;
 use bailey_rules::policy::Policy;
-use bailey_rules::prove::site::{Answer, Assumption, Breach, Host, Prover, Site};
+use bailey_rules::prove::site::{Answer, Assumption, Breach, Bridge, Host, Port, Prover, Site};
 use bailey_rules::text::Lang;
 
 const POLICY: &str = r#"
@@ -232,6 +233,10 @@ fn routers_that_send_a_packet_to_each_other_are_found() {
 
 /// What is known of it that an office machine opens the web of the Internet by a gateway with this route.
 fn to_the_internet(route: Option<&str>) -> Answer {
+    answer(office_to_the_internet(route), "INV-01")
+}
+
+fn office_to_the_internet(route: Option<&str>) -> Site {
     let policy = POLICY
         .replace("INV-01: {always: [inner, oa-web]", "INV-01: {always: [oa-17, internet]")
         .replace(
@@ -254,7 +259,43 @@ fn to_the_internet(route: Option<&str>) -> Answer {
         network.add_routes(&format!("10.1.0.0/16 dev inner\n{route}\n")).unwrap();
     }
     gateway.network = network;
-    answer(all, "INV-01")
+    all
+}
+
+/// The same site with a bridge on the line of the gateway to the Internet, and what it does with frames.
+fn behind_a_bridge(site: Site, policy: &str) -> Site {
+    let port =
+        |host: &str, interface: &str| Port { host: name(host), interface: interface.to_owned() };
+    let mut all = site;
+    let mut bridge = Host::default();
+    let up = "2: br0: <BROADCAST,UP> mtu 1500 state UP\n3: eth0: <BROADCAST,UP> mtu 1500 state UP\n4: eth1: <BROADCAST,UP> mtu 1500 state UP\n";
+    bridge.network.add_addresses(up).unwrap();
+    bridge.network.add_routes("").unwrap();
+    let chain = serde_json::json!({"nftables": [
+        {"table": {"family": "bridge", "name": "f"}},
+        {"chain": {
+            "family": "bridge", "table": "f", "name": "forward", "type": "filter", "hook": "forward",
+            "prio": 0, "policy": policy,
+        }},
+    ]});
+    bridge.ruleset.join(nft::parse(&chain.to_string()).unwrap());
+    let ports = ["eth0", "eth1"].map(str::to_owned).into_iter().collect();
+    bridge.bridges = vec![Bridge { device: "br0".to_owned(), ports }];
+    all.hosts.insert(name("fw-0"), bridge);
+    all.links.push([port("fw-0", "eth1"), port("fw-1", "exit")].into_iter().collect());
+    all
+}
+
+#[test]
+fn what_crosses_a_bridge_that_filters_on_the_line_to_the_internet_is_not_sure() {
+    let from = || site(&[FROM_OUTSIDE], &[TRANSLATED]);
+    let to = || office_to_the_internet(Some("default via 203.0.113.1 dev exit"));
+    for (whole, invariant) in [(from(), "INV-04"), (to(), "INV-01")] {
+        let open = answer(behind_a_bridge(whole.clone(), "accept"), invariant);
+        assert!(matches!(open, Answer::Proved { .. }), "{open:?}");
+        let filtered = answer(behind_a_bridge(whole, "drop"), invariant);
+        assert!(matches!(filtered, Answer::OutOfModel(_)), "{filtered:?}");
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use bailey_rules::policy::Policy;
 use bailey_rules::prove::site::device::Device;
 use bailey_rules::prove::site::told::{self, Proof, Standing};
 use bailey_rules::prove::site::{
-    Answer, Assumption, Breach, Changes, Host, Port, Prover, ReversePath, Site,
+    Answer, Assumption, Breach, Bridge, Changes, Host, Port, Prover, ReversePath, Site,
 };
 use bailey_rules::text::Lang;
 use proptest::prelude::*;
@@ -201,7 +201,7 @@ fn a_host_that_is_plugged_into_both_zones_is_found_unless_it_takes_nothing() {
 #[test]
 fn a_bridge_between_the_zones_makes_them_one_wire() {
     let mut all = site(gateway(CLOSED, CLOSED));
-    let bridge = BTreeSet::from(["eth0".to_owned(), "usb0".to_owned()]);
+    let bridge = Bridge { device: "eth0".into(), ports: BTreeSet::from(["usb0".into()]) };
     let host = host("inner", &[("eth0", "10.1.7.20/16"), ("usb0", "172.20.9.9/16")], None);
     let deaf = "*filter\n:INPUT DROP [0:0]\nCOMMIT\n";
     let host = filtered(host, &[(deaf, false), (deaf, true)]);
@@ -380,8 +380,10 @@ fn any_host() -> impl Strategy<Value = Host> {
                 Some(filter) => filtered(host, &[(filter, false), (filter, true)]),
                 None => host,
             };
-            let all = addresses.iter().map(|(interface, _)| (*interface).to_owned()).collect();
-            let bridges = if bridged { vec![all] } else { Vec::new() };
+            let mut all = addresses.iter().map(|(interface, _)| (*interface).to_owned());
+            let device = all.next().unwrap();
+            let bridge = Bridge { device, ports: all.collect() };
+            let bridges = if bridged { vec![bridge] } else { Vec::new() };
             Host { forwards_v4: v4, forwards_v6: v6, bridges, ..host }
         },
     )

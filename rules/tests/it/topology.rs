@@ -3,14 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
+use bailey_rules::check::Status;
+use bailey_rules::device::ethernet::Duplex;
 use bailey_rules::expectation::RuleFiles;
 use bailey_rules::fact::links::Mac;
 use bailey_rules::name::HostName;
+use bailey_rules::topology::ends::{Seen, disagreements};
 use bailey_rules::topology::wish::Wishes;
 use bailey_rules::topology::{
     Asset, Confidence, Conflict, Device, End, Evidence, Neighbour, Port, PortNumber, Protocol,
     Station, Topology, Wired, infer,
 };
+use bailey_rules::unit::BitRate;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
@@ -228,6 +232,8 @@ fn switch(name: &str) -> Device {
         ports: BTreeMap::new(),
         neighbours: Vec::new(),
         stations: Vec::new(),
+        carried: BTreeMap::new(),
+        resolved: None,
     }
 }
 
@@ -618,6 +624,77 @@ fn a_host_that_tells_of_itself_is_where_it_is_heard() {
     assert_eq!(place.evidence.len(), 2);
     let stranger = &topology.strangers[0];
     assert_eq!((stranger.port, stranger.name.as_deref()), (Some(3), Some("stranger.example")));
+}
+
+#[test]
+fn a_device_without_an_address_of_its_own_is_where_what_answers_for_it_is() {
+    let ups = |resolved| Device { bridges: false, resolved, ..switch("ups-1") };
+    let place = |resolved| {
+        let [mut a, b] = two();
+        a.stations.push(Station { mac: of_host(9), vlan: Some(10), port: 5 });
+        let topology = infer(&[a, b, ups(resolved)], &hosts(), &Wishes::default());
+        let place = topology.place_of(&Asset::Device(named("ups-1"))).cloned();
+        place.map(|place| (place.device.to_string(), place.port))
+    };
+    assert_eq!(place(Some(of_host(9))), Some(("core-1".to_owned(), 5)));
+    assert_eq!(place(None), None);
+    // Who answers in its stead with an address that is known stays who he is.
+    assert_eq!(place(Some(of_host(0))), None);
+}
+
+#[test]
+fn ends_that_do_not_agree_are_found_once_with_both_ports() {
+    let [mut a, mut b] = two();
+    a.neighbours = vec![neighbour(48, &of_switch(2).to_string(), "Gi1/0/48", None)];
+    b.neighbours = vec![neighbour(48, &of_switch(1).to_string(), "Gi1/0/48", None)];
+    let topology = infer(&[a, b], &hosts(), &Wishes::default());
+    let seen = |name: &str, mbits: u64, duplex| Seen {
+        name: name.to_owned(),
+        speed: Some(BitRate(mbits * 1_000_000)),
+        duplex: Some(duplex),
+        read_at: None,
+        stale: false,
+    };
+    // Of the trunk both ends, and of one host its card.
+    let said = |core: Seen, access: Option<Seen>, card: Option<Seen>| -> Vec<String> {
+        let desk = Seen { name: "Gi1/0/3".to_owned(), ..core.clone() };
+        let port = |device: &HostName, port| match (device.as_str(), port) {
+            ("core-1", 48) => Some(core.clone()),
+            ("core-1", 3) => Some(desk.clone()),
+            ("sw-b-2", 48) => access.clone(),
+            _ => None,
+        };
+        let of_card = |host: &HostName, mac: Mac| {
+            card.clone().filter(|_| host.as_str() == "oa-2" && mac == of_host(2))
+        };
+        let found = disagreements(&topology, |_| Some(Status::Warning), port, of_card);
+        let lines = found.iter().flat_map(|(device, verdicts)| {
+            verdicts.iter().map(move |verdict| {
+                assert_eq!(verdict.evidence.len(), 2);
+                format!("{device} [{}] {}", verdict.subject, verdict.why.en)
+            })
+        });
+        lines.collect()
+    };
+    let full = |name| seen(name, 1000, Duplex::Full);
+    assert_eq!(said(full("Gi1/0/48"), Some(full("Gi1/0/48")), None), Vec::<String>::new());
+    assert_eq!(
+        said(full("Gi1/0/48"), Some(seen("Gi1/0/48", 100, Duplex::Half)), None),
+        [
+            "core-1 [Gi1/0/48] Gi1/0/48 runs at 1 Gbit/s full duplex, and sw-b-2 Gi1/0/48 at its other \
+          end at 100 Mbit/s half duplex"
+        ]
+    );
+    assert_eq!(
+        said(full("Gi1/0/48"), None, Some(seen("eth0", 1000, Duplex::Half))),
+        [
+            "core-1 [Gi1/0/3] Gi1/0/3 runs at 1 Gbit/s full duplex, and oa-2 eth0 at its other end at \
+          1 Gbit/s half duplex"
+        ]
+    );
+    // What an end does not tell is no disagreement.
+    let silent = Seen { speed: None, duplex: None, ..full("eth0") };
+    assert_eq!(said(full("Gi1/0/48"), Some(silent.clone()), Some(silent)), Vec::<String>::new());
 }
 
 #[test]

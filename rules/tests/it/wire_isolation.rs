@@ -58,6 +58,8 @@ fn switch(name: &str, zone: &str, own: u8) -> Device {
         ports: (1..=8).map(port).collect(),
         neighbours: Vec::new(),
         stations: Vec::new(),
+        carried: BTreeMap::new(),
+        resolved: None,
     }
 }
 
@@ -325,6 +327,19 @@ fn frames_in_a_vlan_of_another_zone_are_critical_and_in_one_of_no_zone_a_warning
         [
             "sw-in foreign_vlan critical [20] VLAN 20 of zone \"outer\" is on Gi1/0/1 (1 seen)",
             "sw-in foreign_vlan warning [300] VLAN 300 of no zone is on Gi1/0/8 (1 seen)",
+        ]
+    );
+    // A trunk that carries it is enough, before anybody sends a frame in it.
+    let mut site = Site::new();
+    site.rules = "wire: {vlans: {inner: [10-19, 100], outer: [20]}}".to_owned();
+    let ports = BTreeSet::from([7, 8]);
+    let carried = [(10, &ports), (20, &ports), (4000, &ports)];
+    site.device("sw-in").carried = carried.map(|(vlan, ports)| (vlan, ports.clone())).into();
+    site.device("sw-in").carried.insert(21, BTreeSet::new());
+    assert_eq!(
+        site.told(),
+        [
+            "sw-in foreign_vlan critical [20] VLAN 20 of zone \"outer\" is on Gi1/0/7, Gi1/0/8 (0 seen)"
         ]
     );
 }

@@ -121,6 +121,16 @@ impl<'a> Scene<'a> {
         self.site.netns(machine).nft(&script)
     }
 
+    /// Has a machine pass on IPv4 packets that are not for it, or not any more.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    fn set_forwarding(&self, machine: &str, forwards: bool) -> anyhow::Result<()> {
+        let value = if forwards { "1" } else { "0" };
+        let write = || Ok(std::fs::write("/proc/sys/net/ipv4/ip_forward", value)?);
+        self.site.netns(machine).inside(write)
+    }
+
     /// Puts a rule before all others of a machine's enforced chain for what it forwards. Nothing else in
     /// the table may have the comment.
     ///

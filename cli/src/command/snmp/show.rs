@@ -4,6 +4,9 @@ use bailey_collector::poll::device::{self, Look};
 use bailey_collector::poll::doctor;
 use bailey_collector::poll::profile::ethernet::{Duplex, Port};
 use bailey_collector::poll::profile::interfaces::{Counter, Interface, Link};
+use bailey_collector::poll::profile::poe::{Feeding, Poe, SupplyState};
+use bailey_collector::poll::profile::processes::Processes;
+use bailey_collector::poll::profile::routes::Routes;
 use bailey_collector::poll::profile::sensors::{Measured, Quantity, Sensor};
 use bailey_collector::poll::profile::ups::{Battery, Power, Source};
 use bailey_collector::poll::profile::vendor::{VendorValue, What};
@@ -85,6 +88,7 @@ fn shown(device: &str, look: &Look, screen: Screen) -> String {
     };
     part("Interfaces", "接口", told(&look.interfaces, |all| interfaces(all, ethernet, screen)));
     part("Power", "电源", told(&look.power, |power| Some(ups(power.as_ref()?, screen))));
+    part("Power over Ethernet", "以太网供电", told(&look.poe, |all| poe(all, screen)));
     let storage = told(&look.resources, |resources| {
         let mut table = Table::indented(2);
         for storage in &resources.storage {
@@ -102,6 +106,7 @@ fn shown(device: &str, look: &Look, screen: Screen) -> String {
         (!busy.is_empty()).then_some(table)
     });
     part("Processors", "处理器", processors);
+    part("Processes", "进程", told(&look.processes, |all| processes(all, screen)));
     part("Sensors", "传感器", told(&look.hardware, |hardware| sensors(&hardware.sensors)));
     part("Own values", "厂商数据", told(&look.vendor_values, |values| own(values, screen)));
     let neighbours = told(&look.neighbours, |all| {
@@ -121,6 +126,7 @@ fn shown(device: &str, look: &Look, screen: Screen) -> String {
         (count > 0).then_some(table)
     });
     part("MAC addresses", "MAC 地址", stations);
+    part("Routes", "路由", told(&look.routes, |all| routes(all, screen)));
     out
 }
 
@@ -258,6 +264,73 @@ fn ups(power: &Power, screen: Screen) -> Table {
     row("load", "负载", listed(&power.load, "%"));
     row("alarms", "告警", (!power.alarms.is_empty()).then(|| power.alarms.join(", ")));
     table
+}
+
+fn poe(poe: &Poe, screen: Screen) -> Option<Table> {
+    let mut table = Table::indented(2);
+    let watts =
+        |watts: Option<u64>| watts.map_or_else(|| "?".to_owned(), |watts| watts.to_string());
+    for supply in &poe.supplies {
+        let name = format!("{} {}", screen.word("supply", "供电单元"), supply.group);
+        let used = format!("{} / {} W", watts(supply.used), watts(supply.watts));
+        let state = match supply.state {
+            Some(SupplyState::On) => screen.word("on", "供电中"),
+            Some(SupplyState::Off) => screen.word("off", "已关闭"),
+            Some(SupplyState::Faulty) => screen.word("faulty", "故障"),
+            None => "?",
+        };
+        table.row([name.into(), used.into(), state.into()]);
+    }
+    let doing = |feeding| poe.ports.iter().filter(|port| port.feeding == feeding).count();
+    for (feeding, en, zh) in [
+        (Feeding::Delivering, "ports that feed", "供电端口"),
+        (Feeding::Searching, "ports that look for something to feed", "等待设备的端口"),
+        (Feeding::Disabled, "ports switched off", "已关闭的端口"),
+        (Feeding::Testing, "ports being tested", "测试中的端口"),
+        (Feeding::Fault, "ports with something faulty", "所接设备故障的端口"),
+        (Feeding::OtherFault, "faulty ports", "故障端口"),
+    ] {
+        let count = doing(feeding);
+        if count > 0 {
+            table.row([screen.word(en, zh).into(), count.to_string().into(), "".into()]);
+        }
+    }
+    (!poe.is_empty()).then_some(table)
+}
+
+/// The kinds of processes with the most memory.
+fn processes(processes: &Processes, screen: Screen) -> Option<Table> {
+    const SHOWN: usize = 20;
+    let mut all: Vec<_> = processes.list.iter().collect();
+    all.sort_by_key(|process| std::cmp::Reverse(process.memory));
+    let mut table = Table::indented(2);
+    for process in all.iter().take(SHOWN) {
+        let memory = process.memory.map(|memory| memory.to_string()).unwrap_or_default();
+        let named = [process.name.as_str(), process.path.as_str()].join(" ");
+        table.row([process.count.to_string().into(), memory.into(), named.trim_end().into()]);
+    }
+    let more = all.len().saturating_sub(SHOWN) + processes.left_out;
+    if more > 0 {
+        table.row([format!("+{more}").into(), "".into(), screen.word("more kinds", "其他").into()]);
+    }
+    (!all.is_empty()).then_some(table)
+}
+
+/// The first routes: default routes stand first.
+fn routes(routes: &Routes, screen: Screen) -> Option<Table> {
+    const SHOWN: usize = 20;
+    let mut table = Table::indented(2);
+    for route in routes.list.iter().take(SHOWN) {
+        let straight = || screen.word("directly", "直连").to_owned();
+        let gateway = route.gateway.map_or_else(straight, |gateway| gateway.to_string());
+        table.row([route.destination.to_string().into(), gateway.into()]);
+    }
+    let count = usize::try_from(routes.count.unwrap_or_default()).unwrap_or(usize::MAX);
+    let more = count.max(routes.list.len()) - routes.list.len().min(SHOWN);
+    if more > 0 {
+        table.row([format!("+{more}").into(), screen.word("more", "其他").into()]);
+    }
+    (!routes.is_empty()).then_some(table)
 }
 
 fn sensors(all: &[Sensor]) -> Option<Table> {

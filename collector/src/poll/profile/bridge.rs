@@ -12,8 +12,9 @@ pub use bailey_rules::device::bridge::{Learned, Station};
 pub struct Bridge;
 
 /// Columns below `dot1dBridge`: `dot1dBasePortIfIndex`, `dot1dStpTopChanges`; port and status of
-/// `dot1dTpFdbTable` and of `dot1qTpFdbTable`; `dot1qVlanStaticName`; `dot1dBaseBridgeAddress`.
-const COLUMNS: [&[u32]; 8] = [
+/// `dot1dTpFdbTable` and of `dot1qTpFdbTable`; `dot1qVlanStaticName`; `dot1dBaseBridgeAddress`;
+/// `dot1qVlanCurrentEgressPorts`.
+const COLUMNS: [&[u32]; 9] = [
     &[1, 4, 1, 2],
     &[2, 4],
     &[4, 3, 1, 2],
@@ -22,6 +23,7 @@ const COLUMNS: [&[u32]; 8] = [
     &[7, 1, 2, 2, 1, 3],
     &[7, 1, 4, 3, 1, 1],
     &[1, 1],
+    &[7, 1, 4, 2, 1, 4],
 ];
 
 /// `learned` in the status of an entry.
@@ -60,6 +62,12 @@ impl Profile for Bridge {
                         learned.vlans.insert(*vlan, name);
                     }
                 }
+                // Since when the VLAN is as it is, and its number.
+                [_, vlan] if row.octets(8).is_some() => {
+                    let ports = row.octets(8).into_iter().flat_map(ports_of);
+                    let ports = ports.filter_map(|port| interfaces.get(&port).copied());
+                    learned.carried.entry(*vlan).or_default().extend(ports);
+                }
                 mac if mac.len() == 6 && row.number(3) == Some(LEARNED) => {
                     let station = mac_of(mac).zip(behind(2));
                     plain.extend(station.map(|(mac, interface)| Station {
@@ -84,6 +92,17 @@ impl Profile for Bridge {
         }
         learned
     }
+}
+
+/// The ports of a list of ports: one bit each, the first of an octet the highest (RFC 4363, `PortList`).
+fn ports_of(list: &[u8]) -> impl Iterator<Item = u64> {
+    /// The most octets of a list that are looked at.
+    const MAX_LIST: usize = 1024;
+    let octets = (0_u64..).zip(list.iter().take(MAX_LIST));
+    octets.flat_map(|(nth, octet)| {
+        let has = move |bit: &u64| octet & (0x80 >> bit) != 0;
+        (0..8).filter(has).map(move |bit| nth * 8 + bit + 1)
+    })
 }
 
 #[cfg(test)]
@@ -123,6 +142,11 @@ mod tests {
         let learned = Bridge::read(&rows);
         assert_eq!(learned.stations, only(Some(20)));
         assert_eq!(learned.vlans[&1], "oa");
+        assert_eq!(learned.carried, BTreeMap::new());
+        // Ports 1 and 9 of VLAN 20; the other one has no interface.
+        rows.insert(vec![4711, 20], row(&[(8, Value::Octets(vec![0x80, 0x80]))]));
+        let carried = Bridge::read(&rows).carried;
+        assert_eq!(carried, BTreeMap::from([(20, BTreeSet::from([10_101]))]));
         assert_eq!(mac.to_string(), "00:11:22:33:44:55");
     }
 }

@@ -1,5 +1,7 @@
 //! Neighbours of Cisco devices: CISCO-CDP-MIB. What a neighbour says of itself is its own word.
 
+use bailey_rules::topology::Protocol;
+
 use super::{Profile, mib_2};
 use crate::poll::oid::{Oid, known};
 use crate::poll::profile::lldp::{Neighbour, named};
@@ -44,6 +46,7 @@ impl Profile for Cdp {
             let here = rows.get([*local_port].as_slice());
             let id = row.octets(0)?;
             Some(Neighbour {
+                protocol: Protocol::Cdp,
                 local_port: *local_port,
                 local_name: here.and_then(|row| row.text(IF_NAME)),
                 chassis: named(id, false),
@@ -77,6 +80,7 @@ mod tests {
         );
         assert_eq!(neighbour.name.as_deref(), Some("core-1.example"));
         assert_eq!(neighbour.port, "GigabitEthernet1/0/3");
+        assert_eq!(neighbour.protocol, Protocol::Cdp);
         assert!(Cdp::is_spoken_by(Some(&"1.3.6.1.4.1.9.1.1208".parse().unwrap())));
         assert!(!Cdp::is_spoken_by(Some(&"1.3.6.1.4.1.2011.2".parse().unwrap())));
     }

@@ -1,6 +1,7 @@
 //! Neighbours: LLDP-MIB (IEEE 802.1AB-2005). What a neighbour says of itself is its own word.
 
 use bailey_rules::fact;
+use bailey_rules::topology::Protocol;
 
 use super::{Mac, Profile};
 use crate::poll::oid::{Oid, known};
@@ -48,6 +49,7 @@ impl Profile for Lldp {
             let said = |text: Option<String>| text.filter(|text| !text.is_empty());
             let here = |column| said(here?.text(column));
             Some(Neighbour {
+                protocol: Protocol::Lldp,
                 local_port: *local_port,
                 local_name: here(1).or_else(|| here(0)),
                 chassis: named(row.octets(3)?, row.number(2) == Some(MAC_CHASSIS)),
@@ -95,6 +97,7 @@ mod tests {
         assert_eq!(
             Lldp::read(&rows),
             [Neighbour {
+                protocol: Protocol::Lldp,
                 local_port: 48,
                 local_name: Some("Gi1/0/48".to_owned()),
                 chassis: "00:1b:21:00:00:01".to_owned(),

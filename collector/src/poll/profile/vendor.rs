@@ -182,7 +182,7 @@ mod tests {
     #[test]
     fn every_vendors_file_is_read_and_none_is_left_out() {
         let names: Vec<&str> = known().iter().map(Vendor::name).collect();
-        for name in ["Cisco", "H3C", "HP", "Huawei", "Juniper", "net-snmp"] {
+        for name in ["Aruba", "Cisco", "H3C", "HP", "Huawei", "Juniper", "net-snmp"] {
             assert!(names.contains(&name), "{names:?}");
         }
         assert_eq!(names.len(), FILES.len());
@@ -193,6 +193,8 @@ mod tests {
         for (product, name) in [
             ("1.3.6.1.4.1.9.1.1208", Some("Cisco")),
             ("1.3.6.1.4.1.2011.2.23.95", Some("Huawei")),
+            ("1.3.6.1.4.1.11.2.3.7.11.160", Some("HP")),
+            ("1.3.6.1.4.1.47196.4.1.1.1.103", Some("Aruba")),
             ("1.3.6.1.4.1.8072.3.2.10", Some("net-snmp")),
             ("1.3.6.1.4.1.90.1", None),
         ] {

@@ -23,7 +23,7 @@ use crate::poll::credentials::{
 };
 use crate::poll::oid::Oid;
 use crate::poll::snmp::{
-    Dial, Engine, MAX_NAMES, MAX_REPETITIONS, Refusal, Snmp, SnmpError, Status,
+    Dial, Engine, MAX_NAMES, MAX_REPETITIONS, Refusal, Snmp, SnmpError, Status, VarBinds,
 };
 use crate::poll::value::{Value, VarBind};
 
@@ -358,7 +358,7 @@ impl Snmp for Session {
         answer.varbinds.into_iter().map(taken).collect()
     }
 
-    async fn get_bulk(&self, names: &[Oid], repetitions: u16) -> Result<Vec<VarBind>, SnmpError> {
+    async fn get_bulk(&self, names: &[Oid], repetitions: u16) -> Result<VarBinds, SnmpError> {
         let repetitions = repetitions.clamp(1, MAX_REPETITIONS);
         let answer = self
             .client
@@ -370,7 +370,11 @@ impl Snmp for Session {
             let why = format!("{} values where at most {most} were asked for", answer.len());
             return Err(SnmpError::Malformed { why });
         }
-        answer.into_iter().map(taken).collect()
+        let mut taken = VarBinds::with_room(answer.len());
+        for varbind in answer {
+            taken.push(varbind.oid.arcs(), value_taken(varbind.value)?)?;
+        }
+        Ok(taken)
     }
 
     async fn set(&self, name: &Oid, value: &Value) -> Result<(), SnmpError> {
@@ -399,8 +403,13 @@ pub(crate) fn ours(name: &async_snmp::Oid) -> Result<Oid, SnmpError> {
 }
 
 pub(crate) fn taken(varbind: async_snmp::VarBind) -> Result<VarBind, SnmpError> {
+    let value = value_taken(varbind.value)?;
+    Ok(VarBind::new(ours(&varbind.oid)?, value))
+}
+
+fn value_taken(value: async_snmp::Value) -> Result<Value, SnmpError> {
     use async_snmp::Value as Theirs;
-    let value = match varbind.value {
+    Ok(match value {
         Theirs::Integer(value) => Value::Integer(value),
         Theirs::OctetString(octets) | Theirs::Nsap(octets) => Value::Octets(octets.to_vec()),
         Theirs::Null => Value::Null,
@@ -419,8 +428,7 @@ pub(crate) fn taken(varbind: async_snmp::VarBind) -> Result<VarBind, SnmpError> 
             let why = format!("a value of an unknown kind: {:?}", other.kind());
             return Err(SnmpError::Malformed { why });
         }
-    };
-    Ok(VarBind::new(ours(&varbind.oid)?, value))
+    })
 }
 
 fn given(value: &Value) -> Result<async_snmp::Value, SnmpError> {

@@ -8,7 +8,7 @@ use axum::Json;
 use axum::extract::{Extension, Path, State};
 use axum::http::StatusCode;
 use bailey_rules::check::State as AssetState;
-use bailey_rules::check::device::{line, used};
+use bailey_rules::check::device::{line, quality, used};
 use bailey_rules::device::addresses::Resolved;
 use bailey_rules::device::bridge::Learned;
 use bailey_rules::device::ethernet::Port;
@@ -16,11 +16,15 @@ use bailey_rules::device::hardware::Hardware;
 use bailey_rules::device::interface::{Faults, Interface, Rate};
 use bailey_rules::device::line::Month;
 use bailey_rules::device::neighbour::Neighbour;
+use bailey_rules::device::poe::Poe;
 use bailey_rules::device::power::Power;
+use bailey_rules::device::processes::Processes;
+use bailey_rules::device::quality::{Lately, Quality};
 use bailey_rules::device::resources::Resources;
+use bailey_rules::device::routes::Routes;
 use bailey_rules::device::vendor::VendorValue;
 use bailey_rules::device::{DeviceView, Identity, Part, Polling};
-use bailey_rules::expectation::DeviceWanted;
+use bailey_rules::expectation::{Ask, DeviceWanted};
 use bailey_rules::name::{HostName, ZoneName};
 use bailey_rules::text::Text;
 use bailey_rules::time::Timestamp;
@@ -46,9 +50,10 @@ fn refused(error: &DeviceError) -> Problem {
         | DeviceError::Credentials(_)
         | DeviceError::NoAddress { .. }
         | DeviceError::Ask(_) => (StatusCode::UNPROCESSABLE_ENTITY, "device"),
-        DeviceError::NameTaken(_) | DeviceError::AddressTaken { .. } | DeviceError::TooMany => {
-            (StatusCode::CONFLICT, "device")
-        }
+        DeviceError::NameTaken(_)
+        | DeviceError::AddressTaken { .. }
+        | DeviceError::Port(_)
+        | DeviceError::TooMany => (StatusCode::CONFLICT, "device"),
         DeviceError::Unknown(_) => (StatusCode::NOT_FOUND, "not-found"),
         DeviceError::Busy | DeviceError::Store(_) | DeviceError::Vault(_) => {
             (StatusCode::SERVICE_UNAVAILABLE, "device")
@@ -142,12 +147,15 @@ pub struct DeviceAnswer {
     identity: Option<Identity>,
     interfaces_seen: Vec<InterfaceRow>,
     power: Option<Power>,
+    poe: Option<Poe>,
     resources: Option<Resources>,
+    processes: Option<Processes>,
     hardware: Option<Hardware>,
     vendor_values: Option<Vec<VendorValue>>,
     neighbours: Option<Vec<Neighbour>>,
     bridge: Option<Learned>,
     addresses: Option<BTreeSet<Resolved>>,
+    routes: Option<Routes>,
     checks: Vec<CheckRow>,
     open: Vec<FindingRow>,
 }
@@ -170,6 +178,10 @@ struct InterfaceRow {
     /// The line that it is by the rule files.
     line: Option<String>,
     rated_bits: Option<u64>,
+    /// Whether it leads to the Internet.
+    exit: bool,
+    /// Of a line whose far end is asked: how it answers.
+    far_end: Option<FarEndRow>,
     /// Of a line: the 95th percentile of its use within a month, in bits a second, and of how many
     /// samples of 5 min.
     month_95_bits: Option<u64>,
@@ -181,16 +193,49 @@ struct InterfaceRow {
     faults: Option<Faults>,
 }
 
+/// How the far end of a line answers.
+#[derive(Serialize)]
+struct FarEndRow {
+    #[serde(flatten)]
+    ask: Ask,
+    /// Why it cannot be asked at all.
+    failed: Option<String>,
+    asked_at: Option<Timestamp>,
+    answered_at: Option<Timestamp>,
+    /// Within 5 min, outages left out: packets, those of a thousand that were lost, and the median round
+    /// trip in microseconds.
+    lately: Option<Lately>,
+    /// Packets of a million within 30 days that fell into no outage, and of how many samples of 5 min.
+    available_ppm: Option<u32>,
+    available_samples: usize,
+}
+
+impl FarEndRow {
+    fn of(quality: &Quality) -> Self {
+        Self {
+            ask: quality.ask,
+            failed: quality.failed.clone(),
+            asked_at: quality.asked_at(),
+            answered_at: quality.answered_at(),
+            lately: quality.lately(),
+            available_ppm: quality.availability(),
+            available_samples: quality.samples(),
+        }
+    }
+}
+
 impl InterfaceRow {
     fn of(view: &DeviceView, wanted: &DeviceWanted, interface: &Interface) -> Self {
         let line = line(wanted, interface);
         let used = used(view, wanted, interface);
         let window = view.traffic.get(&interface.index);
-        let month = view.lines.get(&interface.index);
+        let month = view.lines.get(&interface.name);
         Self {
             ethernet: view.ethernet.value().and_then(|ports| ports.get(&interface.index).copied()),
             line: line.map(|line| line.name.clone().unwrap_or_else(|| interface.name.clone())),
             rated_bits: line.map(|line| line.rated.0),
+            exit: line.is_some_and(|line| line.exit),
+            far_end: quality(view, wanted, interface).map(FarEndRow::of),
             month_95_bits: month.and_then(Month::percentile_95).map(|octets| octets * 8),
             month_samples: month.map_or(0, Month::samples),
             rate: used.map(|used| used.newest).unwrap_or_default(),
@@ -226,12 +271,15 @@ impl DeviceAnswer {
             identity: view.identity.value().cloned(),
             interfaces_seen: interfaces.map(|i| InterfaceRow::of(view, &wanted, i)).collect(),
             power: view.power.value().cloned().flatten(),
+            poe: view.poe.value().cloned(),
             resources: view.resources.value().cloned(),
+            processes: view.processes.value().cloned(),
             hardware: view.hardware.value().cloned(),
             vendor_values: view.vendor_values.value().cloned(),
             neighbours: view.neighbours.value().cloned(),
             bridge: view.bridge.value().cloned(),
             addresses: view.addresses.value().cloned(),
+            routes: view.routes.value().cloned(),
             checks: check_rows(&device.judged),
             open: open.cloned().map(|finding| FindingRow::of(finding, shown.now)).collect(),
         }

@@ -33,6 +33,8 @@ fn refused(error: &PortError) -> Problem {
         PortError::AlreadyOff { .. }
         | PortError::Already { .. }
         | PortError::Moved { .. }
+        | PortError::Held { .. }
+        | PortError::Ending { .. }
         | PortError::TooMany => (StatusCode::CONFLICT, "port"),
         PortError::Store(_) => (StatusCode::SERVICE_UNAVAILABLE, "port"),
     };

@@ -8,6 +8,7 @@ use axum::response::Response;
 use axum::routing::get;
 use bailey_rules::check::{self, Verdict};
 use bailey_rules::device::Part;
+use bailey_rules::device::poe::{Feeding, Supply};
 use bailey_rules::name::HostName;
 use bailey_rules::time::Timestamp;
 use bailey_rules::topology::Asset;
@@ -37,6 +38,12 @@ const MAX_VERDICTS: usize = 60;
 
 /// The most neighbours that are shown.
 const MAX_NEIGHBOURS: usize = 100;
+
+/// The most kinds of processes that are shown, those with the most memory first.
+const MAX_PROCESSES: usize = 20;
+
+/// The most routes that are shown.
+const MAX_ROUTES: usize = 50;
 
 async fn show(
     State(web): State<Web>,
@@ -71,6 +78,11 @@ pub struct DevicePage {
     links: Vec<LinkRow>,
     more_links: usize,
     neighbours: Vec<NeighbourRow>,
+    supplies: Vec<SupplyRow>,
+    processes: Vec<ProcessRow>,
+    more_processes: usize,
+    routes: Vec<RouteRow>,
+    more_routes: u64,
     events: Result<Vec<ShownEvent>, String>,
 }
 
@@ -111,6 +123,24 @@ struct NeighbourRow {
     chassis: String,
 }
 
+struct SupplyRow {
+    name: u32,
+    watts: String,
+    delivering: usize,
+}
+
+struct ProcessRow {
+    name: String,
+    count: u32,
+    memory: String,
+}
+
+struct RouteRow {
+    destination: String,
+    gateway: String,
+    interface: String,
+}
+
 impl DevicePage {
     /// Builds the page. `events` are the newest of the device, or why the journal cannot be read.
     #[must_use]
@@ -143,6 +173,11 @@ impl DevicePage {
             links: links.map(|i| link_row(device, &wanted, i, w, lang)).collect(),
             more_links: interfaces.len().saturating_sub(MAX_ROWS),
             neighbours: neighbours(device),
+            supplies: supplies(device),
+            processes: processes(device).take(MAX_PROCESSES).collect(),
+            more_processes: processes(device).count().saturating_sub(MAX_PROCESSES),
+            routes: routes(device).take(MAX_ROUTES).collect(),
+            more_routes: more_routes(device),
             events: events.map(|events| shown_events(events, shown, choice)),
         }
     }
@@ -177,7 +212,7 @@ fn head(shown: &Shown, device: &DeviceStatus, choice: &Choice) -> Vec<Line> {
             line(w.runs_since, short_span(up, lang), None, false);
         }
     }
-    line(w.read_every, short_span(polling.interval, lang), None, false);
+    line(w.interval, short_span(polling.interval, lang), None, false);
     line(w.added, device.added_by.to_string(), Some(age(view.added_at)), false);
     lines
 }
@@ -242,4 +277,57 @@ fn neighbours(device: &DeviceStatus) -> Vec<NeighbourRow> {
             chassis: neighbour.chassis.clone(),
         })
         .collect()
+}
+
+fn supplies(device: &DeviceStatus) -> Vec<SupplyRow> {
+    let Some(poe) = device.view.poe.value() else { return Vec::new() };
+    let watts =
+        |watts: Option<u64>| watts.map_or_else(|| "?".to_owned(), |watts| watts.to_string());
+    let row = |supply: &Supply| {
+        let of_it = poe.ports.iter().filter(|port| port.group == supply.group);
+        SupplyRow {
+            name: supply.group,
+            watts: format!("{} / {} W", watts(supply.used), watts(supply.watts)),
+            delivering: of_it.filter(|port| port.feeding == Feeding::Delivering).count(),
+        }
+    };
+    poe.supplies.iter().take(MAX_ROWS).map(row).collect()
+}
+
+/// Processes, those with the most memory first.
+fn processes(device: &DeviceStatus) -> impl Iterator<Item = ProcessRow> {
+    let held = device.view.processes.value();
+    let mut all: Vec<_> = held.into_iter().flat_map(|processes| &processes.list).collect();
+    all.sort_by_key(|process| std::cmp::Reverse(process.memory));
+    all.into_iter().map(|process| ProcessRow {
+        name: match (process.name.as_str(), process.path.as_str()) {
+            (name, "") => name.to_owned(),
+            (name, path) if path.ends_with(name) => path.to_owned(),
+            (name, path) => format!("{name} ({path})"),
+        },
+        count: process.count,
+        memory: process.memory.map(|memory| memory.to_string()).unwrap_or_default(),
+    })
+}
+
+fn routes(device: &DeviceStatus) -> impl Iterator<Item = RouteRow> {
+    let view = &device.view;
+    let interfaces = view.interfaces.value().map(Vec::as_slice).unwrap_or_default();
+    let named = |index: u32| {
+        let known = interfaces.iter().find(|interface| interface.index == index);
+        known.map_or_else(|| index.to_string(), |interface| interface.name.clone())
+    };
+    let routes = view.routes.value().into_iter().flat_map(|routes| &routes.list);
+    routes.map(move |route| RouteRow {
+        destination: route.destination.to_string(),
+        gateway: route.gateway.map(|gateway| gateway.to_string()).unwrap_or_default(),
+        interface: route.interface.map(named).unwrap_or_default(),
+    })
+}
+
+/// How many routes the page does not show.
+fn more_routes(device: &DeviceStatus) -> u64 {
+    let Some(routes) = device.view.routes.value() else { return 0 };
+    let shown = routes.list.len().min(MAX_ROUTES) as u64;
+    routes.count.unwrap_or_default().max(routes.list.len() as u64) - shown
 }

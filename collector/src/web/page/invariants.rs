@@ -22,7 +22,7 @@ const MAX_HOPS: usize = 16;
 /// See [`MAX_HOPS`].
 const MAX_CUTS: usize = 8;
 
-/// Every invariant, and a packet for each that is broken.
+/// Every invariant, the worst first.
 #[derive(Template)]
 #[template(path = "parts/invariants.html")]
 pub(super) struct Invariants {
@@ -30,11 +30,19 @@ pub(super) struct Invariants {
     counts: Vec<(Mark, usize)>,
     rows: Vec<Row>,
     more: usize,
+}
+
+/// A packet for each invariant that is broken, or perhaps is.
+#[derive(Template)]
+#[template(path = "parts/packets.html")]
+pub(super) struct Packets {
+    w: &'static Words,
     packets: Vec<Packet>,
 }
 
-/// Its template escapes what it shows.
+/// Their templates escape what they show.
 impl HtmlSafe for Invariants {}
+impl HtmlSafe for Packets {}
 
 struct Row {
     name: String,
@@ -73,11 +81,23 @@ struct By {
     policy: String,
 }
 
+impl Packets {
+    pub(super) fn of(shown: &Shown, choice: &Choice) -> Self {
+        let packets = worst_first(shown).into_iter().filter_map(|stands| packet(choice, &stands));
+        Self { w: choice.words(), packets: packets.take(MAX_PACKETS).collect() }
+    }
+}
+
+/// Those that stand alike are in the order of their names.
+fn worst_first(shown: &Shown) -> Vec<Stands<'_>> {
+    let mut standings = shown.standings();
+    standings.sort_by_key(|stands| std::cmp::Reverse(stands.standing));
+    standings
+}
+
 impl Invariants {
     pub(super) fn of(shown: &Shown, choice: &Choice) -> Self {
-        let mut standings = shown.standings();
-        // Stable: those that stand alike stay in the order of their names.
-        standings.sort_by_key(|stands| std::cmp::Reverse(stands.standing));
+        let standings = worst_first(shown);
         let mut counts: Vec<(Mark, usize)> = Vec::new();
         for stands in &standings {
             let mark = mark(stands.standing, choice.lang);
@@ -87,13 +107,11 @@ impl Invariants {
             }
         }
         let rows = standings.iter().take(MAX_ROWS).map(|stands| row(shown, choice, stands));
-        let packets = standings.iter().filter_map(|stands| packet(choice, stands));
         Self {
             w: choice.words(),
             counts,
             more: standings.len().saturating_sub(MAX_ROWS),
             rows: rows.collect(),
-            packets: packets.take(MAX_PACKETS).collect(),
         }
     }
 

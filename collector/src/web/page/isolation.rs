@@ -19,7 +19,7 @@ use bailey_rules::text::Lang;
 use bailey_rules::time::Timestamp;
 use bailey_rules::unit::Bytes;
 
-use super::invariants::Invariants;
+use super::invariants::{Invariants, Packets};
 use super::{MAX_ROWS, Page};
 use crate::push::machine::{HostState, Push, PushId, PushKind, PushState, Target};
 use crate::site::HostStatus;
@@ -58,6 +58,7 @@ async fn show(
 pub struct IsolationPage {
     w: &'static Words,
     frame: Frame,
+    packets: Packets,
     invariants: Invariants,
     pushes: Vec<PushBlock>,
     drifts: Vec<DriftBlock>,
@@ -142,8 +143,8 @@ struct ExchangeRow {
 }
 
 impl IsolationPage {
-    /// Builds the page: the invariants first, then what is on its way and what was changed by hand,
-    /// then every zone.
+    /// Builds the page: first the packets that break an invariant, what is on its way and what was changed
+    /// by hand, then every invariant and every zone.
     #[must_use]
     pub fn build(shown: &Shown, choice: &Choice, session: Option<&SignedIn>) -> Self {
         let w = choice.words();
@@ -162,6 +163,7 @@ impl IsolationPage {
         Self {
             w,
             frame: Frame::new(shown, choice, session, w.isolation),
+            packets: Packets::of(shown, choice),
             invariants: Invariants::of(shown, choice),
             pushes: pushes.collect(),
             more_drifts: drifting.len().saturating_sub(MAX_DRIFTS),

@@ -8,11 +8,12 @@ use axum::extract::{Extension, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::get;
-use bailey_rules::check::device::{line, used};
+use bailey_rules::check::device::{interface_of, line, used};
 use bailey_rules::check::{self, Verdict};
 use bailey_rules::device::ethernet::Duplex;
 use bailey_rules::device::interface::{Interface, Link, Window};
-use bailey_rules::expectation::DeviceWanted;
+use bailey_rules::device::line::Month;
+use bailey_rules::expectation::{DeviceWanted, LineWanted};
 use bailey_rules::text::Lang;
 use bailey_rules::topology::{End, Link as Wire};
 use bailey_rules::unit::{BitRate, PerMillion};
@@ -59,6 +60,8 @@ pub struct NetworkPage {
     range: String,
     first_href: Option<String>,
     more_href: Option<String>,
+    lines: Vec<LineRow>,
+    more_lines: usize,
     links: Vec<LinkRow>,
     more_links: usize,
     wires: Vec<WireRow>,
@@ -73,6 +76,26 @@ struct WireRow {
     confidence: String,
     evidence: String,
     shared: bool,
+}
+
+/// A line of the table of lines.
+struct LineRow {
+    mark: Mark,
+    /// To sort by.
+    state: check::State,
+    device: String,
+    interface: String,
+    also: String,
+    exit: bool,
+    rated: String,
+    used: String,
+    /// For the bar, in whole percent up to 100.
+    bar: u32,
+    month: String,
+    far: String,
+    round_trip: String,
+    loss: String,
+    available: String,
 }
 
 struct Row {
@@ -128,6 +151,12 @@ impl NetworkPage {
         links.sort_by_key(|link| (Reverse(link.permille), link.device.clone(), link.name.clone()));
         let more_links = links.len().saturating_sub(MAX_LINKS);
         links.truncate(MAX_LINKS);
+        let mut lines: Vec<LineRow> =
+            devices.iter().flat_map(|d| lines(shown, d, w, lang)).collect();
+        lines
+            .sort_by_key(|line| (Reverse(line.state), line.device.clone(), line.interface.clone()));
+        let more_lines = lines.len().saturating_sub(MAX_LINKS);
+        lines.truncate(MAX_LINKS);
         let mut wires: Vec<WireRow> = shown
             .wiring
             .topology
@@ -154,6 +183,8 @@ impl NetworkPage {
             range: filled(w.shown_of, range(skipped, here.len())) + &devices.len().to_string(),
             first_href: (skipped > 0).then(|| filter.after(None).href("/network")),
             more_href,
+            lines,
+            more_lines,
             links,
             more_links,
             wires,
@@ -267,6 +298,45 @@ fn worst_why(device: &DeviceStatus, lang: Lang) -> String {
         .unwrap_or_default()
 }
 
+/// What is known of the lines of a device.
+fn lines(shown: &Shown, device: &DeviceStatus, w: &'static Words, lang: Lang) -> Vec<LineRow> {
+    let view = &device.view;
+    let wanted = shown.rule_files.for_host(&view.name, &view.zone).device;
+    let interfaces = view.interfaces.value().map(Vec::as_slice).unwrap_or_default();
+    let none = || "–".to_owned();
+    let row = |(key, line): (&String, &LineWanted)| {
+        let interface = interface_of(view, key);
+        let known = interfaces.iter().find(|known| known.name == interface);
+        let worst = of_interface(device, interface).map(Verdict::state).max();
+        let part = known.and_then(|known| used(view, &wanted, known)).and_then(|used| used.part);
+        let month = view.lines.get(interface).and_then(Month::percentile_95);
+        let quality = view.quality.get(key);
+        let lately = quality.and_then(|quality| quality.lately());
+        let far = quality.map(|quality| quality.ask).or(line.ask);
+        LineRow {
+            mark: worst.map_or_else(|| Mark::none(w.not_judged), |state| Mark::of(state, lang)),
+            state: worst.unwrap_or(check::State::Ok),
+            device: view.name.to_string(),
+            interface: interface.to_owned(),
+            also: line.name.clone().unwrap_or_default(),
+            exit: line.exit,
+            rated: line.rated.to_string(),
+            used: part.map_or_else(none, |part| part.to_string()),
+            bar: part.map_or(0, |part| (part.0 / 10).min(100)),
+            month: month.map_or_else(none, |octets| BitRate::of_octets(octets).to_string()),
+            far: far.map_or_else(none, |ask| ask.to_string()),
+            round_trip: lately
+                .and_then(|lately| lately.round_trip)
+                .map_or_else(none, |took| format!("{:.1} ms", took.as_secs_f64() * 1000.0)),
+            loss: lately.map_or_else(none, |lately| lately.lost.to_string()),
+            available: quality
+                .and_then(|quality| quality.availability())
+                .map_or_else(none, |part| format!("{}.{:03} %", part / 10_000, part % 10_000 / 10)),
+        }
+    };
+    wanted.lines.iter().map(row).collect()
+}
+
 /// The lines of a device, and its other interfaces that pass anything.
 fn links(shown: &Shown, device: &DeviceStatus, w: &'static Words, lang: Lang) -> Vec<LinkRow> {
     let view = &device.view;
@@ -282,14 +352,15 @@ fn links(shown: &Shown, device: &DeviceStatus, w: &'static Words, lang: Lang) ->
 
 /// The worst state that checks give an interface, and whether it is worse than well.
 fn mark(device: &DeviceStatus, interface: &Interface, lang: Lang) -> Option<(Mark, bool)> {
-    let of_interface = device
-        .judged
-        .iter()
-        .filter(|judged| judged.check.component == "network")
-        .flat_map(|judged| &judged.verdicts)
-        .filter(|verdict| verdict.subject == interface.name);
-    let state = of_interface.map(Verdict::state).max()?;
+    let state = of_interface(device, &interface.name).map(Verdict::state).max()?;
     Some((Mark::of(state, lang), state > check::State::Unknown))
+}
+
+/// What the checks of the network say of an interface.
+fn of_interface<'a>(device: &'a DeviceStatus, name: &'a str) -> impl Iterator<Item = &'a Verdict> {
+    let of_network = device.judged.iter().filter(|judged| judged.check.component == "network");
+    let verdicts = of_network.flat_map(|judged| &judged.verdicts);
+    verdicts.filter(move |verdict| verdict.subject == name)
 }
 
 pub(super) fn link_row(

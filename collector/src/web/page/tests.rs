@@ -147,9 +147,11 @@ fn the_pages_read_well_in_both_languages() {
     let nobody = fixture::shown(Vec::new());
     let enforcing = fixture::isolation("nft (pid 4711)");
     let polled = polled("S5720-52X-LI-AC");
+    let lines = fixture::with_lines("AR2220E");
     for (lang, tag) in [(Lang::En, "en"), (Lang::Zh, "zh")] {
         let pages = [
             ("network", network(&polled, "/network", lang)),
+            ("network_lines", network(&lines, "/network", lang)),
             ("network_first_run", network(&nobody, "/network", lang)),
             ("device", device_page(&polled, "/network/floor-3", lang, events())),
             ("hosts", hosts(&shown, "/hosts", lang)),
@@ -195,6 +197,7 @@ fn nothing_a_host_says_becomes_markup() {
             (messages(&shown, &format!("/messages?{all}"), lang, HOSTILE), 3),
             (network(&hostile, "/network", lang), 3),
             (network(&hostile, &format!("/network?{all}"), lang), 1),
+            (network(&fixture::with_lines(HOSTILE), "/network", lang), 2),
             (device_page(&hostile, "/network/floor-3", lang, vec![told.clone()]), 4),
             (isolation(&enforcing, &format!("/isolation?{all}"), lang), 1),
             (host_page(&shown, &format!("/hosts/oa-66?{all}"), lang, vec![told.clone()]), 3),

@@ -2,7 +2,7 @@
 
 use super::super::sentence::with_limit;
 use super::super::{Alerts, Status, Verdict};
-use super::watched::{called, is_ignored};
+use super::watched::{called, of_each};
 use super::{DeviceCheck, Given, named};
 use crate::device::Part;
 use crate::device::interface::Interface;
@@ -25,15 +25,7 @@ pub(super) const CHECK: DeviceCheck = DeviceCheck {
 const ENOUGH: u64 = 1_000;
 
 fn judge(given: &Given<'_>) -> Vec<Verdict> {
-    if given.wanted.link_errors.is_off() {
-        return Vec::new();
-    }
-    let interfaces = match given.ask(&given.device.interfaces, Part::Interfaces) {
-        Ok(interfaces) => interfaces,
-        Err(unknown) => return vec![unknown],
-    };
-    let judged = interfaces.iter().filter(|interface| !is_ignored(given, interface));
-    judged.filter_map(|interface| verdict(given, interface)).collect()
+    if given.wanted.link_errors.is_off() { Vec::new() } else { of_each(given, verdict) }
 }
 
 fn verdict(given: &Given<'_>, interface: &Interface) -> Option<Verdict> {

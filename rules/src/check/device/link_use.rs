@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::super::sentence::{tight, with_limit};
 use super::super::{Alerts, Status, Verdict};
-use super::watched::{called, is_ignored, line, used};
+use super::watched::{called, line, of_each, used};
 use super::{DeviceCheck, Given, named};
 use crate::device::Part;
 use crate::device::interface::{Interface, Link};
@@ -26,15 +26,7 @@ pub(super) const CHECK: DeviceCheck = DeviceCheck {
 const ENOUGH: Duration = Duration::from_mins(10);
 
 fn judge(given: &Given<'_>) -> Vec<Verdict> {
-    if given.wanted.link_use.is_off() {
-        return Vec::new();
-    }
-    let interfaces = match given.ask(&given.device.interfaces, Part::Interfaces) {
-        Ok(interfaces) => interfaces,
-        Err(unknown) => return vec![unknown],
-    };
-    let judged = interfaces.iter().filter(|interface| !is_ignored(given, interface));
-    judged.filter_map(|interface| verdict(given, interface)).collect()
+    if given.wanted.link_use.is_off() { Vec::new() } else { of_each(given, verdict) }
 }
 
 fn verdict(given: &Given<'_>, interface: &Interface) -> Option<Verdict> {

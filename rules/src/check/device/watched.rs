@@ -1,8 +1,10 @@
 //! Which interfaces of a device are judged, and by which speed.
 
+use super::super::Verdict;
 use super::Given;
-use crate::device::DeviceView;
 use crate::device::interface::{Interface, Rate};
+use crate::device::quality::Quality;
+use crate::device::{DeviceView, Part};
 use crate::expectation::{DeviceWanted, LineWanted, Pattern};
 use crate::unit::{BitRate, Percent};
 
@@ -14,6 +16,19 @@ fn fits(patterns: &[Pattern], interface: &Interface) -> bool {
 /// Whether nobody wants to hear of an interface.
 pub(super) fn is_ignored(given: &Given<'_>, interface: &Interface) -> bool {
     fits(&given.wanted.links_ignore, interface)
+}
+
+/// What `verdict` says of every interface that somebody wants to hear of.
+pub(super) fn of_each(
+    given: &Given<'_>,
+    verdict: impl Fn(&Given<'_>, &Interface) -> Option<Verdict>,
+) -> Vec<Verdict> {
+    let interfaces = match given.ask(&given.device.interfaces, Part::Interfaces) {
+        Ok(interfaces) => interfaces,
+        Err(unknown) => return vec![unknown],
+    };
+    let judged = interfaces.iter().filter(|interface| !is_ignored(given, interface));
+    judged.filter_map(|interface| verdict(given, interface)).collect()
 }
 
 /// The line that an interface is, if the rule files name it.
@@ -59,8 +74,34 @@ pub fn used(device: &DeviceView, wanted: &DeviceWanted, interface: &Interface) -
 /// What an interface is called: by its name, and by its line or alias where it has one.
 pub(super) fn called(given: &Given<'_>, interface: &Interface) -> String {
     let line = line(given.wanted, interface).and_then(|line| line.name.as_deref());
-    match line.or((!interface.alias.is_empty()).then_some(&interface.alias)) {
-        Some(also) if also != interface.name => format!("{} ({also})", interface.name),
-        Some(_) | None => interface.name.clone(),
+    line_called(&interface.name, line.or(Some(&interface.alias)))
+}
+
+/// What an interface is called of which this is known.
+pub(super) fn line_called(name: &str, also: Option<&str>) -> String {
+    match also.filter(|also| !also.is_empty() && *also != name) {
+        Some(also) => format!("{name} ({also})"),
+        None => name.to_owned(),
     }
+}
+
+/// How the far end of the line answers that an interface is, if it is one whose far end is asked.
+#[must_use]
+pub fn quality<'a>(
+    device: &'a DeviceView,
+    wanted: &DeviceWanted,
+    interface: &Interface,
+) -> Option<&'a Quality> {
+    let named = wanted.lines.get_key_value(&interface.name);
+    let (key, _) = named.or_else(|| wanted.lines.get_key_value(&interface.alias))?;
+    device.quality.get(key).map(AsRef::as_ref)
+}
+
+/// The interface that a key of the lines is for, by its name; the key itself where there is none.
+#[must_use]
+pub fn interface_of<'a>(device: &'a DeviceView, key: &'a str) -> &'a str {
+    let interfaces = device.interfaces.value().map(Vec::as_slice).unwrap_or_default();
+    let named = interfaces.iter().find(|interface| interface.name == key);
+    let found = named.or_else(|| interfaces.iter().find(|interface| interface.alias == key));
+    found.map_or(key, |interface| &interface.name)
 }

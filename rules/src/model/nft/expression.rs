@@ -40,6 +40,10 @@ fn plain(expression: &Value, family: Family) -> Option<Looked> {
         "payload" => payload(what, family),
         "meta" => {
             let key = what.get("key").unwrap_or(what).as_str()?;
+            // Tables of frames have no version of IP there but their own number (`nft_pf`).
+            if key == "nfproto" && sees_frames(family) {
+                return None;
+            }
             let (field, kind) = meta(key)?;
             Some(Looked { guards: Vec::new(), key: Key::whole(field), kind })
         }
@@ -107,9 +111,9 @@ fn payload(what: &Value, family: Family) -> Option<Looked> {
         ("icmp", "code") => (icmp(family), (Field::IcmpCode, Kind::IcmpCode)),
         ("icmpv6", "type") => (icmp6(family), (Field::Icmp6Type, Kind::Icmp6Type)),
         ("icmpv6", "code") => (icmp6(family), (Field::Icmp6Code, Kind::Icmp6Code)),
-        ("ether", "saddr") => (ethernet(), (Field::EtherSource, Kind::Ether)),
-        ("ether", "daddr") => (ethernet(), (Field::EtherDestination, Kind::Ether)),
-        ("ether", "type") => (ethernet(), (Field::EtherType, Kind::EtherType)),
+        ("ether", "saddr") => (ethernet(family), (Field::EtherSource, Kind::Ether)),
+        ("ether", "daddr") => (ethernet(family), (Field::EtherDestination, Kind::Ether)),
+        ("ether", "type") => (ethernet(family), (Field::EtherType, Kind::EtherType)),
         _ => return None,
     };
     Some(Looked { guards, key: Key::whole(field), kind })
@@ -180,8 +184,19 @@ fn icmp6(family: Family) -> Vec<Match> {
     guards
 }
 
-/// The frame must be one of Ethernet.
-pub(in crate::model) fn ethernet() -> Vec<Match> {
+/// Whether the tables of a family see frames, and not only what is in them.
+const fn sees_frames(family: Family) -> bool {
+    match family {
+        Family::Bridge | Family::Netdev => true,
+        Family::Ip | Family::Ip6 | Family::Inet | Family::Arp => false,
+    }
+}
+
+/// The frame must be one of Ethernet, which is not asked in tables that see frames.
+pub(in crate::model) fn ethernet(family: Family) -> Vec<Match> {
+    if sees_frames(family) {
+        return Vec::new();
+    }
     vec![Match::In {
         key: Key::whole(Field::InputType),
         values: Intervals::one(ETHERNET),

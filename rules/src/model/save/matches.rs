@@ -123,7 +123,7 @@ fn module(name: &str, options: &Options, context: &Context<'_>) -> Option<Vec<Ma
         "conntrack" | "state" => conntrack(options, context),
         "mac" => each(options, |given| {
             let sender = mac(given.values.first()?).filter(|_| given.name == "--mac-source")?;
-            let mut matches = ethernet();
+            let mut matches = ethernet(context.family);
             matches.push(one(Field::EtherSource, sender, given.not));
             Some(matches)
         }),

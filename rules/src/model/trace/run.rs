@@ -4,6 +4,7 @@ use super::choice::Choices;
 use super::connection::{After, Connection, Ends};
 use super::live::{Known, Live, Truth, output_device};
 use super::sets::Found;
+use super::walk::OrderDecides;
 use super::{By, Direction, Event, Happened, MAX_EVENTS, Tracer, Verdict};
 use crate::model::field::{Field, ICMP, ICMPV6, Key, WITH_PORTS, address, device, state, status};
 use crate::model::interval::{Interval, Intervals, ones};
@@ -17,8 +18,6 @@ use crate::model::tracking::Tracking;
 
 /// The priority of connection tracking (`NF_IP_PRI_CONNTRACK`).
 const CONNTRACK: i32 = -200;
-/// Of chains of one priority, so many are tried in every order.
-const MAX_ORDERED: usize = 4;
 
 /// How a chain ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -193,7 +192,19 @@ impl<'r, 'a> Run<'r, 'a> {
                 self.live.device(false, output_device(known));
             }
         }
-        self.pass(Hook::Postrouting, None).or_else(|| self.pass(Hook::Egress, None))
+        self.pass(Hook::Postrouting, None).or_else(|| self.leave())
+    }
+
+    /// Right before the driver: it is in a frame of its own, and came by no interface
+    /// (`nf_hook_egress`). What the kernel says of that interface's type and group is not relied on.
+    fn leave(&mut self) -> Option<(Verdict, By)> {
+        let unknown =
+            [Field::EtherSource, Field::EtherDestination, Field::InputType, Field::InputGroup];
+        for field in unknown {
+            self.live.put(field, Known::Any);
+        }
+        self.live.put(Field::InputDevice, Known::Is(0));
+        self.pass(Hook::Egress, None)
     }
 
     /// To this host, or through it.
@@ -227,7 +238,7 @@ impl<'r, 'a> Run<'r, 'a> {
         self.live.put(Field::PacketType, Known::Is(0));
         self.pass(Hook::Forward, None)
             .or_else(|| self.pass(Hook::Postrouting, None))
-            .or_else(|| self.pass(Hook::Egress, None))
+            .or_else(|| self.leave())
     }
 
     fn output(&self) -> Option<u128> {
@@ -275,7 +286,7 @@ impl<'r, 'a> Run<'r, 'a> {
             if stage.step.nat && (self.translated || !self.is_first() || !self.tracks()) {
                 continue;
             }
-            if let Some(ended) = self.stage(&stage.step, stage.order_matters) {
+            if let Some(ended) = self.stage(&stage.step, stage.order) {
                 return Some(ended);
             }
         }
@@ -300,29 +311,18 @@ impl<'r, 'a> Run<'r, 'a> {
     }
 
     /// Base chains of one priority.
-    fn stage(&mut self, step: &Step, order_matters: bool) -> Option<(Verdict, By)> {
-        let mut left: Vec<At> = Vec::new();
-        if !order_matters || step.chains.len() > MAX_ORDERED {
-            for at in &step.chains {
-                if step.nat && self.translated {
-                    break;
-                }
-                if let Some(ended) = self.base(*at) {
-                    return Some(ended);
-                }
-            }
-            return None;
+    fn stage(&mut self, step: &Step, order: OrderDecides) -> Option<(Verdict, By)> {
+        if order == OrderDecides::Nothing {
+            return step.chains.iter().find_map(|at| self.base(*at));
         }
-        left.extend(&step.chains);
-        while !left.is_empty() {
-            let next = self.choices.choose(left.len(), || {
-                format!("which chain of priority {} runs first", step.priority)
-            });
-            let at = left.remove(next);
-            if step.nat && self.translated {
-                break;
-            }
-            if let Some(ended) = self.base(at) {
+        let mut left = step.chains.clone();
+        while !left.is_empty() && !(step.nat && self.translated) {
+            let chosen = order == OrderDecides::Everything || left.len() == step.chains.len();
+            let among = if chosen { left.len() } else { 1 };
+            let next = self
+                .choices
+                .choose(among, || format!("which chain of priority {} runs first", step.priority));
+            if let Some(ended) = self.base(left.remove(next)) {
                 return Some(ended);
             }
         }

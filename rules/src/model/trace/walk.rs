@@ -216,26 +216,39 @@ fn keys_read(keys: &[Key]) -> u64 {
     keys.iter().fold(0, |all, key| all | bit(key.field))
 }
 
+/// What the order of chains of one priority decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum OrderDecides {
+    /// Nothing.
+    Nothing,
+    /// Which of those that stop a packet does so: the one that runs first.
+    WhoStops,
+    /// What becomes of packets at all.
+    Everything,
+}
+
 /// Whether chains of one priority end otherwise when they run in another order.
-pub(super) fn order_matters(step: &Step, chains: &[Vec<ChainIndex>]) -> bool {
+pub(super) fn order_decides(step: &Step, chains: &[Vec<ChainIndex>]) -> OrderDecides {
     let does: Vec<Does> = (step.chains.iter())
         .map(|at| chains[at.table as usize][at.chain.0 as usize].does)
         .collect();
     if does.len() < 2 {
-        return false;
+        return OrderDecides::Nothing;
     }
-    if step.nat && does.iter().any(|one| one.translates) {
-        return true;
-    }
-    // A policy drops; which chain has one is of no interest here.
-    if does.iter().any(|one| one.rejects) {
-        return true;
-    }
-    does.iter().enumerate().any(|(nth, one)| {
+    let translate = step.nat && does.iter().any(|one| one.translates);
+    let concern = does.iter().enumerate().any(|(nth, one)| {
         does.iter().enumerate().any(|(other, two)| {
             nth != other && (one.writes & two.reads != 0 || one.writes & two.writes != 0)
         })
-    })
+    });
+    if translate || concern {
+        OrderDecides::Everything
+    } else if does.iter().any(|one| one.rejects) {
+        // A policy drops; which chain has one is of no interest here.
+        OrderDecides::WhoStops
+    } else {
+        OrderDecides::Nothing
+    }
 }
 
 /// What a rule wants of each dimension before it does anything.

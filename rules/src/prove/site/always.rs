@@ -15,7 +15,7 @@ use super::super::words::example;
 use super::explain::{self, Hooks, Hop};
 use super::search::{MAX_STEPS, Place, STEPS, addresses, begun, service, wished};
 use super::transfer::{Leaves, ON_THE_WIRE, Piece, Transfer, come, sent};
-use super::wire::WireId;
+use super::wire::{Layout, WireId};
 use super::{Answer, Assumption, Breach, Doubt, Footprint, Port, Prover};
 use crate::model::field::{Field, state};
 use crate::model::interval::Interval;
@@ -94,12 +94,11 @@ struct Visit {
 impl Visit {
     /// By which interfaces it comes and leaves.
     fn hooks(&self) -> Hooks<'_> {
-        let output = self.onwards.as_ref().and_then(|(piece, _)| piece.leaves.interface());
-        Hooks { input: self.input.as_deref(), output }
+        explain::hooks(self.input.as_deref(), self.onwards.as_ref().map(|(piece, _)| &**piece))
     }
 
     fn hop(&self, packet: &Values, deciding: Vec<explain::Deciding>) -> Hop {
-        let Hooks { input, output } = self.hooks();
+        let Hooks { input, output, .. } = self.hooks();
         Hop {
             host: Some(self.host.clone()),
             input: input.map(str::to_owned),
@@ -267,9 +266,13 @@ impl<'p> Asking<'p> {
         let (mut maybe, mut surely) = (Set::EMPTY, Set::EMPTY);
         for place in &begin.places {
             let arrives = self.arrive(place, begin.packets, MAX_HOPS)?;
+            // Nobody knows on which side of a bridge the Internet is.
+            let is_sure = !begin.anyhow || !self.is_by_a_bridge(place);
             let space = &mut self.prover.space;
             maybe = space.or(maybe, arrives.maybe)?;
-            surely = space.or(surely, arrives.surely)?;
+            if is_sure {
+                surely = space.or(surely, arrives.surely)?;
+            }
         }
         let space = &mut self.prover.space;
         if begin.anyhow {
@@ -351,7 +354,7 @@ impl Asking<'_> {
         let mut places = Vec::new();
         let mut versions = BTreeSet::new();
         for (id, _) in outside {
-            self.seen.wires.insert(id);
+            self.seen.wires.insert((Layout::Joined, id));
             let wire = self.prover.wires.get(id);
             versions.extend(wire.networks.iter().map(|net| matches!(net, IpNet::V6(_))));
             places.extend(wire.ports.iter().cloned().map(Place::Port));
@@ -401,6 +404,9 @@ impl Asking<'_> {
             let lost = space.without(these, sure)?;
             fails = space.or(fails, lost)?;
         }
+        if self.is_behind_a_bridge(name, interface) {
+            surely = Set::EMPTY;
+        }
         let space = &mut self.prover.space;
         let surely = space.without(surely, fails)?;
         // What else there is to a packet than goes over the wire may be anything.
@@ -428,6 +434,10 @@ impl Asking<'_> {
         these: Set,
         hops: usize,
     ) -> Result<Arrives, TooComplex> {
+        if piece.leaves.is_bridged() {
+            // What is behind a bridge is asked as if it were on the wire.
+            return Ok(Arrives::NONE);
+        }
         if piece.leaves == Leaves::Here {
             let Some(own) = self.receivers.get(host).copied() else { return Ok(Arrives::NONE) };
             return self.before(piece, these, Arrives { maybe: own, surely: own });
@@ -436,7 +446,13 @@ impl Asking<'_> {
         let (mut maybe, mut surely, mut fails) = (Set::EMPTY, Set::EMPTY, Set::EMPTY);
         for (then, packets) in self.next(host, &piece.leaves, image)? {
             let arrives = match then {
-                Then::At(port) => self.arrive(&Place::Port(port), packets, hops - 1)?,
+                Then::At(port) => {
+                    let is_sure = self.surely_hears(host, piece.leaves.interface(), &port);
+                    let arrives = self.arrive(&Place::Port(port), packets, hops - 1)?;
+                    // A bridge between them may filter it.
+                    let surely = if is_sure { arrives.surely } else { Set::EMPTY };
+                    Arrives { surely, ..arrives }
+                }
                 Then::Away => Arrives { maybe: packets, surely: packets },
                 Then::PerhapsAway => Arrives { maybe: packets, surely: Set::EMPTY },
             };
@@ -448,7 +464,7 @@ impl Asking<'_> {
             fails = space.or(fails, lost)?;
         }
         let surely = match piece.leaves {
-            Leaves::Somehow { .. } => Set::EMPTY,
+            Leaves::Somehow { .. } | Leaves::Bridged { .. } => Set::EMPTY,
             Leaves::Here | Leaves::By { .. } => self.prover.space.without(surely, fails)?,
         };
         self.before(piece, these, Arrives { maybe, surely })
@@ -473,12 +489,14 @@ impl Asking<'_> {
         let (interface, router, receivers) = match leaves {
             Leaves::Here => return Ok(Vec::new()),
             Leaves::By { interface, via } => (interface, *via, via.is_none()),
-            Leaves::Somehow { interface } => (interface, None, false),
+            Leaves::Somehow { interface } | Leaves::Bridged { interface } => {
+                (interface, None, false)
+            }
         };
         let port = Port { host: host.clone(), interface: interface.clone() };
         let wires = Rc::clone(&self.prover.wires);
         let Some(wire) = wires.at(&port) else { return Ok(Vec::new()) };
-        self.seen.wires.insert(wire);
+        self.seen.wires.insert((Layout::Joined, wire));
         let others: Rc<Vec<Port>> = match router {
             Some(router) => Rc::new(wires.owners(wire, router).cloned().collect()),
             None if receivers => self.takers(wire, image)?,
@@ -497,9 +515,12 @@ impl Asking<'_> {
             }
         }
         let Some(internet) = self.to_internet else { return Ok(next) };
-        let space = &mut self.prover.space;
-        let away = space.and(image, internet)?;
+        let away = self.prover.space.and(image, internet)?;
         match router {
+            // Nobody knows on which side of a bridge the router is.
+            Some(_) if others.is_empty() && self.is_filtered(wire) => {
+                next.push((Then::PerhapsAway, away));
+            }
             Some(_) if others.is_empty() => next.push((Then::Away, away)),
             Some(_) => {}
             None => next.push((Then::PerhapsAway, away)),
@@ -527,6 +548,38 @@ impl Asking<'_> {
         let takers = Rc::new(takers);
         self.takers.insert((wire, to), Rc::clone(&takers));
         Ok(takers)
+    }
+
+    /// Whether what leaves a host comes to an interface with no bridge between them that filters.
+    fn surely_hears(&self, host: &HostName, interface: Option<&str>, other: &Port) -> bool {
+        let Some(interface) = interface.map(str::to_owned) else { return true };
+        let wires = self.prover.laid(Layout::Surely);
+        let wire = wires.at(&Port { host: host.clone(), interface });
+        wire.is_some() && wire == wires.at(other)
+    }
+
+    /// Whether a bridge that filters is on a wire.
+    fn is_filtered(&self, wire: WireId) -> bool {
+        let Prover { site, wires, parted, .. } = &*self.prover;
+        let is_port = |port: &Port| site.hosts[&port.host].bridge_of(&port.interface).is_some();
+        parted.is_some() && wires.get(wire).ports.iter().any(is_port)
+    }
+
+    /// Whether a place is on a wire on which a bridge filters.
+    fn is_by_a_bridge(&self, place: &Place) -> bool {
+        match place {
+            Place::Wire(wire) => self.is_filtered(*wire),
+            Place::Port(port) => {
+                self.prover.wires.at(port).is_some_and(|wire| self.is_filtered(wire))
+            }
+            Place::Host(_) => false,
+        }
+    }
+
+    /// Whether what comes by an interface comes by a bridge that filters, and not known by which port.
+    fn is_behind_a_bridge(&self, host: &HostName, interface: Option<&str>) -> bool {
+        let host = self.prover.site.hosts.get(host);
+        host.zip(interface).is_some_and(|(host, device)| host.bridge_by(device).is_some())
     }
 
     /// Packets as a host sees them that come by an interface, or begin in it: each opens a connection.
@@ -605,6 +658,7 @@ impl Asking<'_> {
         let wishes = wished(&mut self.prover.space, &self.prover.site.policy)?;
         let mut packet = self.prover.space.pick(packets, &wishes)?.unwrap_or_else(Values::plain);
         let (mut place, mut found) = (place.clone(), None);
+        let mut wires = BTreeSet::new();
         for _ in 0..MAX_HOPS {
             let Some(visit) = self.visit(&place, &packet)? else { break };
             let Some(onwards) = &visit.onwards else { break };
@@ -613,6 +667,11 @@ impl Asking<'_> {
             if found.is_some() {
                 break;
             }
+            let ends = [visit.hooks().input, visit.hooks().output].into_iter().flatten();
+            wires.extend(ends.filter_map(|interface| {
+                let port = Port { host: visit.host.clone(), interface: interface.to_owned() };
+                self.prover.wires.at(&port)
+            }));
             match self.onwards(&visit.host, onwards, &wishes)? {
                 Some((Then::At(port), next)) => (place, packet) = (Place::Port(port), next),
                 Some((Then::PerhapsAway, _)) => {
@@ -624,7 +683,8 @@ impl Asking<'_> {
                 Some((Then::Away, _)) | None => break,
             }
         }
-        let (statement, at) = found.unwrap_or_else(explain::several);
+        let sides = || explain::unknown_sides(self.prover, Layout::Joined, &wires);
+        let (statement, at) = found.or_else(sides).unwrap_or_else(explain::several);
         Ok(Answer::OutOfModel(Box::new(Doubt {
             statement,
             at,

@@ -16,7 +16,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::told::{FactsOf, ListedAt, ReadAt};
 use super::wire::tells_a_wire;
-use super::{Host, Port, ReversePath};
+use super::{Bridge, Host, Port, ReversePath};
 use crate::fact::links::{Forwarding, LinkKind, Mac, Neighbour, RouteKind, RuleAction};
 use crate::fact::{FactKind, Named, ProbeName, Reading, firewall, links};
 use crate::host::{FactSet, HostView};
@@ -444,18 +444,18 @@ fn forwards(facts: &FactSet, unread: &mut Vec<String>) -> (bool, bool) {
     (true, true)
 }
 
-fn bridges(facts: &FactSet) -> Vec<BTreeSet<String>> {
+fn bridges(facts: &FactSet) -> Vec<Bridge> {
     let mut bridges: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
     for (name, interface) in facts.values::<links::Interface>() {
         if enslaved(facts, interface) != Some(LinkKind::Bridge) || !interface.admin_up {
             continue;
         }
         if let Some(master) = &interface.master {
-            let bridge = bridges.entry(master).or_insert_with(|| BTreeSet::from([master.clone()]));
-            bridge.insert(name.to_owned());
+            bridges.entry(master).or_default().insert(name.to_owned());
         }
     }
-    bridges.into_values().collect()
+    let bridge = |(device, ports): (&str, _)| Bridge { device: device.to_owned(), ports };
+    bridges.into_iter().map(bridge).collect()
 }
 
 /// The source whose listing shows a filter whole.
@@ -545,14 +545,13 @@ fn anything(why: &str) -> Ruleset {
         }],
     };
     let hooks = [Hook::Prerouting, Hook::Input, Hook::Forward, Hook::Output, Hook::Postrouting];
-    Ruleset {
-        tables: vec![crate::model::ruleset::Table {
-            family: Family::Inet,
-            name: "unknown".to_owned(),
-            maker: Maker::Nft,
-            dormant: false,
-            chains: hooks.into_iter().map(chain).collect(),
-            sets: Vec::new(),
-        }],
-    }
+    let table = |family: Family| crate::model::ruleset::Table {
+        family,
+        name: "unknown".to_owned(),
+        maker: Maker::Nft,
+        dormant: false,
+        chains: hooks.into_iter().map(chain).collect(),
+        sets: Vec::new(),
+    };
+    Ruleset { tables: vec![table(Family::Inet), table(Family::Bridge)] }
 }

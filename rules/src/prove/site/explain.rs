@@ -1,18 +1,19 @@
 //! One packet and its way, out of the sets that a search has found.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
 use super::super::arena::{Set, TooComplex};
 use super::super::lint::not_understood;
-use super::super::pass::{Flows, RuleAt, Walk};
+use super::super::pass::{Layer, RuleAt, Stage, Walk};
 use super::super::space::{Space, Values};
 use super::super::words::{Example, example};
 use super::search::{Ends, Found, Place, Reached, wished};
 use super::transfer::{Leaves, ON_THE_WIRE, Piece};
-use super::wire::WireId;
-use super::{Breach, Host, Port, Prover};
+use super::wire::{Layout, WireId};
+use super::{Breach, Bridge, Host, Port, Prover};
 use crate::model::field::{Field, device, device_name, kind};
 use crate::model::interval::Intervals;
 use crate::model::network::{self, Asked};
@@ -169,7 +170,7 @@ pub(super) fn breach(
         let at = &found.steps[*step].place;
         let Some((name, input)) = at.within() else {
             if let (Place::Wire(wire), [_]) = (at, &steps[..]) {
-                cuts.extend(apart(prover, *wire));
+                cuts.extend(apart(prover, found.layout, *wire));
                 path.push(Hop {
                     host: None,
                     input: None,
@@ -181,9 +182,9 @@ pub(super) fn breach(
             continue;
         };
         let piece = piece_at(found, steps, place, reached);
-        let output = piece.and_then(|piece| piece.leaves.interface());
+        let hooks = hooks(input, piece);
+        let output = hooks.output;
         let Some(host) = prover.site.hosts.get(name) else { continue };
-        let hooks = Hooks { input, output };
         let deciding = deciding(&mut prover.space, host, &host.ruleset, hooks, packet)?;
         for decides in &deciding {
             let without = cut(&host.ruleset, decides);
@@ -213,8 +214,8 @@ pub(super) fn breach(
 }
 
 /// What would part a wire that zones share.
-fn apart(prover: &Prover, wire: WireId) -> Vec<Cut> {
-    let ports = &prover.wires.get(wire).ports;
+fn apart(prover: &Prover, layout: Layout, wire: WireId) -> Vec<Cut> {
+    let ports = &prover.laid(layout).get(wire).ports;
     let mut cuts = Vec::new();
     for (name, host) in &prover.site.hosts {
         let here = |interface: &str| {
@@ -222,7 +223,7 @@ fn apart(prover: &Prover, wire: WireId) -> Vec<Cut> {
         };
         for bridge in &host.bridges {
             let joined: Vec<&str> =
-                bridge.iter().map(String::as_str).filter(|one| here(one)).collect();
+                bridge.interfaces().map(String::as_str).filter(|one| here(one)).collect();
             if joined.len() > 1 {
                 let joined = joined.join(", ");
                 cuts.push(Cut {
@@ -301,19 +302,23 @@ fn words_of(decides: &Deciding) -> Text {
 pub(super) struct Hooks<'a> {
     pub(super) input: Option<&'a str>,
     pub(super) output: Option<&'a str>,
+    /// Whether a bridge carries it from one to the other.
+    pub(super) bridged: bool,
+}
+
+/// By which interfaces a packet comes to a host and leaves it.
+pub(super) fn hooks<'a>(input: Option<&'a str>, piece: Option<&'a Piece>) -> Hooks<'a> {
+    Hooks {
+        input,
+        output: piece.and_then(|piece| piece.leaves.interface()),
+        bridged: piece.is_some_and(|piece| piece.leaves.is_bridged()),
+    }
 }
 
 impl Hooks<'_> {
-    /// Hooks before and after the routes are asked.
-    const fn of(self) -> (&'static [Hook], &'static [Hook]) {
-        match (self.input.is_some(), self.output.is_some()) {
-            (true, true) => (
-                &[Hook::Ingress, Hook::Prerouting],
-                &[Hook::Forward, Hook::Postrouting, Hook::Egress],
-            ),
-            (true, false) => (&[Hook::Ingress, Hook::Prerouting], &[Hook::Input]),
-            (false, _) => (&[], &[Hook::Output, Hook::Postrouting, Hook::Egress]),
-        }
+    /// All that it passes in a host.
+    fn of(self, host: &Host) -> Vec<Stage> {
+        host.stages(self.input, self.output, self.bridged)
     }
 }
 
@@ -328,26 +333,49 @@ fn only(space: &mut Space, packet: &Values, hooks: Hooks<'_>) -> Result<Set, Too
 }
 
 /// Takes one packet through a host. Gives whether it may pass.
-fn walk_one(walk: &mut Walk<'_>, packet: Set, hooks: Hooks<'_>) -> Result<bool, TooComplex> {
-    let mut flows = walk.begin(packet)?;
-    let (before, after) = hooks.of();
-    for hook in before {
-        flows = walk.hook(*hook, &flows)?.accepted;
+fn walk_one(walk: &mut Walk<'_>, packet: Set, stages: &[Stage]) -> Result<bool, TooComplex> {
+    let flows = walk.begin(packet)?;
+    Ok(!walk.staged(stages, flows)?.0.is_empty())
+}
+
+/// The base chains that a packet meets on its way through a host, in order.
+fn met(ruleset: &Ruleset, stages: &[Stage], hooks: Hooks<'_>, v6: bool) -> Vec<(Hook, At)> {
+    let mut input = hooks.input.and_then(device);
+    let mut output = None;
+    let mut all = Vec::new();
+    for stage in stages {
+        let (hook, steps) = match *stage {
+            Stage::At(Layer::Packet, hook) => (hook, ruleset.path(hook, v6)),
+            Stage::At(Layer::Frame, hook) => (hook, ruleset.frame_path(hook)),
+            Stage::Input(by) => {
+                input = Some(by);
+                continue;
+            }
+            Stage::Output(by) => {
+                output = Some(by);
+                continue;
+            }
+        };
+        let by = match hook {
+            Hook::Ingress => input,
+            Hook::Egress => output,
+            Hook::Prerouting | Hook::Input | Hook::Forward | Hook::Output | Hook::Postrouting => {
+                None
+            }
+        };
+        let chains = steps.into_iter().flat_map(|step| step.chains);
+        let entered = chains.filter(|at| is_for(ruleset, *at, by)).map(|at| (hook, at));
+        all.extend(entered);
     }
-    if let Some(output) = hooks.output.and_then(device) {
-        let mut out = super::super::change::Change::NONE;
-        out.set(Field::OutputDevice, output);
-        let mut sent = Flows::default();
-        for flow in flows.as_slice() {
-            let change = flow.change.followed_by(&out);
-            sent.join(walk.space(), &Flows::changed(flow.packets, change))?;
-        }
-        flows = sent;
-    }
-    for hook in after {
-        flows = walk.hook(*hook, &flows)?.accepted;
-    }
-    Ok(!flows.is_empty())
+    all
+}
+
+/// Whether a base chain may be for an interface, if it is for any.
+fn is_for(ruleset: &Ruleset, at: At, by: Option<u128>) -> bool {
+    let devices = ruleset.chain(at).base.iter().flat_map(|base| &base.devices);
+    let mut devices = devices.peekable();
+    let Some(by) = by.filter(|_| devices.peek().is_some()) else { return true };
+    devices.any(|name| device(name) == Some(by))
 }
 
 fn passes(
@@ -359,7 +387,7 @@ fn passes(
 ) -> Result<bool, TooComplex> {
     let one = only(space, packet, hooks)?;
     let mut walk = Walk::new(space, ruleset).knowing(&host.network);
-    walk_one(&mut walk, one, hooks)
+    walk_one(&mut walk, one, &hooks.of(host))
 }
 
 /// What lets a packet through each base chain on its way through a host.
@@ -373,32 +401,30 @@ pub(super) fn deciding(
     let one = only(space, packet, hooks)?;
     let v6 = packet.get(Field::Version) == crate::model::field::IPV6;
     let mut walk = Walk::new(space, ruleset).knowing(&host.network).noting();
-    walk_one(&mut walk, one, hooks)?;
+    let stages = hooks.of(host);
+    walk_one(&mut walk, one, &stages)?;
     let mut found = Vec::new();
-    let (before, after) = hooks.of();
-    for hook in before.iter().chain(after) {
-        for at in ruleset.path(*hook, v6).into_iter().flat_map(|step| step.chains) {
-            let (table, chain) = (ruleset.table(at), ruleset.chain(at));
-            let by = decider(&walk, ruleset, at, lets_through);
-            let accepts = chain.base.as_ref().is_some_and(|base| base.accepts);
-            if by.is_none() && !accepts {
-                continue;
-            }
-            let place = by.map_or(at, |by| by.chain);
-            let rule = by.map(|by| &ruleset.chain(by.chain).rules[by.rule as usize]);
-            found.push(Deciding {
-                hook: hook.name(),
-                family: table.family.name(),
-                table: table.name.clone(),
-                chain: ruleset.chain(place).name.clone(),
-                rule: rule.map(|rule| DecidingRule {
-                    place: rule.origin.place,
-                    text: rule.origin.text.clone(),
-                    comment: rule.origin.comment.clone(),
-                }),
-                at: by.unwrap_or(RuleAt { chain: at, rule: u32::MAX }),
-            });
+    for (hook, at) in met(ruleset, &stages, hooks, v6) {
+        let (table, chain) = (ruleset.table(at), ruleset.chain(at));
+        let by = decider(&walk, ruleset, at, lets_through);
+        let accepts = chain.base.as_ref().is_some_and(|base| base.accepts);
+        if by.is_none() && !accepts {
+            continue;
         }
+        let place = by.map_or(at, |by| by.chain);
+        let rule = by.map(|by| &ruleset.chain(by.chain).rules[by.rule as usize]);
+        found.push(Deciding {
+            hook: hook.name(),
+            family: table.family.name(),
+            table: table.name.clone(),
+            chain: ruleset.chain(place).name.clone(),
+            rule: rule.map(|rule| DecidingRule {
+                place: rule.origin.place,
+                text: rule.origin.text.clone(),
+                comment: rule.origin.comment.clone(),
+            }),
+            at: by.unwrap_or(RuleAt { chain: at, rule: u32::MAX }),
+        });
     }
     Ok(found)
 }
@@ -505,31 +531,26 @@ pub(super) fn stop(
     let one = only(space, packet, hooks)?;
     let ruleset = &host.ruleset;
     let mut walk = Walk::new(space, ruleset).knowing(&host.network).noting();
-    walk_one(&mut walk, one, hooks)?;
-    let (before, after) = hooks.of();
-    for hook in before.iter().chain(after) {
-        for at in ruleset.path(*hook, v6).into_iter().flat_map(|step| step.chains) {
-            let chain = ruleset.chain(at);
-            let family = ruleset.table(at).family.name();
-            let table = &ruleset.table(at).name;
-            if let Some(by) = decider(&walk, ruleset, at, stops) {
-                let inner = ruleset.chain(by.chain);
-                let text = &inner.rules[by.rule as usize].origin.text;
-                return Ok(Text::new(
-                    format!("{name} stops it in {family} {table} {}: {text}", inner.name),
-                    format!("{name} 在 {family} {table} {} 中将其阻断：{text}", inner.name),
-                ));
-            }
-            let passes = decider(&walk, ruleset, at, lets_through).is_some();
-            if !passes && chain.base.as_ref().is_some_and(|base| !base.accepts) {
-                return Ok(Text::new(
-                    format!(
-                        "{name} stops it: no rule of {family} {table} {} accepts it",
-                        chain.name
-                    ),
-                    format!("{name} 将其阻断：{family} {table} {} 中没有规则接受它", chain.name),
-                ));
-            }
+    let stages = hooks.of(host);
+    walk_one(&mut walk, one, &stages)?;
+    for (_, at) in met(ruleset, &stages, hooks, v6) {
+        let chain = ruleset.chain(at);
+        let family = ruleset.table(at).family.name();
+        let table = &ruleset.table(at).name;
+        if let Some(by) = decider(&walk, ruleset, at, stops) {
+            let inner = ruleset.chain(by.chain);
+            let text = &inner.rules[by.rule as usize].origin.text;
+            return Ok(Text::new(
+                format!("{name} stops it in {family} {table} {}: {text}", inner.name),
+                format!("{name} 在 {family} {table} {} 中将其阻断：{text}", inner.name),
+            ));
+        }
+        let passes = decider(&walk, ruleset, at, lets_through).is_some();
+        if !passes && chain.base.as_ref().is_some_and(|base| !base.accepts) {
+            return Ok(Text::new(
+                format!("{name} stops it: no rule of {family} {table} {} accepts it", chain.name),
+                format!("{name} 将其阻断：{family} {table} {} 中没有规则接受它", chain.name),
+            ));
         }
     }
     Ok(Text::new(format!("{name} does not let it through"), format!("{name} 不放行该报文")))
@@ -560,14 +581,38 @@ pub(super) fn doubt(
     for (place, (step, packet)) in steps.iter().zip(packets).enumerate() {
         let Some((name, input)) = found.steps[*step].place.within() else { continue };
         let piece = piece_at(found, steps, place, reached);
-        let output = piece.and_then(|piece| piece.leaves.interface());
         let somehow = matches!(piece.map(|piece| &piece.leaves), Some(Leaves::Somehow { .. }));
-        let hooks = Hooks { input, output };
-        if let Some(found) = doubt_at(prover, name, hooks, packet, somehow)? {
+        if let Some(found) = doubt_at(prover, name, hooks(input, piece), packet, somehow)? {
             return Ok(found);
         }
     }
-    Ok(several())
+    let on = |step: &usize| match &found.steps[*step].place {
+        Place::Wire(wire) => Some(*wire),
+        Place::Port(port) => prover.laid(found.layout).at(port),
+        Place::Host(_) => None,
+    };
+    let wires: BTreeSet<WireId> = steps.iter().filter_map(on).collect();
+    Ok(unknown_sides(prover, found.layout, &wires).unwrap_or_else(several))
+}
+
+/// A bridge on one of some wires that filters, where nobody knows what it filters from whom.
+pub(super) fn unknown_sides(
+    prover: &Prover,
+    layout: Layout,
+    among: &BTreeSet<WireId>,
+) -> Option<(String, Option<String>)> {
+    let wires = prover.laid(layout);
+    prover.site.hosts.iter().find_map(|(name, host)| {
+        let here = |bridge: &&Bridge| {
+            let own = Port { host: name.clone(), interface: bridge.device.clone() };
+            let wire = wires.at(&own).filter(|wire| among.contains(wire));
+            wire.is_some_and(|wire| wires.get(wire).ports.contains(&own))
+        };
+        let Bridge { device, .. } = host.filtering().find(here)?;
+        let what =
+            format!("bridge {device} filters, and not all is known that is behind its ports");
+        Some((what, Some(name.to_string())))
+    })
 }
 
 /// Which of a host's pieces leads on from a place of a way.
@@ -626,7 +671,7 @@ fn odd_rule(
 ) -> Result<Option<(String, String)>, TooComplex> {
     let one = only(space, packet, hooks)?;
     let mut walk = Walk::new(space, &host.ruleset).knowing(&host.network).noting();
-    walk_one(&mut walk, one, hooks)?;
+    walk_one(&mut walk, one, &hooks.of(host))?;
     for (number, table) in (0..).zip(&host.ruleset.tables) {
         for (id, chain) in (0..).map(ChainId).zip(&table.chains) {
             for (place, rule) in (0..).zip(&chain.rules) {

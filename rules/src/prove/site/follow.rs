@@ -12,7 +12,7 @@ use std::rc::Rc;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::wire::{WireId, Wires};
+use super::wire::{Parted, WireId, Wires};
 use super::{Host, Port, Prover, ReversePath, Site};
 use crate::model::field::{device, device_name, kind};
 use crate::model::network::{Asked as Routed, Hop, Way as Route};
@@ -300,21 +300,23 @@ pub struct Decides {
 /// Follows a connection through a site.
 #[must_use]
 pub fn follow(site: &Site, asked: Asked) -> Followed {
-    on_wires(site, &Wires::of(site), asked)
+    let wires = Rc::new(Wires::of(site));
+    on_wires(site, &wires, Parted::of(site, &wires).as_ref(), asked)
 }
 
 impl Prover {
     /// Follows a connection through the site as it is now.
     #[must_use]
     pub fn follow(&self, asked: Asked) -> Followed {
-        on_wires(&self.site, &self.wires, asked)
+        on_wires(&self.site, &self.wires, self.parted.as_ref(), asked)
     }
 }
 
-fn on_wires(site: &Site, wires: &Wires, asked: Asked) -> Followed {
+fn on_wires(site: &Site, wires: &Wires, parted: Option<&Parted>, asked: Asked) -> Followed {
     let mut walk = Walk {
         site,
         wires,
+        surely: parted.map(|parted| &*parted.surely),
         protocol: asked.protocol,
         known: BTreeMap::new(),
         tracers: RefCell::default(),
@@ -413,6 +415,8 @@ fn stopped(en: impl Into<String>, zh: impl Into<String>) -> At {
 struct Walk<'a> {
     site: &'a Site,
     wires: &'a Wires,
+    /// Where only those who surely hear each other are on one wire, where a bridge filters.
+    surely: Option<&'a Wires>,
     protocol: Protocol,
     /// What hosts know of the connection, of an answer.
     known: BTreeMap<HostName, Connection>,
@@ -505,7 +509,27 @@ impl<'a> Walk<'a> {
             );
             return vec![Trail { at, ..trail }];
         }
-        fork(&trail, to)
+        let is_exact = trail.is_exact && self.surely.is_none_or(|_| !self.is_filtered(wire));
+        fork(&Trail { is_exact, ..trail }, to)
+    }
+
+    /// Whether a bridge that filters is on a wire.
+    fn is_filtered(&self, wire: WireId) -> bool {
+        let mut ports = self.wires.get(wire).ports.iter();
+        ports.any(|port| self.site.hosts[&port.host].bridge_of(&port.interface).is_some())
+    }
+
+    /// Whether what leaves by an interface is at the next place with no bridge between that filters.
+    fn surely_hears(&self, wire: WireId, port: &Port, next: &At) -> bool {
+        let Some(surely) = self.surely.filter(|_| self.is_filtered(wire)) else { return true };
+        match next {
+            At::Port(other) => {
+                let on = surely.at(port);
+                let host = &self.site.hosts[&other.host];
+                on.is_some() && on == surely.at(other) && host.bridge_of(&other.interface).is_none()
+            }
+            At::In(_) | At::Wire(..) | At::End { .. } => false,
+        }
     }
 
     /// Who takes a packet for an address on a wire. `by` is who puts it there.
@@ -887,13 +911,21 @@ impl Here<'_> {
                         ),
                     );
                     // Whoever answers comes back by the same line.
-                    let last = Some(Box::new(At::Port(port)));
+                    let last = Some(Box::new(At::Port(port.clone())));
                     vec![At::End { arrives: true, text, last }]
                 } else {
                     routers
                 }
             }
         };
+        let mut left = left;
+        if !next.iter().all(|at| walk.surely_hears(wire, &port, at)) {
+            left.is_exact = false;
+            if let Some(hop) = left.hops.last_mut() {
+                Certainty::May.name().clone_into(&mut hop.certainty);
+                hop.reasons.push(format!("a bridge filters on the wire of {interface}"));
+            }
+        }
         fork(&left, next)
     }
 

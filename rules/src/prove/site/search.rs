@@ -11,8 +11,10 @@ use super::super::space::{End, Space, Values};
 use super::super::wish::wishes;
 use super::super::words::example;
 use super::transfer::{Leaves, Piece, come, openers, sent};
-use super::wire::{Wire, WireId, Wires};
-use super::{Answer, Assumption, Doubt, Footprint, Host, Kept, Port, Prover, Site, explain};
+use super::wire::{Layout, Wire, WireId, Wires};
+use super::{
+    Answer, Assumption, Bridge, Doubt, Footprint, Host, Kept, Port, Prover, Site, explain,
+};
 use crate::model::field::Field;
 use crate::model::interval::Intervals;
 use crate::name::HostName;
@@ -101,8 +103,10 @@ struct Question {
     opening: Set,
     /// Those of them that may not pass, as they begin on a wire.
     forbidden: Set,
-    /// The wires on which they begin, and the addresses there.
+    /// The wires on which they begin, and the addresses there, of [`Layout::Maybe`].
     begun: Vec<(WireId, Addresses)>,
+    /// The same of [`Layout::Surely`], where those are others.
+    surely_begun: Option<Vec<(WireId, Addresses)>>,
     /// The hosts in which they begin.
     senders: Vec<Sender>,
     /// Which hosts are such that something may end in them, or go on.
@@ -153,6 +157,16 @@ enum Count {
     Maybe,
     /// Those that surely do.
     Surely,
+}
+
+impl Count {
+    /// The wires by which they go.
+    const fn layout(self) -> Layout {
+        match self {
+            Self::Maybe => Layout::Maybe,
+            Self::Surely => Layout::Surely,
+        }
+    }
 }
 
 /// What is known about a demand, and where that may outlast other rules on some host, what was found on the
@@ -239,6 +253,8 @@ pub(super) struct Found {
     pub(super) reached: Vec<Reached>,
     /// The packets with an address of those whom the invariant is about.
     pub(super) from: Set,
+    /// The wires that its places are of.
+    pub(super) layout: Layout,
 }
 
 impl Question {
@@ -273,7 +289,9 @@ impl Question {
         let forbidden = space.only(forbidden, &super::transfer::ON_THE_WIRE)?;
         let sources = addresses(space, End::Source, &from)?;
         let destinations = addresses(space, End::Destination, &to)?;
-        let begun = begun(&prover.site, &prover.wires, &from, from_internet);
+        let begun_on = |wires: &Wires| begun(&prover.site, wires, &from, from_internet);
+        let begun = begun_on(prover.laid(Layout::Maybe));
+        let surely_begun = prover.parted.as_ref().map(|parted| begun_on(&parted.surely));
         let (mut senders, mut matters) = (Vec::new(), BTreeMap::new());
         let names: Vec<HostName> = prover.site.hosts.keys().cloned().collect();
         for name in names {
@@ -288,6 +306,7 @@ impl Question {
                 forwards: host.forwards(false) || host.forwards(true),
                 all_of_it: is_of(&to_zone),
                 addresses: own.meets(&to),
+                bridges: host.filtering().next().is_some(),
             };
             // A host of another zone, or a gateway, has addresses in zones that it is not in.
             let elsewhere = zone != from_zone && (gateway || zone.is_some());
@@ -307,9 +326,20 @@ impl Question {
             opening,
             forbidden,
             begun,
+            surely_begun,
             senders,
             matters,
         })
+    }
+}
+
+impl Question {
+    /// The wires on which the packets that count begin, and the addresses there.
+    fn begun(&self, count: Count) -> &[(WireId, Addresses)] {
+        match (count, &self.surely_begun) {
+            (Count::Surely, Some(begun)) => begun,
+            (Count::Maybe | Count::Surely, _) => &self.begun,
+        }
     }
 }
 
@@ -423,12 +453,14 @@ struct Matters {
     all_of_it: bool,
     /// Some of its addresses count.
     addresses: bool,
+    /// A bridge of it filters what it passes on.
+    bridges: bool,
 }
 
 impl Matters {
     /// Whether it is looked at at all.
     const fn at_all(self) -> bool {
-        self.forwards || self.all_of_it || self.addresses
+        self.forwards || self.all_of_it || self.addresses || self.bridges
     }
 }
 
@@ -474,7 +506,12 @@ impl<'p> Search<'p> {
     }
 
     fn found(self) -> Found {
-        Found { steps: self.steps, reached: self.reached, from: self.question.from }
+        Found {
+            layout: self.count.layout(),
+            steps: self.steps,
+            reached: self.reached,
+            from: self.question.from,
+        }
     }
 
     fn trace(self) -> Trace {
@@ -507,8 +544,8 @@ impl<'p> Search<'p> {
     /// Where the packets of an invariant begin.
     fn begin(&mut self) -> Result<(), TooComplex> {
         let question = Rc::clone(&self.question);
-        for (id, own) in &question.begun {
-            self.footprint.wires.insert(*id);
+        for (id, own) in question.begun(self.count) {
+            self.footprint.wires.insert((self.count.layout(), *id));
             let space = &mut self.prover.space;
             let sources = match self.sources {
                 Sources::Any => Set::ALL,
@@ -543,13 +580,13 @@ impl<'p> Search<'p> {
     }
 
     fn is_only_on_begun_wires(&self, host: &HostName) -> bool {
-        let mut wires = self.prover.wires.of_host(host).iter().map(|(wire, _)| *wire);
+        let mut wires = self.wires().of_host(host).iter().map(|(wire, _)| *wire);
         wires.all(|wire| self.seen.contains_key(&Place::Wire(wire)))
     }
 
     /// Whoever is on a wire can send to everybody on it.
     fn on_wire(&mut self, step: usize, wire: WireId) -> Result<(), TooComplex> {
-        let (question, wires) = (Rc::clone(&self.question), Rc::clone(&self.prover.wires));
+        let (question, wires) = (Rc::clone(&self.question), Rc::clone(self.wires()));
         let packets = self.steps[step].packets;
         let own: Addresses = wires.get(wire).networks.iter().copied().collect();
         if own.meets(&question.to) {
@@ -559,9 +596,10 @@ impl<'p> Search<'p> {
             let here = addresses(space, End::Destination, &own)?;
             let there = space.all_of(&[packets, here, question.destinations])?;
             let there = space.without(there, owned)?;
-            self.reach(step, None, there, Ends::OnTheWire);
+            let ends = self.crossed(step).unwrap_or(Ends::OnTheWire);
+            self.reach(step, None, there, ends);
         }
-        self.footprint.wires.insert(wire);
+        self.footprint.wires.insert((self.count.layout(), wire));
         for port in &wires.get(wire).ports {
             if question.matters[&port.host].at_all() {
                 let space = &mut self.prover.space;
@@ -610,7 +648,7 @@ impl<'p> Search<'p> {
                     let next = via.map_or(Next::Receiver, Next::Router);
                     self.leave(step, piece, packets, name, interface, next)?;
                 }
-                Leaves::Somehow { interface } => {
+                Leaves::Somehow { interface } | Leaves::Bridged { interface } => {
                     self.leave(step, piece, packets, name, interface, Next::Anybody)?;
                 }
             }
@@ -628,20 +666,31 @@ impl<'p> Search<'p> {
         interface: &str,
         next: Next,
     ) -> Result<(), TooComplex> {
-        let (question, wires) = (Rc::clone(&self.question), Rc::clone(&self.prover.wires));
+        let (question, wires) = (Rc::clone(&self.question), Rc::clone(self.wires()));
         let port = Port { host: host.clone(), interface: interface.to_owned() };
         let Some(wire) = wires.at(&port) else { return Ok(()) };
-        self.footprint.wires.insert(wire);
+        self.footprint.wires.insert((self.count.layout(), wire));
         let image = sent(&mut self.prover.space, &piece.change, packets)?;
+        if piece.leaves.is_bridged() {
+            // Whatever it is sent to there hears it as it would from whoever is on the wire.
+            return self.add(Place::Wire(wire), image, Some((step, Some(piece))));
+        }
         let others: Vec<&Port> = match next {
-            Next::Router(router) => wires.owners(wire, router).collect(),
+            Next::Router(router) => {
+                // It may be behind a bridge.
+                let ports = self.prover.parted.as_ref().map(|_| &wires.get(wire).ports);
+                let bridged = ports.into_iter().flatten();
+                let bridged = bridged.filter(|other| self.bridge_of(other).is_some());
+                wires.owners(wire, router).chain(bridged).collect()
+            }
             Next::Receiver | Next::Anybody => wires.get(wire).ports.iter().collect(),
         };
         for other in others.iter().filter(|other| other.host != *host) {
             if !question.matters[&other.host].at_all() {
                 continue;
             }
-            let packets = if next == Next::Receiver {
+            let bridged = self.bridge_of(other).is_some();
+            let packets = if next == Next::Receiver && !bridged {
                 let takes = self.takes(&other.host)?;
                 self.prover.space.and(image, takes)?
             } else {
@@ -655,7 +704,14 @@ impl<'p> Search<'p> {
             self.add(Place::Port((*other).clone()), packets, Some((step, Some(piece))))?;
         }
         // What nobody known takes.
-        let unknown_router = matches!(next, Next::Router(_)) && others.is_empty();
+        let unknown_router = match next {
+            // Behind which port of a bridge it is nobody knows.
+            Next::Router(router) => {
+                !wires.is_known(&port, router)
+                    && (self.count == Count::Maybe || self.bridge_of(&port).is_none())
+            }
+            Next::Receiver | Next::Anybody => false,
+        };
         let own: Addresses = wires.get(wire).networks.iter().copied().collect();
         let ends_here = match next {
             Next::Router(_) => unknown_router && (question.to_internet || own.meets(&question.to)),
@@ -668,6 +724,11 @@ impl<'p> Search<'p> {
         if next == Next::Receiver && self.prover.receivers_filter {
             let owned = self.owned(wire)?;
             to = self.prover.space.without(to, owned)?;
+        }
+        if next == Next::Receiver && self.bridge_of(&port).is_some() {
+            // It is behind the port where its network is.
+            let here = addresses(&mut self.prover.space, End::Destination, &own)?;
+            to = self.prover.space.and(to, here)?;
         }
         let space = &mut self.prover.space;
         let before = piece.change.before(space, to)?.maybe;
@@ -682,6 +743,25 @@ impl<'p> Search<'p> {
         };
         self.reach(step, Some(piece), there, ends);
         Ok(())
+    }
+
+    /// The wires by which packets go that count.
+    fn wires(&self) -> &Rc<Wires> {
+        self.prover.laid(self.count.layout())
+    }
+
+    /// The bridge that filters of which an interface is a port.
+    fn bridge_of(&self, port: &Port) -> Option<&Bridge> {
+        self.prover.parted.as_ref()?;
+        self.prover.site.hosts.get(&port.host)?.bridge_of(&port.interface)
+    }
+
+    /// The bridge by which packets have come to a wire, as their end.
+    fn crossed(&self, step: usize) -> Option<Ends> {
+        let (before, piece) = self.steps[step].from.as_ref()?;
+        let (host, _) = self.steps[*before].place.within()?;
+        let interface = piece.as_ref()?.leaves.interface()?.to_owned();
+        Some(Ends::AtAddress { host: host.clone(), interface, via: None })
     }
 
     /// The destinations of what a host takes from its wires.
@@ -700,16 +780,17 @@ impl<'p> Search<'p> {
 
     /// The destinations that known hosts on a wire answer for.
     fn owned(&mut self, wire: WireId) -> Result<Set, TooComplex> {
-        if let Some(known) = self.prover.owned.get(&wire) {
+        let key = (self.count.layout(), wire);
+        if let Some(known) = self.prover.owned.get(&key) {
             return Ok(*known);
         }
-        let wires = Rc::clone(&self.prover.wires);
+        let wires = Rc::clone(self.wires());
         let hosts: BTreeSet<&HostName> =
             wires.get(wire).ports.iter().map(|port| &port.host).collect();
         let own = hosts.into_iter().map(|host| self.prover.answered_by(host));
         let own = own.collect::<Result<Vec<Set>, TooComplex>>()?;
         let owned = self.prover.space.any_of(&own)?;
-        self.prover.owned.insert(wire, owned);
+        self.prover.owned.insert(key, owned);
         Ok(owned)
     }
 

@@ -9,10 +9,11 @@ use ipnet::IpNet;
 use super::super::arena::{Set, TooComplex};
 use super::super::change::Change;
 use super::super::memory::Memory;
-use super::super::pass::{Flow, Flows, Walk};
+use super::super::pass::{Flow, Flows, Layer, Stage, Walk};
 use super::super::reads::asks_for_input;
 use super::super::space::{End, Space};
 use super::alike::Alike;
+use super::bridge;
 use super::route::{Goes, Reach, routes};
 use super::{Host, ReversePath, Site};
 use crate::model::field::{Field, ICMPV6, device, device_name, state};
@@ -37,6 +38,11 @@ pub(super) enum Leaves {
         /// The interface.
         interface: String,
     },
+    /// By this port of a bridge, as frames that the host has not looked into.
+    Bridged {
+        /// The port.
+        interface: String,
+    },
 }
 
 impl Leaves {
@@ -44,7 +50,25 @@ impl Leaves {
     pub(super) fn interface(&self) -> Option<&str> {
         match self {
             Self::Here => None,
-            Self::By { interface, .. } | Self::Somehow { interface } => Some(interface),
+            Self::By { interface, .. }
+            | Self::Somehow { interface }
+            | Self::Bridged { interface } => Some(interface),
+        }
+    }
+
+    /// Whether they pass a bridge.
+    pub(super) const fn is_bridged(&self) -> bool {
+        matches!(self, Self::Bridged { .. })
+    }
+
+    /// The same by another interface.
+    fn by(&self, interface: &str) -> Self {
+        let interface = interface.to_owned();
+        match self {
+            Self::Here => Self::Here,
+            Self::By { via, .. } => Self::By { interface, via: *via },
+            Self::Somehow { .. } => Self::Somehow { interface },
+            Self::Bridged { .. } => Self::Bridged { interface },
         }
     }
 }
@@ -77,7 +101,8 @@ enum Way {
 /// Whether it makes no difference to a host by which interface a packet comes.
 fn is_alike_everywhere(host: &Host) -> bool {
     let mut rules = host.network.rules.iter().flatten();
-    !asks_for_input(&host.ruleset)
+    host.filtering().next().is_none()
+        && !asks_for_input(&host.ruleset)
         && host.reverse_path.values().all(|wanted| *wanted == ReversePath::Off)
         && rules.all(|rule| rule.iif.is_none())
 }
@@ -187,6 +212,8 @@ impl Transfers {
             }
         };
         let Some((memory, is_shared)) = self.alike.of(site, host) else { return Ok(Rc::default()) };
+        // Of a bridge that filters each port has its own way.
+        let is_shared = is_shared && of.filtering().next().is_none();
         let here = Here { host: of, memory, is_shared, routes, same };
         let (key, pieces) = match way {
             Way::Comes(_) if is_alike_everywhere(of) => {
@@ -276,8 +303,11 @@ fn routed<'w>(
     flows: &[(Flow, Set)],
     ways: impl IntoIterator<Item = &'w (Reach, Goes)> + Clone,
 ) -> Result<Vec<Part>, TooComplex> {
-    let interfaces =
-        || host.network.up().map(|one| device_name(one.device)).filter(|name| name != "lo");
+    let interfaces = || {
+        let names = host.network.up().map(|one| device_name(one.device));
+        // By a port only what goes by its bridge leaves.
+        names.filter(|name| name != "lo" && host.bridge_of(name).is_none())
+    };
     let mut parts = Vec::new();
     for (flow, surely) in flows {
         for (reach, goes) in ways.clone() {
@@ -312,6 +342,11 @@ fn routed<'w>(
     Ok(parts)
 }
 
+/// The stages of packets at some hooks, one after the other.
+fn at_hooks(hooks: &[Hook]) -> Vec<Stage> {
+    hooks.iter().map(|hook| Stage::At(Layer::Packet, *hook)).collect()
+}
+
 /// Takes parts through hooks. What may be stopped there is sure no more. The hooks are asked about the
 /// packets of `all`, of which those of the parts are some; where it is not told, about those alone.
 fn hooked(
@@ -320,22 +355,44 @@ fn hooked(
     parts: Vec<Part>,
     all: Option<Set>,
 ) -> Result<Vec<Part>, TooComplex> {
+    passing(walk, parts, all, |leaves| {
+        let out = leaves.interface().and_then(device).map(Stage::Output);
+        out.into_iter().chain(at_hooks(hooks)).collect()
+    })
+}
+
+/// Takes parts that leave a host by a bridge that filters on to each of its ports.
+fn ported(walk: &mut Walk<'_>, host: &Host, parts: Vec<Part>) -> Result<Vec<Part>, TooComplex> {
     let mut done = Vec::new();
     for part in parts {
-        let mut change = part.flow.change.clone();
-        if let Some(interface) = part.leaves.interface() {
-            change.set(Field::OutputDevice, device(interface).unwrap_or_default());
+        let Some(bridge) = part.leaves.interface().and_then(|one| host.bridge_by(one)) else {
+            done.push(part);
+            continue;
+        };
+        for port in &bridge.ports {
+            let (flow, surely) = (part.flow.clone(), part.surely);
+            let one = vec![Part { flow, surely, leaves: part.leaves.by(port) }];
+            done.extend(passing(walk, one, None, |_| bridge::down(port).to_vec())?);
         }
-        let mut flows = Flows::changed(all.unwrap_or(part.flow.packets), change);
-        let mut surely = part.surely;
-        for hook in hooks {
-            let passed = walk.hook(*hook, &flows)?;
-            let space = walk.space();
-            let stopped = space.or(passed.dropped, passed.rejected)?;
-            surely = space.without(surely, stopped)?;
-            flows = passed.accepted;
-        }
+    }
+    Ok(done)
+}
+
+/// Takes parts through the stages of each. What may be stopped there is sure no more. The stages are asked
+/// about the packets of `all` as in [`hooked`].
+fn passing(
+    walk: &mut Walk<'_>,
+    parts: Vec<Part>,
+    all: Option<Set>,
+    stages: impl Fn(&Leaves) -> Vec<Stage>,
+) -> Result<Vec<Part>, TooComplex> {
+    let mut done = Vec::new();
+    for part in parts {
+        let asked = all.unwrap_or(part.flow.packets);
+        let flows = Flows::changed(asked, part.flow.change.clone());
+        let (flows, stopped) = walk.staged(&stages(&part.leaves), flows)?;
         let space = walk.space();
+        let surely = space.without(part.surely, stopped)?;
         let mut own = Vec::new();
         for flow in flows.as_slice() {
             let packets = space.and(flow.packets, part.flow.packets)?;
@@ -343,19 +400,32 @@ fn hooked(
                 own.push(Flow { packets, change: flow.change.clone() });
             }
         }
-        for (nth, flow) in own.iter().enumerate() {
-            let mut sure = space.and(surely, flow.packets)?;
-            // Where a packet may become one thing or another, neither is sure.
-            for (_, other) in own.iter().enumerate().filter(|(other, _)| *other != nth) {
-                sure = space.without(sure, other.packets)?;
-            }
-            if flow.change.is_unsure() {
-                sure = Set::EMPTY;
-            }
-            done.push(Part { flow: flow.clone(), surely: sure, leaves: part.leaves.clone() });
+        for (flow, surely) in each_sure(space, &own, surely)? {
+            done.push(Part { flow, surely, leaves: part.leaves.clone() });
         }
     }
     Ok(done)
+}
+
+/// Each flow with those of its packets that are surely among `surely` and become nothing else.
+fn each_sure(
+    space: &mut Space,
+    flows: &[Flow],
+    surely: Set,
+) -> Result<Vec<(Flow, Set)>, TooComplex> {
+    let mut all = Vec::new();
+    for flow in flows {
+        let mut own = space.and(surely, flow.packets)?;
+        // Where a packet may become one thing or another, neither is sure.
+        for other in flows.iter().filter(|other| other.change != flow.change) {
+            own = space.without(own, other.packets)?;
+        }
+        if flow.change.is_unsure() {
+            own = Set::EMPTY;
+        }
+        all.push((flow.clone(), own));
+    }
+    Ok(all)
 }
 
 fn pieces(parts: Vec<Part>, host: &Host) -> Vec<Rc<Piece>> {
@@ -386,7 +456,10 @@ impl Here<'_> {
             let by = device(interface).unwrap_or_default();
             let here = space.value(Field::InputDevice, by)?;
             begin = space.and(begin, here)?;
-            allowed = sources(space, host, &routes.back, interface, by)?;
+            // What comes by a port of a bridge comes to the host by the bridge itself.
+            let own = host.bridge_of(interface).map_or(interface, |bridge| bridge.device.as_str());
+            let by = device(own).unwrap_or_default();
+            allowed = sources(space, host, &routes.back, own, by)?;
         }
         let mut forwards = Set::EMPTY;
         for v6 in [false, true].into_iter().filter(|v6| host.forwards(*v6)) {
@@ -396,19 +469,31 @@ impl Here<'_> {
         let forwards = space.without(forwards, same.unroutable)?;
         let mut walk = Walk::new(space, &host.ruleset).knowing(&host.network).recalling(memory);
         let flows = walk.begin(begin)?;
-        let (mut flows, mut surely) = (flows, begin);
-        for hook in [Hook::Ingress, Hook::Prerouting] {
-            let passed = walk.hook(hook, &flows)?;
-            let space = walk.space();
-            let stopped = space.or(passed.dropped, passed.rejected)?;
-            surely = space.without(surely, stopped)?;
-            flows = passed.accepted;
-        }
+        let mut done = Vec::new();
+        let (flows, stopped) = match interface.and_then(|one| Some((one, host.bridge_of(one)?))) {
+            None => walk.staged(&at_hooks(&[Hook::Ingress, Hook::Prerouting]), flows)?,
+            Some((by, bridge)) => {
+                let (flows, before) = walk.staged(&bridge::ENTERS, flows)?;
+                let sure = walk.space().without(begin, before)?;
+                let entered = each_sure(walk.space(), flows.as_slice(), sure)?;
+                for port in bridge.ports.iter().filter(|port| *port != by) {
+                    let across = entered.iter().cloned().map(|(flow, surely)| {
+                        let leaves = Leaves::Bridged { interface: port.clone() };
+                        Part { flow, surely, leaves }
+                    });
+                    let across = across.collect();
+                    let stages = bridge::across(port);
+                    done.extend(passing(&mut walk, across, None, |_| stages.to_vec())?);
+                }
+                let up = bridge::up(bridge).into_iter().chain(at_hooks(&[Hook::Prerouting]));
+                let (flows, after) = walk.staged(&up.collect::<Vec<_>>(), flows)?;
+                (flows, walk.space().or(before, after)?)
+            }
+        };
+        let surely = walk.space().without(begin, stopped)?;
         let mut routable = Vec::new();
-        for flow in flows.as_slice() {
-            let space = walk.space();
-            let sure = if flow.change.is_unsure() { Set::EMPTY } else { surely };
-            routable.push(narrowed(space, flow, sure, allowed)?);
+        for (flow, surely) in each_sure(walk.space(), flows.as_slice(), surely)? {
+            routable.push(narrowed(walk.space(), &flow, surely, allowed)?);
         }
         // Whoever passes nothing on need not ask where to.
         let asks = |(_, goes): &&(Reach, Goes)| *goes == Goes::Here || !forwards.is_empty();
@@ -418,7 +503,7 @@ impl Here<'_> {
         for part in parts {
             match part.leaves {
                 Leaves::Here => local.push(part),
-                Leaves::By { .. } | Leaves::Somehow { .. } => {
+                Leaves::By { .. } | Leaves::Somehow { .. } | Leaves::Bridged { .. } => {
                     let reach = Reach { maybe: forwards, surely: forwards };
                     let (flow, surely) = narrowed(walk.space(), &part.flow, part.surely, reach)?;
                     if !flow.packets.is_empty() {
@@ -428,9 +513,10 @@ impl Here<'_> {
             }
         }
         let all = is_shared.then_some(begin);
-        let mut done = hooked(&mut walk, &[Hook::Input], local, all)?;
+        done.extend(hooked(&mut walk, &[Hook::Input], local, all)?);
         let hooks = [Hook::Forward, Hook::Postrouting, Hook::Egress];
-        done.extend(hooked(&mut walk, &hooks, through, all)?);
+        let through = hooked(&mut walk, &hooks, through, all)?;
+        done.extend(ported(&mut walk, host, through)?);
         Ok(pieces(done, host))
     }
 
@@ -464,7 +550,7 @@ impl Here<'_> {
         sent.extend(routed(walk.space(), host, &again, &routes.there)?);
         sent.retain(|part| part.leaves != Leaves::Here);
         let done = hooked(&mut walk, &[Hook::Postrouting, Hook::Egress], sent, all)?;
-        Ok(pieces(done, host))
+        Ok(pieces(ported(&mut walk, host, done)?, host))
     }
 }
 

@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
+use std::rc::Rc;
 
 use ipnet::IpNet;
 
+use super::bridge::Bridge;
 use super::{Port, Site};
 use crate::model::field::device_name;
 use crate::model::network::{Interface, Table};
@@ -19,6 +21,8 @@ pub(super) struct WireId(pub(super) usize);
 pub(super) struct Wire {
     /// Those of known hosts.
     pub(super) ports: BTreeSet<Port>,
+    /// Those that are heard only through the ports of a bridge that filters.
+    pub(super) behind: BTreeSet<Port>,
     /// The networks that they have addresses in.
     pub(super) networks: BTreeSet<IpNet>,
 }
@@ -34,10 +38,98 @@ pub(super) struct Wires {
     owners: HashMap<IpNet, BTreeSet<HostName>>,
     /// How long the prefixes of those networks are, of IPv4 and of IPv6.
     lengths: [BTreeSet<u8>; 2],
+    /// The same where every bridge joins, where that is another.
+    joined: Option<Rc<Wires>>,
+}
+
+/// Which of the wires of a site are asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Layout {
+    /// Those where every bridge joins.
+    Joined,
+    /// [`Parted::maybe`].
+    Maybe,
+    /// [`Parted::surely`].
+    Surely,
+}
+
+/// How an interface belongs to its wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Belongs {
+    /// By its addresses, and others hear it.
+    Wholly,
+    /// Its networks are there, but it is heard only through the ports of its bridge.
+    Behind,
+    /// Not at all: nobody knows what is where.
+    Nowhere,
+}
+
+/// The wires of a site of which some bridges filter: what is on either side of those is on two.
+#[derive(Debug, Clone)]
+pub(super) struct Parted {
+    /// Where whoever may hear each other are on one wire: a bridge of which it is not known what is behind
+    /// which of its ports joins all of it.
+    pub(super) maybe: Rc<Wires>,
+    /// Where only those who surely hear each other are.
+    pub(super) surely: Rc<Wires>,
+}
+
+impl Parted {
+    /// Of a site; nothing where no bridge filters.
+    pub(super) fn of(site: &Site, joined: &Rc<Wires>) -> Option<Self> {
+        let filters = |host: &HostName, bridge: &Bridge| {
+            site.hosts[host].filtering().any(|one| one.device == bridge.device)
+        };
+        if !site.hosts.values().any(|host| host.filtering().next().is_some()) {
+            return None;
+        }
+        let is_device = |port: &Port| site.hosts[&port.host].bridge_by(&port.interface).is_some();
+        let joins = |host: &HostName, bridge: &Bridge| !filters(host, bridge);
+        let apart = Wires::put(site, joins, |_| Belongs::Wholly);
+        let known = |host: &HostName, bridge: &Bridge| apart.tells_sides(host, bridge);
+        let mut maybe = Wires::put(
+            site,
+            |host, bridge| !filters(host, bridge) || !known(host, bridge),
+            |port| {
+                let bridge = site.hosts[&port.host].bridge_by(&port.interface);
+                let known = bridge.is_some_and(|bridge| known(&port.host, bridge));
+                if known { Belongs::Behind } else { Belongs::Wholly }
+            },
+        );
+        let mut surely = Wires::put(site, joins, |port| {
+            if is_device(port) { Belongs::Nowhere } else { Belongs::Wholly }
+        });
+        maybe.joined = Some(Rc::clone(joined));
+        surely.joined = Some(Rc::clone(joined));
+        Some(Self { maybe: Rc::new(maybe), surely: Rc::new(surely) })
+    }
 }
 
 impl Wires {
+    /// Of a site, in which every bridge joins.
     pub(super) fn of(site: &Site) -> Self {
+        Self::put(site, |_, _| true, |_| Belongs::Wholly)
+    }
+
+    /// Whether it is known what is behind which port of a bridge that joins nothing here: what the host
+    /// has addresses for is behind one of them.
+    fn tells_sides(&self, host: &HostName, bridge: &Bridge) -> bool {
+        let at = |interface: &String| {
+            self.at(&Port { host: host.clone(), interface: interface.clone() })
+        };
+        let Some(own) = at(&bridge.device) else { return true };
+        let wire = self.get(own);
+        let alone = wire.networks.is_empty() && wire.ports.len() == 1;
+        alone || bridge.ports.iter().any(|port| at(port) == Some(own))
+    }
+
+    /// Puts every interface on its wire. `joins` tells which bridges make one wire of those of their
+    /// ports.
+    fn put(
+        site: &Site,
+        joins: impl Fn(&HostName, &Bridge) -> bool,
+        belongs: impl Fn(&Port) -> Belongs,
+    ) -> Self {
         let mut ports: Vec<(Port, BTreeSet<IpNet>)> = Vec::new();
         let mut places: HashMap<Port, usize> = HashMap::new();
         let mut owners: HashMap<IpNet, BTreeSet<HostName>> = HashMap::new();
@@ -49,7 +141,7 @@ impl Wires {
             }
             for interface in host.network.up() {
                 let port = Port { host: name.clone(), interface: device_name(interface.device) };
-                if is_loopback(interface) {
+                if is_loopback(interface) || belongs(&port) == Belongs::Nowhere {
                     continue;
                 }
                 let networks = interface.addresses.iter().map(|one| one.network.trunc());
@@ -71,10 +163,10 @@ impl Wires {
             }
         }
         let bridges = site.hosts.iter().flat_map(|(host, of)| {
-            of.bridges.iter().map(|bridge| {
+            of.bridges.iter().filter(|bridge| joins(host, bridge)).map(|bridge| {
                 let port =
                     |interface: &String| Port { host: host.clone(), interface: interface.clone() };
-                bridge.iter().map(port).collect::<BTreeSet<Port>>()
+                bridge.interfaces().map(port).collect::<BTreeSet<Port>>()
             })
         });
         for link in site.links.iter().cloned().chain(bridges) {
@@ -92,7 +184,10 @@ impl Wires {
                 WireId(wires.all.len() - 1)
             });
             wires.all[id.0].networks.extend(networks);
-            wires.all[id.0].ports.insert(port.clone());
+            match belongs(&port) {
+                Belongs::Wholly => wires.all[id.0].ports.insert(port.clone()),
+                Belongs::Behind | Belongs::Nowhere => wires.all[id.0].behind.insert(port.clone()),
+            };
             wires.of_host.entry(port.host.clone()).or_default().push((id, port.clone()));
             wires.of.insert(port, id);
         }
@@ -127,15 +222,27 @@ impl Wires {
         // Many send to the same router.
         let mut known: HashMap<IpAddr, bool> = HashMap::new();
         self.get(wire).ports.iter().filter(move |port| {
-            let network = &site.hosts[&port.host].network;
+            let host = &site.hosts[&port.host];
+            let network = &host.network;
+            let bridge = host.bridge_of(&port.interface).map(|bridge| bridge.device.as_str());
             let routes = network.routes.iter().flat_map(|tables| tables.values());
             let mut hops = routes.flat_map(Table::iter).flat_map(|route| &route.hops);
             hops.any(|hop| {
-                let here = hop.device.is_none_or(|device| device_name(device) == port.interface);
+                let here = hop.device.is_none_or(|device| {
+                    let device = device_name(device);
+                    device == port.interface || bridge == Some(device.as_str())
+                });
                 let Some(via) = hop.via.filter(|_| here) else { return false };
-                *known.entry(via).or_insert_with(|| self.owners(wire, via).next().is_none())
+                *known.entry(via).or_insert_with(|| !self.is_known(port, via))
             })
         })
+    }
+
+    /// Whether a known host answers for an address where an interface is, on whatever side of a bridge.
+    pub(super) fn is_known(&self, port: &Port, address: IpAddr) -> bool {
+        let joined = self.joined.as_deref().unwrap_or(self);
+        let wire = joined.at(port);
+        wire.is_some_and(|wire| joined.owners(wire, address).next().is_some())
     }
 
     /// The interfaces on a wire of hosts that answer for an address.
@@ -146,7 +253,9 @@ impl Wires {
         // Of a host that answers for it twice the interfaces are told once, and all in their order.
         let owners: BTreeSet<&HostName> = owners.collect();
         let ports = owners.into_iter().flat_map(|host| self.of_host(host));
-        ports.filter(move |(at, _)| *at == wire).map(|(_, port)| port)
+        let heard = &self.get(wire).ports;
+        let here = ports.filter(move |(at, port)| *at == wire && heard.contains(port));
+        here.map(|(_, port)| port)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use bailey_rules::text::Text;
 
-use super::{Breach, Raises, Scene};
+use super::{Breach, Raises};
 
 pub(super) const BREACH: Breach = Breach {
     name: "forwarding",
@@ -18,11 +18,6 @@ pub(super) const BREACH: Breach = Breach {
         subject: "",
         alert: "BaileyIsolationViolation",
     },
-    cause: |scene| set(scene, "1"),
-    undo: |scene| set(scene, "0"),
+    cause: |scene| scene.set_forwarding("ex-back", true),
+    undo: |scene| scene.set_forwarding("ex-back", false),
 };
-
-fn set(scene: &Scene<'_>, value: &str) -> anyhow::Result<()> {
-    let host = scene.site.netns("ex-back");
-    host.inside(|| Ok(std::fs::write("/proc/sys/net/ipv4/ip_forward", value)?))
-}

@@ -2,7 +2,7 @@
 
 use bailey_rules::text::Text;
 
-use super::{Breach, Raises, Scene};
+use super::{Breach, Raises};
 
 const CARD: &str = "eth6";
 
@@ -30,17 +30,12 @@ pub(super) const BREACH: Breach = Breach {
         ))?;
         scene.site.plug("county-1", CARD, "sw-outer")?;
         host.ip(&format!("addr add 172.20.7.97/16 dev {CARD}"))?;
-        forward(scene, "1")
+        scene.set_forwarding("county-1", true)
     },
     undo: |scene| {
-        forward(scene, "0")?;
+        scene.set_forwarding("county-1", false)?;
         let host = scene.site.netns("county-1");
         host.ip(&format!("link del {CARD}"))?;
         host.nft("delete table inet own")
     },
 };
-
-fn forward(scene: &Scene<'_>, value: &str) -> anyhow::Result<()> {
-    let host = scene.site.netns("county-1");
-    host.inside(|| Ok(std::fs::write("/proc/sys/net/ipv4/ip_forward", value)?))
-}

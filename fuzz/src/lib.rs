@@ -1,0 +1,3 @@
+//! What libFuzzer runs.
+
+pub mod targets;

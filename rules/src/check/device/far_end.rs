@@ -1,0 +1,109 @@
+//! The far ends of lines, and why nothing may be said of one.
+
+use std::time::Duration;
+
+use super::Given;
+use super::watched::{interface_of, line_called};
+use crate::check::{Evidence, Status, Verdict};
+use crate::device::interface::{Interface, Link};
+use crate::device::quality::Quality;
+use crate::expectation::Ask;
+use crate::text::Text;
+
+/// A far end that was not asked for this long, or for so many intervals, is not known any more.
+const STALE: Duration = Duration::from_secs(30);
+/// See [`STALE`].
+const STALE_INTERVALS: u32 = 3;
+
+/// A line whose far end is asked.
+pub(super) struct FarEnd<'a> {
+    key: &'a str,
+    name: Option<&'a str>,
+    pub(super) ask: Ask,
+    interface: Option<&'a Interface>,
+    quality: Option<&'a Quality>,
+}
+
+/// The lines of the device whose far ends are asked, in the order of their keys.
+pub(super) fn far_ends<'a>(given: &Given<'a>) -> Vec<FarEnd<'a>> {
+    let interfaces = given.device.interfaces.value().map(Vec::as_slice).unwrap_or_default();
+    let lines = given.wanted.lines.iter();
+    let asked = lines.filter_map(|(key, wanted)| {
+        let name = interface_of(given.device, key);
+        Some(FarEnd {
+            key,
+            name: wanted.name.as_deref(),
+            ask: wanted.ask?,
+            interface: interfaces.iter().find(|interface| interface.name == name),
+            quality: given.device.quality.get(key).map(AsRef::as_ref),
+        })
+    });
+    asked.collect()
+}
+
+impl FarEnd<'_> {
+    /// The interface where it is known, else what the rule files call it.
+    pub(super) fn subject(&self) -> &str {
+        self.interface.map_or(self.key, |interface| &interface.name)
+    }
+
+    pub(super) fn called(&self) -> String {
+        let alias = self.interface.map(|interface| interface.alias.as_str());
+        line_called(self.subject(), self.name.or(alias))
+    }
+
+    /// What was seen of it, or the verdict that nothing can be said, and why.
+    pub(super) fn seen(&self) -> Result<&Quality, Verdict> {
+        let name = self.called();
+        let why = match self.quality {
+            Some(Quality { failed: Some(failed), .. }) => Text::new(
+                format!("{} cannot be asked, the far end of {name}: {failed}", self.ask),
+                format!("无法探测 {name} 的对端 {}：{failed}", self.ask),
+            ),
+            Some(quality) if quality.asked_at().is_some() => return Ok(quality),
+            Some(_) | None => Text::new(
+                format!("{}, the far end of {name}, was not asked yet", self.ask),
+                format!("尚未探测 {name} 的对端 {}", self.ask),
+            ),
+        };
+        Err(Verdict::new(self.subject(), Status::Unknown, why))
+    }
+
+    /// Another cause, which has a finding of its own, for an end that does not answer.
+    pub(super) fn other_cause(&self, given: &Given<'_>) -> Option<Text> {
+        if given.device.polling.failed.is_some() {
+            let device = &given.device.name;
+            return Some(Text::new(
+                format!("{device} itself does not answer"),
+                format!("{device} 本身没有应答"),
+            ));
+        }
+        let interface = self.interface?;
+        let is_down = match interface.link {
+            Link::Down | Link::NotPresent | Link::LowerLayerDown => true,
+            Link::Up | Link::Testing | Link::Dormant | Link::Unknown => false,
+        };
+        is_down.then(|| {
+            let name = &interface.name;
+            Text::new(format!("{name} is down"), format!("{name} 已断开"))
+        })
+    }
+
+    /// Makes a verdict rest on what was seen.
+    pub(super) fn rests_on(
+        &self,
+        given: &Given<'_>,
+        quality: &Quality,
+        mut verdict: Verdict,
+        value: String,
+    ) -> Verdict {
+        let longest = (given.wanted.line_interval.0 * STALE_INTERVALS).max(STALE);
+        verdict.stale = quality.asked_at().is_none_or(|at| at.age(given.now) > longest);
+        verdict.evidence.push(Evidence {
+            fact: format!("far_end {}", self.ask),
+            value,
+            read_at: quality.asked_at(),
+        });
+        verdict
+    }
+}

@@ -1,0 +1,45 @@
+//! Is a line slow?
+
+use super::super::sentence::with_limit;
+use super::super::{Alerts, Verdict};
+use super::far_end::{FarEnd, far_ends};
+use super::{DeviceCheck, Given, named};
+use crate::text::Text;
+use crate::unit::Period;
+
+/// One subject for each line whose far end answers.
+pub(super) const CHECK: DeviceCheck = DeviceCheck {
+    check: named(
+        "line_round_trip",
+        || Text::new("Round trip on lines", "专线往返时延"),
+        "network",
+        Alerts::both("BaileyLineQuality"),
+    ),
+    parts: &[],
+    judge,
+};
+
+fn judge(given: &Given<'_>) -> Vec<Verdict> {
+    if given.wanted.line_round_trip.is_off() {
+        return Vec::new();
+    }
+    far_ends(given).iter().filter_map(|far| verdict(given, far)).collect()
+}
+
+fn verdict(given: &Given<'_>, far: &FarEnd<'_>) -> Option<Verdict> {
+    let quality = match far.seen() {
+        Ok(quality) => quality,
+        Err(unknown) => return Some(unknown),
+    };
+    let round_trip = quality.lately()?.round_trip?;
+    let (name, wanted) = (far.called(), &given.wanted.line_round_trip);
+    let status = wanted.judge(Period(round_trip));
+    let millis = format!("{:.1} ms", round_trip.as_secs_f64() * 1000.0);
+    let said = Text::new(
+        format!("a packet takes {millis} over {name} and back"),
+        format!("{name} 往返时延 {millis}"),
+    );
+    let why = with_limit(said, wanted.limit(status));
+    let value = format!("{millis}, the median of 5 min");
+    Some(far.rests_on(given, quality, Verdict::new(far.subject(), status, why), value))
+}
