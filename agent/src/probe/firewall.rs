@@ -101,19 +101,29 @@ struct Seen {
 }
 
 /// What nftables holds.
-#[derive(Default)]
 struct Nftables {
     listing: Listing,
     beside: Beside,
+    /// The same in summary. Its digest goes over every rule, so it is made once.
+    ruleset: Ruleset,
     /// What nft printed; empty where there are no tables.
     text: Vec<u8>,
     /// What iptables-save printed of families of which nft prints parts as `xt` only.
-    saved: Vec<(Family, Told<String>)>,
+    saved: Vec<(Family, Told<Part>)>,
+}
+
+/// What iptables-save printed of a part of what nftables holds.
+struct Part {
+    /// The digest of its rules.
+    digest: String,
+    text: String,
 }
 
 /// What iptables-save printed.
 struct Printed {
     saved: Saved,
+    /// The same in summary.
+    ruleset: Ruleset,
     text: String,
 }
 
@@ -267,12 +277,12 @@ impl FirewallProbe {
     async fn nftables(&self, generation: &Result<u32, Silence>) -> Told<Nftables> {
         match generation {
             Ok(_) => {}
-            Err(Silence::Absent) => return Ok(Nftables::default()),
+            Err(Silence::Absent) => return Ok(Nftables::nothing()),
             Err(silence) => return Err(silence.to_string()),
         }
         let tables = watch::tables().map_err(|silence| silence.to_string())?;
         if tables.is_empty() {
-            return Ok(Nftables::default());
+            return Ok(Nftables::nothing());
         }
         let dormant = tables.into_iter().filter(|(_, dormant)| *dormant).map(|(key, _)| key);
         let beside = Beside { dormant: dormant.collect(), ..Beside::default() };
@@ -282,15 +292,15 @@ impl FirewallProbe {
         let (listing, beside, text) = understood(text, beside).await?;
         let with_xt = listing.families_with_xt();
         if with_xt.is_empty() {
-            return Ok(Nftables { listing, beside, text, saved: Vec::new() });
+            return Ok(Nftables::of(listing, beside, text, Vec::new()));
         }
         let mut beside = Beside { rules: listing.chains_with_xt(), ..beside };
         let mut saved = Vec::new();
         for family in Family::ALL.into_iter().filter(|family| with_xt.contains(family.as_str())) {
             match self.saved_in_nftables(family).await {
-                Ok(Printed { saved: understood, text }) => {
+                Ok(Printed { saved: understood, ruleset, text }) => {
                     beside.saved.insert(family.as_str(), understood);
-                    saved.push((family, Ok(text)));
+                    saved.push((family, Ok(Part { digest: ruleset.digest, text })));
                 }
                 // The rules stay opaque, and are counted as such.
                 Err(why) => {
@@ -300,7 +310,7 @@ impl FirewallProbe {
             }
         }
         let (listing, beside, text) = understood(text, beside).await?;
-        Ok(Nftables { listing, beside, text, saved })
+        Ok(Nftables::of(listing, beside, text, saved))
     }
 
     async fn saved_in_nftables(&self, family: Family) -> Told<Printed> {
@@ -310,7 +320,7 @@ impl FirewallProbe {
         };
         let program = names.iter().find_map(|name| program::find(name, &self.folders));
         let program = program.ok_or("install iptables to read the rules it has loaded")?;
-        let printed = self.save(&program).await?;
+        let printed = self.save(&program, family).await?;
         if !printed.saved.in_nftables {
             return Err(format!("{} shows iptables-legacy", program.display()));
         }
@@ -334,19 +344,20 @@ impl FirewallProbe {
         let program = names.iter().find_map(|name| program::find(name, &self.folders));
         let program = program
             .ok_or("install iptables: the kernel holds its rules, but there is no iptables-save")?;
-        let printed = self.save(&program).await?;
+        let printed = self.save(&program, family).await?;
         if printed.saved.in_nftables {
             return Err(format!("{} does not show iptables-legacy", program.display()));
         }
         Ok(printed)
     }
 
-    async fn save(&self, program: &Path) -> Told<Printed> {
+    async fn save(&self, program: &Path, family: Family) -> Told<Printed> {
         let text = self.output(program, &["-c"]).await?;
         let text = String::from_utf8_lossy(&text).into_owned();
         let saved = iptables::parse(&text);
         let saved = saved.map_err(|error| format!("{}: {error}", program.display()))?;
-        Ok(Printed { saved, text })
+        let ruleset = saved.ruleset(family.as_str());
+        Ok(Printed { saved, ruleset, text })
     }
 
     async fn output(&self, program: &Path, arguments: &[&str]) -> Told<Vec<u8>> {
@@ -421,8 +432,8 @@ impl Seen {
     fn facts(&self, changed_by: Option<String>) -> Vec<Fact> {
         let mut facts = Vec::new();
         facts.push(match &self.nftables {
-            Ok(Nftables { listing, beside, .. }) => {
-                Fact::known(NFTABLES, listing.ruleset(beside, changed_by))
+            Ok(Nftables { ruleset, .. }) => {
+                Fact::known(NFTABLES, Ruleset { changed_by, ..ruleset.clone() })
             }
             Err(why) => Fact::unreadable(FactKind::Ruleset, NFTABLES, why),
         });
@@ -430,10 +441,7 @@ impl Seen {
             let filter = legacy_name(*family);
             match saved {
                 Ok(None) => {}
-                Ok(Some(saved)) => {
-                    let ruleset: Ruleset = saved.saved.ruleset(family.as_str());
-                    facts.push(Fact::known(filter, ruleset));
-                }
+                Ok(Some(saved)) => facts.push(Fact::known(filter, saved.ruleset.clone())),
                 Err(why) => facts.push(Fact::unreadable(FactKind::Ruleset, filter, why)),
             }
         }
@@ -490,8 +498,8 @@ impl Seen {
                 Family::Ip => IptablesLegacy,
                 Family::Ip6 => Ip6tablesLegacy,
             };
-            let unpacked = |Printed { saved, text }: Printed| {
-                let ruleset = saved.ruleset(family.as_str()).digest;
+            let unpacked = |Printed { ruleset, text, .. }: Printed| {
+                let ruleset = ruleset.digest;
                 Unpacked { digest: digest_of(source, &[&ruleset]), ruleset, text }
             };
             listings.push((source, printed.map(|printed| printed.map(unpacked))));
@@ -501,9 +509,24 @@ impl Seen {
 }
 
 impl Nftables {
+    fn of(
+        listing: Listing,
+        beside: Beside,
+        text: Vec<u8>,
+        saved: Vec<(Family, Told<Part>)>,
+    ) -> Self {
+        let ruleset = listing.ruleset(&beside);
+        Self { listing, beside, ruleset, text, saved }
+    }
+
+    /// There are no tables.
+    fn nothing() -> Self {
+        Self::of(Listing::default(), Beside::default(), Vec::new(), Vec::new())
+    }
+
     fn listings(self) -> Vec<(ListingSource, Told<Option<Unpacked>>)> {
-        let Self { listing, beside, text, mut saved } = self;
-        let ruleset = listing.digest(&beside);
+        let Self { listing, beside, ruleset, text, mut saved } = self;
+        let ruleset = ruleset.digest;
         let nftables = if text.is_empty() {
             Ok(None)
         } else {
@@ -521,13 +544,12 @@ impl Nftables {
             };
             let at = saved.iter().position(|(of, _)| *of == family);
             let printed = at.map(|at| saved.swap_remove(at).1);
-            let printed = printed.map(|text| {
-                let saved = beside.saved.get(family.as_str());
-                let own = saved.map(|saved| saved.ruleset(family.as_str()).digest);
-                let own = own.unwrap_or_default();
-                // It is a part of the ruleset, and is told of with the whole.
-                let digest = digest_of(source, &[&ruleset, &own]);
-                text.map(|text| Unpacked { digest, ruleset: ruleset.clone(), text })
+            let printed = printed.map(|part| {
+                part.map(|Part { digest: own, text }| {
+                    // It is a part of the ruleset, and is told of with the whole.
+                    let digest = digest_of(source, &[&ruleset, &own]);
+                    Unpacked { digest, ruleset: ruleset.clone(), text }
+                })
             });
             listings.push((source, printed.transpose()));
         }

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use bailey_rules::name::HostName;
 use bailey_rules::policy::Policy;
 use bailey_rules::prove::site::assemble::{assemble, without_agent};
-use bailey_rules::prove::site::follow::{Asked, Followed, follow};
-use bailey_rules::prove::site::{Port, Prover, Result as Proved, Site};
+use bailey_rules::prove::site::follow::{Asked, Followed};
+use bailey_rules::prove::site::{Changes, Host, Port, Prover, Result as Proved, Site};
 use tokio::sync::{Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
@@ -97,7 +97,7 @@ impl Worker {
                     // Whoever asked may have given up.
                     Wanted::Way(_, tell) if tell.is_closed() => continue,
                     Wanted::Way(asked, tell) => {
-                        let followed = proved.as_ref().map(|prover| follow(prover.site(), asked));
+                        let followed = proved.as_ref().map(|prover| prover.follow(asked));
                         // Or may do so now.
                         let _ = tell.send(followed);
                         continue;
@@ -129,50 +129,37 @@ impl Worker {
     }
 }
 
-/// The prover of the site as it is now. There is none before the first policy.
+/// The prover of the site as it is now, with what it had worked out where the policy is the same. There is
+/// none before the first policy.
 fn moved(before: Option<Prover>, job: Job) -> Option<Prover> {
     let Job { policy, hosts, removed, wires } = job;
-    let assembled = |policy: &Policy| -> Vec<_> {
+    let assembled = |policy: &Policy| {
         let host = |words: &Words| (words.view.name.clone(), assemble(words.told(), policy));
-        hosts.iter().map(host).collect()
+        hosts.iter().map(host).collect::<BTreeMap<HostName, Host>>()
     };
-    let mut site = match (before, policy) {
+    match (before, policy) {
+        (None, None) => None,
         (before, Some(policy)) => {
-            let links = before.map(|prover| prover.site().links.clone()).unwrap_or_default();
-            let hosts = assembled(&policy).into_iter().collect();
-            Site { policy: Policy::clone(&policy), hosts, links }
+            let known = before.map(|prover| prover.site().links.clone());
+            let mut hosts = assembled(&policy);
+            let silent = policy.hosts.keys().filter(|name| !hosts.contains_key(*name));
+            let silent =
+                silent.filter_map(|name| Some((name.clone(), without_agent(name, &policy)?)));
+            let silent: Vec<(HostName, Host)> = silent.collect();
+            hosts.extend(silent);
+            let links = wires.or(known).unwrap_or_default();
+            Some(Prover::new(Site { policy: Policy::clone(&policy), hosts, links }))
         }
-        (None, None) => return None,
         (Some(mut prover), None) => {
-            let hosts = assembled(&prover.site().policy);
-            if removed.is_empty() && wires.is_none() {
-                for (name, host) in hosts {
-                    if prover.site().hosts.get(&name) != Some(&host) {
-                        prover.update(&name, host);
-                    }
-                }
-                return Some(prover);
-            }
-            let mut site = prover.site().clone();
-            site.hosts.extend(hosts);
-            site
-        }
-    };
-    for name in &removed {
-        site.hosts.remove(name);
-    }
-    if let Some(wires) = wires {
-        site.links = wires;
-    }
-    let declared: Vec<HostName> = site.policy.hosts.keys().cloned().collect();
-    for name in declared {
-        if !site.hosts.contains_key(&name)
-            && let Some(host) = without_agent(&name, &site.policy)
-        {
-            site.hosts.insert(name, host);
+            let policy = &prover.site().policy;
+            let told = assembled(policy).into_iter().map(|(name, host)| (name, Some(host)));
+            // The policy may want it in the model all the same.
+            let gone = |name: HostName| (name.clone(), without_agent(&name, policy));
+            let changes: Changes = told.chain(removed.into_iter().map(gone)).collect();
+            prover.change(changes, wires);
+            Some(prover)
         }
     }
-    Some(Prover::new(site))
 }
 
 /// Proves every invariant. `None` when the collector stops meanwhile.
@@ -190,4 +177,46 @@ fn prove(prover: &mut Prover, stop: &CancellationToken) -> Option<Done> {
     let unread = prover.site().hosts.iter().filter(|(_, host)| !host.unread.is_empty());
     let unread = unread.map(|(name, host)| (name.clone(), host.unread.clone())).collect();
     Some(Done { results, unread })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POLICY: &str = "
+site: jiaxing
+zones:
+  inner: {networks: [10.1.0.0/16]}
+  outer: {networks: [172.20.0.0/16]}
+invariants:
+  INV-01: {never: [outer, inner]}
+hosts:
+  fw-1: {zone: inner, addresses: [10.1.0.1, 172.20.0.1], forwards: true}
+";
+
+    fn job(policy: Option<&str>, removed: &[&str], wires: Option<Vec<BTreeSet<Port>>>) -> Job {
+        let policy = policy.map(|text| Arc::new(Policy::parse("policy.yaml", text).unwrap()));
+        let removed = removed.iter().map(|name| name.parse().unwrap()).collect();
+        Job { policy, hosts: Vec::new(), removed, wires }
+    }
+
+    #[test]
+    fn what_was_worked_out_stays_when_hosts_go_and_wires_move_elsewhere() {
+        assert!(moved(None, job(None, &[], None)).is_none());
+        let mut prover = moved(None, job(Some(POLICY), &[], None)).unwrap();
+        prover.prove();
+        // The policy still wants a host of which no agent reports any more.
+        let prover = moved(Some(prover), job(None, &["fw-1", "oa-17"], None)).unwrap();
+        assert!(prover.site().hosts.contains_key(&"fw-1".parse().unwrap()));
+        assert!(prover.known("INV-01").is_some());
+        let port = |host: &str| Port { host: host.parse().unwrap(), interface: "eth0".to_owned() };
+        let wires = vec![BTreeSet::from([port("oa-17"), port("oa-18")])];
+        let mut prover = moved(Some(prover), job(None, &[], Some(wires.clone()))).unwrap();
+        assert!(prover.known("INV-01").is_some());
+        assert_eq!(prover.site().links, wires);
+        // Another policy is another site, with the wires of before.
+        prover = moved(Some(prover), job(Some(POLICY), &[], None)).unwrap();
+        assert!(prover.known("INV-01").is_none());
+        assert_eq!(prover.site().links, wires);
+    }
 }

@@ -53,6 +53,14 @@ pub struct Interface {
     pub addresses: Vec<Address>,
 }
 
+impl Interface {
+    /// One that is up and of which only name and addresses are known.
+    #[must_use]
+    pub const fn named(device: u128, addresses: Vec<Address>) -> Self {
+        Self { device, number: None, up: true, group: None, hardware: None, mac: None, addresses }
+    }
+}
+
 /// An address of an interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Address {
@@ -66,6 +74,14 @@ pub struct Address {
     pub link_only: bool,
     /// Whether it is a second address of a network: masquerading takes the first.
     pub secondary: bool,
+}
+
+impl Address {
+    /// One of which nothing else is known.
+    #[must_use]
+    pub const fn within(network: ipnet::IpNet, address: IpAddr) -> Self {
+        Self { address, network, broadcast: None, link_only: false, secondary: false }
+    }
 }
 
 /// A routing table: by version, length of the prefix and the prefix itself.
@@ -87,6 +103,14 @@ pub struct Route {
     pub metric: u32,
     /// What this host's own packets have as source address.
     pub source: Option<IpAddr>,
+}
+
+impl Route {
+    /// One without a metric and without a source of its own.
+    #[must_use]
+    pub const fn plain(to: ipnet::IpNet, kind: u128, hops: Vec<Hop>) -> Self {
+        Self { to, kind, hops, metric: 0, source: None }
+    }
 }
 
 /// One way of a route.
@@ -190,6 +214,11 @@ pub enum Way {
 }
 
 impl Network {
+    /// The interfaces that are up.
+    pub fn up(&self) -> impl Iterator<Item = &Interface> {
+        self.interfaces.iter().flatten().filter(|one| one.up)
+    }
+
     /// Whether an address is the host's own; none where its addresses are not known.
     #[must_use]
     pub fn is_local(&self, address: IpAddr) -> Option<bool> {
@@ -768,8 +797,8 @@ fn rule_text(priority: u32, words: &[&str]) -> PolicyRule {
                 Some(wanted) => rule.to = Some(wanted),
                 None => rule.unsure = true,
             },
-            "iif" => rule.iif = device(next()),
-            "oif" => rule.oif = device(next()),
+            "iif" => rule.iif = Some(own_or_device(next())),
+            "oif" => rule.oif = Some(own_or_device(next())),
             "fwmark" => match mark(next()) {
                 Some(mark) => rule.mark = Some(mark),
                 None => rule.unsure = true,
@@ -821,8 +850,8 @@ fn rule_json(one: &Value) -> PolicyRule {
         not: one.get("not").is_some(),
         from,
         to,
-        iif: text("iif").and_then(device),
-        oif: text("oif").and_then(device),
+        iif: text("iif").map(own_or_device),
+        oif: text("oif").map(own_or_device),
         mark: value,
         action,
         unsure: (given("src") && from.is_none())
@@ -830,6 +859,12 @@ fn rule_json(one: &Value) -> PolicyRule {
             || (given("fwmark") && value.is_none())
             || one.as_object().is_some_and(|all| all.keys().any(|name| !known.contains(&&**name))),
     }
+}
+
+/// The interface that a policy rule names. A host's own packets come by `lo`, and by none in the model; by
+/// a name that is longer than Linux gives, none come.
+pub(crate) fn own_or_device(name: &str) -> u128 {
+    if name == "lo" { 0 } else { device(name).unwrap_or(u128::MAX) }
 }
 
 fn mark_mask(text: &str) -> Option<u32> {

@@ -203,6 +203,17 @@ pub enum Place {
     Line(u32),
 }
 
+impl Place {
+    /// The handle, or else the line.
+    #[must_use]
+    pub const fn parts(self) -> (Option<u64>, Option<u32>) {
+        match self {
+            Self::Handle(handle) => (Some(handle), None),
+            Self::Line(line) => (None, Some(line)),
+        }
+    }
+}
+
 /// A counter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Counted {

@@ -6,9 +6,6 @@
 //! allowed: an operation that would need more fails with [`TooComplex`], and gives no set at all
 //! rather than a wrong one.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
-
 use super::layout::VARIABLES;
 
 /// Nodes that an arena holds unless told otherwise: about 500 MiB with its tables.
@@ -37,12 +34,26 @@ impl Set {
     }
 }
 
-/// The sets would need more memory than they may have.
+/// What is asked cannot be told within its bounds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the packet sets need more than {nodes} nodes")]
-pub struct TooComplex {
-    /// Nodes that there may be.
-    pub nodes: usize,
+pub enum TooComplex {
+    /// The sets would need more memory than they may have.
+    #[error("the packet sets need more than {nodes} nodes")]
+    Nodes {
+        /// Nodes that there may be.
+        nodes: usize,
+    },
+    /// There would be too many of something else, however much memory there is.
+    #[error("there are more than {most} {of}")]
+    Many {
+        /// How many there may be.
+        most: usize,
+        /// Of what.
+        of: &'static str,
+    },
+    /// Of the packets that were found none can be followed on its way.
+    #[error("packets were found of which none can be shown")]
+    Unshown,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,27 +69,17 @@ struct Node {
 const END: u16 = u16::MAX;
 const _: () = assert!(VARIABLES < END as usize, "a variable is told in 16 bits");
 
-/// Some variables, so that it is seen at once whether any of them decides in a part of a diagram.
+/// Some variables of an arena, so that it is seen at once whether any of them decides in a part of a
+/// diagram.
 #[derive(Debug)]
 pub(super) struct Variables {
     /// For each variable the first of these that is not before it.
     next: Vec<u16>,
+    /// The number of the operation that forgets them.
+    forget: u32,
 }
 
 impl Variables {
-    pub(super) fn of(is_one: impl Fn(u32) -> bool) -> Self {
-        let mut next = vec![END; VARIABLES];
-        let mut found = END;
-        for (variable, place) in next.iter_mut().enumerate().rev() {
-            let variable = u16::try_from(variable).unwrap_or(END);
-            if is_one(variable.into()) {
-                found = variable;
-            }
-            *place = found;
-        }
-        Self { next }
-    }
-
     fn has(&self, variable: u16) -> bool {
         self.next[usize::from(variable)] == variable
     }
@@ -86,30 +87,6 @@ impl Variables {
     /// Whether any of them may decide in what a node stands for.
     fn decide_in(&self, node: Node) -> bool {
         node.variable != END && self.next[usize::from(node.variable)] <= node.last
-    }
-}
-
-/// What operations on one diagram have found for its parts.
-type Found = HashMap<Set, Set, BuildHasherDefault<Fold>>;
-
-/// A hash of one number (see [`mix`]).
-#[derive(Debug, Default)]
-struct Fold(u64);
-
-impl Hasher for Fold {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, octets: &[u8]) {
-        for octet in octets {
-            self.write_u32(u32::from(*octet));
-        }
-    }
-
-    fn write_u32(&mut self, number: u32) {
-        let hash = (self.0 ^ u64::from(number)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        self.0 = hash ^ (hash >> 32);
     }
 }
 
@@ -134,6 +111,11 @@ impl Remembered {
         Self { operation: 0, left: Set::EMPTY, right: Set::EMPTY, result: Set::EMPTY };
 }
 
+impl Operation {
+    /// The first number that none of these has.
+    const NEXT: u32 = Self::Without as u32 + 1;
+}
+
 /// What becomes of a variable in [`Arena::substitute`]; all others stay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Substitute {
@@ -143,12 +125,32 @@ pub(super) enum Substitute {
     Variable(u32, bool),
 }
 
+/// What becomes of some variables of an arena.
+#[derive(Debug)]
+pub(super) struct Substitution {
+    variables: Variables,
+    /// Of each of the variables, in their order.
+    by: Vec<(u32, Substitute)>,
+    /// The number of the operation that does it.
+    number: u32,
+}
+
+impl Substitution {
+    fn of(&self, variable: u32) -> Substitute {
+        let place = self.by.binary_search_by_key(&variable, |(variable, _)| *variable);
+        place.map_or(Substitute::Variable(variable, false), |place| self.by[place].1)
+    }
+}
+
 /// All nodes of one proof.
 #[derive(Debug)]
 pub(super) struct Arena {
     nodes: Vec<Node>,
     unique: Vec<u32>,
     remembered: Vec<Remembered>,
+    /// The number of the next operation on one diagram. None is given twice, so that what is remembered of
+    /// one is never taken for another's.
+    operation: u32,
     at_most: usize,
 }
 
@@ -161,6 +163,7 @@ impl Arena {
             nodes: vec![end(Set::EMPTY), end(Set::ALL)],
             unique: vec![FREE; FIRST],
             remembered: vec![Remembered::NOTHING; FIRST],
+            operation: Operation::NEXT,
             at_most: at_most.min(FREE as usize),
         }
     }
@@ -204,7 +207,7 @@ impl Arena {
             place = (place + 1) & mask;
         }
         if self.nodes.len() >= self.at_most {
-            return Err(TooComplex { nodes: self.at_most });
+            return Err(TooComplex::Nodes { nodes: self.at_most });
         }
         let number = u32::try_from(self.nodes.len()).expect("bounded by at_most");
         self.unique[place] = number;
@@ -216,8 +219,8 @@ impl Arena {
     }
 
     fn grow(&mut self) {
-        // Much at once, for every node finds a new place each time.
-        let size = self.unique.len() * 4;
+        // What is larger than need be lies further apart, and caches hold less of it.
+        let size = self.unique.len() * 2;
         let mask = size - 1;
         let mut unique = vec![FREE; size];
         for (number, node) in self.nodes.iter().enumerate().skip(2) {
@@ -289,9 +292,8 @@ impl Arena {
             },
         };
         let key = mix(operation as u32, left.0, right.0);
-        let known = self.remembered[key & (self.remembered.len() - 1)];
-        if known.operation == operation as u32 && known.left == left && known.right == right {
-            return Ok(known.result);
+        if let Some(known) = self.known(key, operation as u32, left, right) {
+            return Ok(known);
         }
         let (one, other) = (self.node(left), self.node(right));
         let variable = one.variable.min(other.variable);
@@ -302,37 +304,69 @@ impl Arena {
         let low = self.apply(operation, left_low, right_low)?;
         let high = self.apply(operation, left_high, right_high)?;
         let result = self.decided(variable, low, high)?;
-        let place = key & (self.remembered.len() - 1);
-        self.remembered[place] = Remembered { operation: operation as u32, left, right, result };
+        self.remember(key, Remembered { operation: operation as u32, left, right, result });
         Ok(result)
+    }
+
+    /// What was found for an operation, where that is still remembered.
+    fn known(&self, key: usize, operation: u32, left: Set, right: Set) -> Option<Set> {
+        let known = self.remembered[key & (self.remembered.len() - 1)];
+        let is_it = known.operation == operation && known.left == left && known.right == right;
+        is_it.then_some(known.result)
+    }
+
+    fn remember(&mut self, key: usize, found: Remembered) {
+        let place = key & (self.remembered.len() - 1);
+        self.remembered[place] = found;
+    }
+
+    fn next_operation(&mut self) -> u32 {
+        let number = self.operation;
+        self.operation = number.checked_add(1).expect("four thousand million are not asked for");
+        number
+    }
+
+    /// Some variables, by their numbers.
+    pub(super) fn variables(&mut self, is_one: impl Fn(u32) -> bool) -> Variables {
+        let mut next = vec![END; VARIABLES];
+        let mut found = END;
+        for (variable, place) in next.iter_mut().enumerate().rev() {
+            let variable = u16::try_from(variable).unwrap_or(END);
+            if is_one(variable.into()) {
+                found = variable;
+            }
+            *place = found;
+        }
+        Variables { next, forget: self.next_operation() }
+    }
+
+    /// What becomes of some variables; nothing becomes of those of which nothing is told.
+    pub(super) fn substitution(&mut self, by: impl Fn(u32) -> Option<Substitute>) -> Substitution {
+        let all = (0..).take(VARIABLES);
+        let told = all.filter_map(|variable| Some((variable, by(variable)?))).collect();
+        let variables = self.variables(|variable| by(variable).is_some());
+        Substitution { variables, by: told, number: self.next_operation() }
     }
 
     /// The set with everything forgotten about some variables: what is in it for any of their values.
     pub(super) fn forget(&mut self, set: Set, variables: &Variables) -> Result<Set, TooComplex> {
-        self.forgetting(set, variables, &mut Found::default())
-    }
-
-    fn forgetting(
-        &mut self,
-        set: Set,
-        variables: &Variables,
-        known: &mut Found,
-    ) -> Result<Set, TooComplex> {
         let node = self.node(set);
         if !variables.decide_in(node) {
             return Ok(set);
         }
-        if let Some(result) = known.get(&set) {
-            return Ok(*result);
+        let key = mix(variables.forget, set.0, 0);
+        if let Some(known) = self.known(key, variables.forget, set, Set::EMPTY) {
+            return Ok(known);
         }
-        let low = self.forgetting(node.low, variables, known)?;
-        let high = self.forgetting(node.high, variables, known)?;
+        let low = self.forget(node.low, variables)?;
+        let high = self.forget(node.high, variables)?;
         let result = if variables.has(node.variable) {
             self.or(low, high)?
         } else {
             self.decided(node.variable, low, high)?
         };
-        known.insert(set, result);
+        let operation = variables.forget;
+        self.remember(key, Remembered { operation, left: set, right: Set::EMPTY, result });
         Ok(result)
     }
 
@@ -340,43 +374,28 @@ impl Arena {
     pub(super) fn substitute(
         &mut self,
         set: Set,
-        variables: &Variables,
-        by: &impl Fn(u32) -> Substitute,
-    ) -> Result<Set, TooComplex> {
-        self.substituting(set, variables, by, &mut Found::default())
-    }
-
-    fn substituting(
-        &mut self,
-        set: Set,
-        variables: &Variables,
-        by: &impl Fn(u32) -> Substitute,
-        known: &mut Found,
+        substitution: &Substitution,
     ) -> Result<Set, TooComplex> {
         let node = self.node(set);
-        if !variables.decide_in(node) {
+        if !substitution.variables.decide_in(node) {
             return Ok(set);
         }
-        if let Some(result) = known.get(&set) {
-            return Ok(*result);
+        let key = mix(substitution.number, set.0, 0);
+        if let Some(known) = self.known(key, substitution.number, set, Set::EMPTY) {
+            return Ok(known);
         }
-        let variable = u32::from(node.variable);
-        let by_what = if variables.has(node.variable) {
-            by(variable)
-        } else {
-            Substitute::Variable(variable, false)
-        };
-        let result = match by_what {
-            Substitute::Bit(false) => self.substituting(node.low, variables, by, known)?,
-            Substitute::Bit(true) => self.substituting(node.high, variables, by, known)?,
+        let result = match substitution.of(node.variable.into()) {
+            Substitute::Bit(false) => self.substitute(node.low, substitution)?,
+            Substitute::Bit(true) => self.substitute(node.high, substitution)?,
             Substitute::Variable(other, turned) => {
-                let low = self.substituting(node.low, variables, by, known)?;
-                let high = self.substituting(node.high, variables, by, known)?;
+                let low = self.substitute(node.low, substitution)?;
+                let high = self.substitute(node.high, substitution)?;
                 let (low, high) = if turned { (high, low) } else { (low, high) };
                 self.choose(other, low, high)?
             }
         };
-        known.insert(set, result);
+        let operation = substitution.number;
+        self.remember(key, Remembered { operation, left: set, right: Set::EMPTY, result });
         Ok(result)
     }
 

@@ -1,6 +1,7 @@
 //! Sets of packets in words: as few blocks as possible, each the product of some values of each field.
 
 use std::collections::HashMap;
+use std::hash::BuildHasher as _;
 
 use super::arena::{Set, TooComplex};
 use super::layout;
@@ -37,13 +38,8 @@ impl Block {
     }
 
     fn set(&self, space: &mut Space, but: Option<Field>) -> Result<Set, TooComplex> {
-        let mut all = Set::ALL;
-        // From the last field to the first, so that the diagram grows at its top.
-        for (field, values) in self.0.iter().rev().filter(|(field, _)| Some(*field) != but) {
-            let these = space.among(*field, values)?;
-            all = space.and(all, these)?;
-        }
-        Ok(all)
+        let fields = self.0.iter().filter(|(field, _)| Some(*field) != but);
+        space.product(fields.map(|(field, values)| (*field, values)))
     }
 }
 
@@ -73,7 +69,7 @@ impl Space {
         let Some((field, others)) = fields.split_first() else {
             if !set.is_empty() {
                 if blocks.len() == MAX_BLOCKS {
-                    return Err(TooComplex { nodes: MAX_BLOCKS });
+                    return Err(TooComplex::Many { most: MAX_BLOCKS, of: "blocks of packets" });
                 }
                 blocks.push(Block(begun.clone()));
             }
@@ -161,20 +157,27 @@ fn joined(blocks: Vec<Block>, fields: &[Field]) -> Vec<Block> {
     loop {
         let before = blocks.len();
         for field in fields {
-            let mut places: HashMap<Block, usize> = HashMap::new();
-            let mut together: Vec<(Block, Option<Intervals>)> = Vec::new();
+            // Blocks of which none asks for it differ in another.
+            if blocks.iter().all(|block| block.get(*field).is_none()) {
+                continue;
+            }
+            let mut places: HashMap<u64, Vec<usize>> = HashMap::with_capacity(blocks.len());
+            let hasher = places.hasher().clone();
+            let mut together: Vec<(Block, Option<Intervals>)> = Vec::with_capacity(blocks.len());
             for block in blocks {
-                let values = block.get(*field).cloned();
                 let mut others = block;
-                others.0.retain(|(of, _)| of != field);
-                match places.get(&others) {
+                let at = others.0.iter().position(|(of, _)| of == field);
+                let values = at.map(|at| others.0.remove(at).1);
+                let same = places.entry(hasher.hash_one(&others)).or_default();
+                let known = same.iter().copied().find(|place| together[*place].0 == others);
+                match known {
                     Some(place) => {
-                        let had = together[*place].1.take();
+                        let had = together[place].1.take();
                         // Without values it may be anything already.
-                        together[*place].1 = had.zip(values).map(|(had, values)| had.or(&values));
+                        together[place].1 = had.zip(values).map(|(had, values)| had.or(&values));
                     }
                     None => {
-                        places.insert(others.clone(), together.len());
+                        same.push(together.len());
                         together.push((others, values));
                     }
                 }

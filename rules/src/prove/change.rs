@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::arena::{Set, Substitute, TooComplex, Variables};
+use super::arena::{Set, Substitute, TooComplex};
 use super::layout;
 use super::space::{Space, Values};
 use crate::model::field::{Field, Key};
@@ -172,37 +172,30 @@ impl Change {
             let missed = space.forget(missed, &chosen)?;
             surely = space.others(missed)?;
         }
-        let substitute = |variable: u32| {
-            let field = layout::field(variable);
-            match self.fields.get(&field) {
-                Some(Becomes::Bits { of, and, xor }) => {
-                    let bit = layout::end(field) - 1 - variable;
-                    // Of fields with few values numbers stand in the diagrams, and not the values.
-                    let fixed = if layout::few(field).is_some() && *and == 0 {
-                        layout::code(field, *xor)
-                    } else {
-                        *xor
-                    };
-                    let turned = fixed >> bit & 1 == 1;
-                    if and >> bit & 1 == 1 {
-                        Substitute::Variable(layout::end(*of) - 1 - bit, turned)
-                    } else {
-                        Substitute::Bit(turned)
-                    }
-                }
-                Some(Becomes::AnyOf(_)) | None => Substitute::Variable(variable, false),
-            }
-        };
         let same = surely == maybe;
-        let computed =
-            self.fields.iter().filter(|(_, becomes)| !matches!(becomes, Becomes::AnyOf(_)));
-        let computed: Vec<Field> = computed.map(|(field, _)| *field).collect();
-        let computed = layout::of(&computed);
-        let these = Variables::of(|variable| computed[layout::field(variable).index()]);
-        let maybe = space.arena().substitute(maybe, &these, &substitute)?;
-        let surely =
-            if same { maybe } else { space.arena().substitute(surely, &these, &substitute)? };
+        let computed = space.substitution(self, |variable| self.computes(variable));
+        let maybe = space.arena().substitute(maybe, &computed)?;
+        let surely = if same { maybe } else { space.arena().substitute(surely, &computed)? };
         Ok(Before { surely, maybe })
+    }
+
+    /// What a variable is made of; nothing where it stays, or somebody chooses it.
+    fn computes(&self, variable: u32) -> Option<Substitute> {
+        let field = layout::field(variable);
+        let Becomes::Bits { of, and, xor } = self.fields.get(&field)? else { return None };
+        let bit = layout::end(field) - 1 - variable;
+        // Of fields with few values numbers stand in the diagrams, and not the values.
+        let fixed = if layout::few(field).is_some() && *and == 0 {
+            layout::code(field, *xor)
+        } else {
+            *xor
+        };
+        let turned = fixed >> bit & 1 == 1;
+        Some(if and >> bit & 1 == 1 {
+            Substitute::Variable(layout::end(*of) - 1 - bit, turned)
+        } else {
+            Substitute::Bit(turned)
+        })
     }
 
     /// What the packets of `set` become. What is copied from another field is taken for a free choice:
@@ -225,11 +218,7 @@ impl Change {
                 Becomes::Bits { and, xor, .. } => {
                     let image = turned(space, image, field, and & xor)?;
                     let given = ones(field.bits()) & !and;
-                    let these = Variables::of(|variable| {
-                        layout::has(field, variable)
-                            && given >> (layout::end(field) - 1 - variable) & 1 == 1
-                    });
-                    let image = space.arena().forget(image, &these)?;
+                    let image = space.forget_bits(image, field, given)?;
                     let key = Key { field, mask: given };
                     let these = space.key(key, &Intervals::one(xor & given))?;
                     space.and(image, these)?
@@ -259,8 +248,8 @@ fn turned(space: &mut Space, set: Set, field: Field, bits: u128) -> Result<Set, 
     if bits == 0 {
         return Ok(set);
     }
-    let these = Variables::of(|variable| {
-        layout::has(field, variable) && bits >> (layout::end(field) - 1 - variable) & 1 == 1
-    });
-    space.arena().substitute(set, &these, &|variable| Substitute::Variable(variable, true))
+    // The same that a change by these bits undoes.
+    let mut turns = Change::NONE;
+    turns.bits(field, field, ones(field.bits()), bits);
+    Ok(turns.before(space, set)?.maybe)
 }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
 use super::arena::Set;
-use super::pass::Flows;
+use super::pass::{Flows, Layer, Passed};
 use crate::model::ruleset::{At, ChainId, Data, Hook, Ruleset, Statement, Table, Verdict};
 
 /// Answers of chains that are kept, at most; with more, all are forgotten.
@@ -30,6 +30,19 @@ pub(super) struct Asked {
     pub(super) flows: Flows,
 }
 
+/// What a whole hook is asked.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct AskedHook {
+    /// Whose hook it is.
+    pub(super) layer: Layer,
+    /// The hook.
+    pub(super) hook: Hook,
+    /// Whether connection tracking has seen the packets in a bridge that they came by.
+    pub(super) tracked: bool,
+    /// The packets.
+    pub(super) flows: Flows,
+}
+
 /// What it does with them.
 #[derive(Debug)]
 pub(super) struct Did {
@@ -45,10 +58,12 @@ pub(super) struct Did {
     pub(super) rejected: Set,
 }
 
-/// What is known of the chains of one host.
-#[derive(Debug, Default)]
+/// What is known of the chains of one host, or of several with the same filters.
+#[derive(Debug, Clone, Default)]
 pub(super) struct Memory {
     known: HashMap<Asked, Rc<Did>>,
+    /// What came of packets at whole hooks.
+    hooks: HashMap<AskedHook, Rc<Passed>>,
 }
 
 impl Memory {
@@ -65,6 +80,19 @@ impl Memory {
         did
     }
 
+    pub(super) fn passed(&self, asked: &AskedHook) -> Option<Rc<Passed>> {
+        self.hooks.get(asked).cloned()
+    }
+
+    pub(super) fn keep_passed(&mut self, asked: AskedHook, passed: Passed) -> Rc<Passed> {
+        if self.hooks.len() >= MAX_KNOWN {
+            self.hooks.clear();
+        }
+        let passed = Rc::new(passed);
+        self.hooks.insert(asked, Rc::clone(&passed));
+        passed
+    }
+
     /// Forgets what is not so any more when the host has another ruleset. What chains know of the
     /// host's addresses must be the same.
     pub(super) fn turn(&mut self, before: &Ruleset, now: &Ruleset) {
@@ -78,6 +106,7 @@ impl Memory {
                 same.insert(At { table: was, chain }, At { table: number, chain });
             }
         }
+        self.hooks.clear();
         let known = std::mem::take(&mut self.known);
         self.known = known
             .into_iter()

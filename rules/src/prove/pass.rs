@@ -9,6 +9,7 @@
 //! [`Change`] that goes beside the set. No set is ever rewritten on the way, so the packet of a
 //! counterexample is found in the set itself.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::rc::Rc;
@@ -17,7 +18,7 @@ use ipnet::IpNet;
 
 use super::arena::{Set, TooComplex};
 use super::change::Change;
-use super::memory::{Asked, Did, Memory, WORTH_KNOWING};
+use super::memory::{Asked, AskedHook, Did, Memory, WORTH_KNOWING};
 use super::reads::reads;
 use super::space::{End, Space};
 use crate::model::field::{
@@ -33,6 +34,8 @@ use crate::model::tracking::Tracking;
 
 /// Changes that are told apart at one point of the way, at most.
 const MAX_FLOWS: usize = 1 << 12;
+/// What there are too many of then.
+const CHANGES: &str = "ways in which packets are changed";
 /// Orders of base chains at one priority that are tried, at most: those of four chains.
 const MAX_ORDERS: usize = 24;
 /// The priority of connection tracking in `prerouting` and `output` (`NF_IP_PRI_CONNTRACK`).
@@ -89,7 +92,7 @@ impl Flows {
         let full = self.0.len() == MAX_FLOWS;
         match self.0.iter_mut().find(|flow| flow.change == *change) {
             Some(flow) => flow.packets = space.or(flow.packets, packets)?,
-            None if full => return Err(TooComplex { nodes: MAX_FLOWS }),
+            None if full => return Err(TooComplex::Many { most: MAX_FLOWS, of: CHANGES }),
             None => self.0.push(Flow { packets, change: change.clone() }),
         }
         Ok(())
@@ -264,7 +267,7 @@ impl Gathered {
         let full = self.0.len() == MAX_FLOWS;
         match self.0.iter_mut().find(|(had, _)| had == change) {
             Some((_, all)) => all.push(packets),
-            None if full => return Err(TooComplex { nodes: MAX_FLOWS }),
+            None if full => return Err(TooComplex::Many { most: MAX_FLOWS, of: CHANGES }),
             None => self.0.push((change.clone(), vec![packets])),
         }
         Ok(())
@@ -284,7 +287,7 @@ impl Gathered {
 }
 
 /// Whose hooks packets are at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Layer {
     /// Those of IP, and of interfaces.
     Packet,
@@ -364,7 +367,7 @@ impl<'a> Walk<'a> {
             tracked_in_frames: false,
             has_nat: statements().any(|statement| matches!(statement, Statement::Nat(_))),
             marks: statements().any(may_mark),
-            reads: reads(ruleset).into_iter().filter(|one| is_of_connection(*one)).collect(),
+            reads: reads(ruleset).iter().filter(|one| is_of_connection(*one)).collect(),
             offloads: statements().any(|statement| matches!(statement, Statement::Offload)),
             space,
             ruleset,
@@ -543,6 +546,35 @@ impl<'a> Walk<'a> {
     /// What becomes of packets at one hook of IP or of a bridge that carries them. Those that come to a
     /// host by a bridge pass the hooks of frames before those of packets, and what it sends by one after.
     pub fn at(&mut self, layer: Layer, hook: Hook, flows: &Flows) -> Result<Passed, TooComplex> {
+        let passed = self.recalled(layer, hook, flows)?;
+        self.tracked_in_frames |= layer == Layer::Frame
+            && hook == Hook::Prerouting
+            && self.frame_tracking == Tracking::Always;
+        Ok(passed)
+    }
+
+    /// The same, as it was before where that is kept.
+    fn recalled(&mut self, layer: Layer, hook: Hook, flows: &Flows) -> Result<Passed, TooComplex> {
+        if self.memory.is_none() || self.seen.is_some() {
+            return self.at_hook(layer, hook, flows);
+        }
+        let tracked = self.tracked_in_frames;
+        let asked = AskedHook { layer, hook, tracked, flows: flows.clone() };
+        let known = self.memory.as_ref().and_then(|memory| memory.passed(&asked));
+        let passed = match known {
+            Some(passed) => passed,
+            None => {
+                let passed = self.at_hook(layer, hook, flows)?;
+                match &mut self.memory {
+                    Some(memory) => memory.keep_passed(asked, passed),
+                    None => Rc::new(passed),
+                }
+            }
+        };
+        Ok(Passed::clone(&passed))
+    }
+
+    fn at_hook(&mut self, layer: Layer, hook: Hook, flows: &Flows) -> Result<Passed, TooComplex> {
         let mut passed =
             Passed { accepted: Flows::default(), dropped: Set::EMPTY, rejected: Set::EMPTY };
         for v6 in [false, true] {
@@ -566,9 +598,6 @@ impl<'a> Walk<'a> {
             let rejected = self.space.any_of(&ends.rejected)?;
             passed.rejected = self.space.or(passed.rejected, rejected)?;
         }
-        self.tracked_in_frames |= layer == Layer::Frame
-            && hook == Hook::Prerouting
-            && self.frame_tracking == Tracking::Always;
         Ok(passed)
     }
 
@@ -1437,11 +1466,30 @@ impl<'a> Walk<'a> {
     fn all_true<'m>(
         &mut self,
         here: Here<'a>,
-        matches: impl Iterator<Item = &'m Match>,
+        matches: impl Iterator<Item = &'m Match> + Clone,
         change: &Change,
     ) -> Result<Truth, TooComplex> {
-        let mut all = Truth::TRUE;
+        let mut protocols = None;
+        for one in matches.clone() {
+            if let Some((Field::Protocol, values)) = of_one_field(here, one, change) {
+                narrow(&mut protocols, values);
+            }
+        }
+        let protocols = protocols.as_deref();
+        let mut values: Vec<(Field, Option<Cow<'m, Intervals>>)> = Vec::new();
+        let mut others = Vec::new();
         for one in matches {
+            match of_one_field(here, one, change).filter(|(field, _)| all_have(*field, protocols)) {
+                None => others.push(one),
+                Some((field, these)) => match values.iter_mut().find(|(of, _)| *of == field) {
+                    Some((_, had)) => narrow(had, these),
+                    None => values.push((field, Some(these))),
+                },
+            }
+        }
+        let values = values.iter().filter_map(|(field, values)| Some((*field, values.as_deref()?)));
+        let mut all = Truth::of(self.space.product(values)?);
+        for one in others {
             let truth = self.truth(here, one, change)?;
             all = all.and(self.space, truth)?;
         }
@@ -1509,6 +1557,12 @@ impl<'a> Walk<'a> {
             let unsure = usize::from(element.unsure);
             match (keys, element.key.as_slice()) {
                 ([_], [values]) => single[unsure].push(*values),
+                (keys, parts) if keys.len() == parts.len() && are_whole(keys) => {
+                    let values: Vec<Intervals> =
+                        parts.iter().copied().map(Intervals::from).collect();
+                    let fields = keys.iter().map(|key| key.field);
+                    found[unsure].push(self.space.product(fields.zip(&values))?);
+                }
                 (keys, parts) if keys.len() == parts.len() => {
                     let mut all = Set::ALL;
                     for (key, values) in keys.iter().zip(parts) {
@@ -1547,7 +1601,8 @@ impl<'a> Walk<'a> {
         for field in fields {
             // Where a protocol has no such field, the kernel reads what stands there instead.
             if let Some(protocols) = protocols_with(*field) {
-                let with = self.space.among(Field::Protocol, &protocols)?;
+                let protocols = protocols.iter().map(|one| Interval::one(u128::from(*one)));
+                let with = self.space.among(Field::Protocol, &protocols.collect())?;
                 let without = self.space.others(with)?;
                 // Of several fields the others still tell.
                 let any = if fields.len() > 1 {
@@ -1580,8 +1635,7 @@ impl<'a> Walk<'a> {
         let asks = |field| fields.contains(&field) || needs_state && field == Field::State;
         let untracked = change.fixes(Field::State).is_some();
         let hides_state = here.is_before_conntrack() && !untracked && asks(Field::State);
-        let hides_output = matches!(here.hook, Hook::Ingress | Hook::Prerouting | Hook::Input)
-            && asks(Field::OutputDevice);
+        let hides_output = hides_output(here.hook) && asks(Field::OutputDevice);
         let hides_input = here.is_leaving() && asks(Field::InputDevice);
         if !hides_state && !hides_input && !hides_output && !change.fields().any(asks) {
             return Ok(truth);
@@ -1731,24 +1785,81 @@ fn is_translated(change: &Change, end: [Field; 3]) -> bool {
 }
 
 /// The protocols that have a field; nothing where all have it.
-fn protocols_with(field: Field) -> Option<Intervals> {
-    let these = |protocols: &[u8]| {
-        Some(protocols.iter().map(|protocol| Interval::one(u128::from(*protocol))).collect())
-    };
+const fn protocols_with(field: Field) -> Option<&'static [u8]> {
     match field {
-        Field::SourcePort | Field::DestinationPort => these(&WITH_PORTS),
-        Field::TcpFlags => these(&[TCP]),
-        Field::IcmpType | Field::IcmpCode => these(&[ICMP]),
-        Field::Icmp6Type | Field::Icmp6Code => these(&[ICMPV6]),
+        Field::SourcePort | Field::DestinationPort => Some(&WITH_PORTS),
+        Field::TcpFlags => Some(&[TCP]),
+        Field::IcmpType | Field::IcmpCode => Some(&[ICMP]),
+        Field::Icmp6Type | Field::Icmp6Code => Some(&[ICMPV6]),
         _ => None,
     }
+}
+
+/// Whether packets of these protocols, or of any where none are named, all have a field.
+fn all_have(field: Field, protocols: Option<&Intervals>) -> bool {
+    let Some(with) = protocols_with(field) else { return true };
+    let has = |run: &Interval| {
+        run.single().is_some_and(|one| with.iter().any(|with| u128::from(*with) == one))
+    };
+    protocols.is_some_and(|protocols| protocols.as_slice().iter().all(has))
+}
+
+/// The field and the values of a condition that says no more than that a field of the packet, as it came,
+/// has one of them. What is asked of a field that not all protocols have is so for those that have it.
+fn of_one_field<'m>(
+    here: Here<'_>,
+    one: &'m Match,
+    change: &Change,
+) -> Option<(Field, Cow<'m, Intervals>)> {
+    let Match::In { key, values, not } = one else { return None };
+    let field = key.field;
+    let hidden = match field {
+        Field::SourceKind
+        | Field::DestinationKind
+        | Field::EtherType
+        | Field::EtherSource
+        | Field::EtherDestination => true,
+        Field::State => here.is_before_conntrack(),
+        Field::InputDevice => here.is_leaving(),
+        Field::OutputDevice => hides_output(here.hook),
+        _ => is_of_connection(field),
+    };
+    if hidden || !key.is_whole() || change.fields().any(|changed| changed == field) {
+        return None;
+    }
+    let values = if *not { Cow::Owned(values.not(field.bits())) } else { Cow::Borrowed(values) };
+    Some((field, values))
+}
+
+/// Leaves of some values those that are among others as well.
+fn narrow<'m>(values: &mut Option<Cow<'m, Intervals>>, others: Cow<'m, Intervals>) {
+    *values = Some(match values.take() {
+        Some(had) => Cow::Owned(had.and(&others)),
+        None => others,
+    });
+}
+
+/// Whether a hook does not know yet by which interface a packet leaves.
+const fn hides_output(hook: Hook) -> bool {
+    match hook {
+        Hook::Ingress | Hook::Prerouting | Hook::Input => true,
+        Hook::Forward | Hook::Output | Hook::Postrouting | Hook::Egress => false,
+    }
+}
+
+/// Whether keys are whole fields that have variables, and no two of them the same.
+fn are_whole(keys: &[Key]) -> bool {
+    keys.iter().enumerate().all(|(place, key)| {
+        let again = keys[..place].iter().any(|before| before.field == key.field);
+        key.is_whole() && key.field != Field::EtherType && !again
+    })
 }
 
 fn keys_of(keys: &[Key]) -> Vec<Field> {
     keys.iter().map(|key| key.field).collect()
 }
 
-fn matches_of(rule: &Rule) -> impl Iterator<Item = &Match> {
+fn matches_of(rule: &Rule) -> impl Iterator<Item = &Match> + Clone {
     rule.statements.iter().filter_map(|statement| match statement {
         Statement::Match(one) => Some(one),
         Statement::Verdict(_)
@@ -1819,7 +1930,7 @@ fn orders(ruleset: &Ruleset, step: &Step) -> Result<Vec<Vec<At>>, TooComplex> {
             }
         }
         if longer.len() > MAX_ORDERS {
-            return Err(TooComplex { nodes: MAX_ORDERS });
+            return Err(TooComplex::Many { most: MAX_ORDERS, of: "orders of chains" });
         }
         orders = longer;
     }

@@ -8,6 +8,7 @@
 //!
 //! What this rests on is told by [`Assumption`] and in `docs/proof.md`.
 
+mod alike;
 mod always;
 pub mod assemble;
 mod bridge;
@@ -22,14 +23,17 @@ mod transfer;
 mod wire;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::rc::Rc;
+
+use ipnet::IpNet;
 
 use super::arena::{NODES, Set, TooComplex};
-use super::space::Space;
+use super::space::{End, Space};
 use super::words::Example;
 use crate::model::network::Network;
 use crate::model::ruleset::Ruleset;
 use crate::name::{HostName, ZoneName};
-use crate::policy::Policy;
+use crate::policy::{Addresses, Policy};
 use crate::text::Text;
 
 pub use self::bridge::Bridge;
@@ -61,6 +65,14 @@ pub struct Host {
     pub bridges: Vec<Bridge>,
     /// What of it could not be read, in words.
     pub unread: Vec<String>,
+}
+
+impl Host {
+    /// Whether it passes on packets of one version.
+    #[must_use]
+    pub const fn forwards(&self, v6: bool) -> bool {
+        if v6 { self.forwards_v6 } else { self.forwards_v4 }
+    }
 }
 
 /// An interface of a host.
@@ -214,19 +226,42 @@ pub struct Result {
     pub hosts: BTreeSet<HostName>,
 }
 
+/// Hosts that are others than they were, or no more.
+pub type Changes = Vec<(HostName, Option<Host>)>;
+
 /// A result, and what it depends on besides the rules of its hosts.
 #[derive(Debug)]
 struct Known {
     result: Result,
     /// The interfaces on the wires that were looked at.
     ports: BTreeSet<Port>,
+    /// What was found on the way, where the result may outlast other rules on some of its hosts.
+    kept: Option<Kept>,
+    /// Hosts that it looked at and that have other rules since.
+    changed: BTreeSet<HostName>,
+}
+
+/// What was found on the way to a proof.
+#[derive(Debug)]
+enum Kept {
+    /// Where packets came to, and nothing that they must not come to.
+    Never(search::Trace),
+    /// Which packets must arrive, and all do.
+    Always(always::Trace),
 }
 
 /// What a search has looked at.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Footprint {
     hosts: BTreeSet<HostName>,
     wires: BTreeSet<(Layout, WireId)>,
+}
+
+impl Footprint {
+    fn extend(&mut self, more: &Self) {
+        self.hosts.extend(more.hosts.iter().cloned());
+        self.wires.extend(&more.wires);
+    }
 }
 
 /// Proves, and keeps what it has worked out for the next time.
@@ -236,7 +271,7 @@ pub struct Prover {
     nodes: usize,
     site: Site,
     /// The wires where bridges pass everything.
-    wires: Wires,
+    wires: Rc<Wires>,
     /// The same where some of them filter, if any does.
     parted: Option<Parted>,
     transfers: Transfers,
@@ -244,6 +279,10 @@ pub struct Prover {
     owned: HashMap<(Layout, WireId), Set>,
     /// The destinations of what hosts take.
     takes: HashMap<HostName, Set>,
+    /// The destinations that hosts answer for.
+    answers: HashMap<HostName, Set>,
+    /// The same as addresses.
+    addresses: HashMap<HostName, Rc<Addresses>>,
     results: BTreeMap<String, Known>,
     /// Whether receivers are believed to filter what a router brings them.
     receivers_filter: bool,
@@ -259,7 +298,7 @@ impl Prover {
     /// The same with an own bound on the memory. See [`NODES`].
     #[must_use]
     pub fn within(site: Site, nodes: usize) -> Self {
-        let wires = Wires::of(&site);
+        let wires = Rc::new(Wires::of(&site));
         let parted = Parted::of(&site, &wires);
         Self {
             space: Space::new(nodes),
@@ -270,6 +309,8 @@ impl Prover {
             transfers: Transfers::default(),
             owned: HashMap::new(),
             takes: HashMap::new(),
+            answers: HashMap::new(),
+            addresses: HashMap::new(),
             results: BTreeMap::new(),
             receivers_filter: true,
         }
@@ -297,47 +338,63 @@ impl Prover {
 
     /// Takes what a host is now. Only what depends on it is proved again.
     pub fn update(&mut self, name: &HostName, host: Host) {
-        self.change(name, Some(host));
+        self.change(vec![(name.clone(), Some(host))], None);
     }
 
     /// Takes it that a host is no more.
     pub fn remove(&mut self, name: &HostName) {
-        self.change(name, None);
+        self.change(vec![(name.clone(), None)], None);
     }
 
-    fn change(&mut self, name: &HostName, host: Option<Host>) {
-        let near = self.near(name);
-        let before = match host {
-            Some(host) => self.site.hosts.insert(name.clone(), host),
-            None => self.site.hosts.remove(name),
+    /// Takes what has changed of the site at once: hosts, and, where told, all its links. Only what depends
+    /// on that is proved again.
+    pub fn change(&mut self, hosts: Changes, links: Option<Vec<BTreeSet<Port>>>) {
+        let mut hosts = hosts;
+        hosts.retain(|(name, host)| self.site.hosts.get(name) != host.as_ref());
+        let elsewhere = hosts
+            .iter()
+            .filter(|(name, host)| is_elsewhere(self.site.hosts.get(name), host.as_ref()));
+        let moved: BTreeSet<HostName> = elsewhere.map(|(name, _)| name.clone()).collect();
+        let links = links.filter(|links| *links != self.site.links);
+        let known: BTreeSet<&BTreeSet<Port>> = self.site.links.iter().collect();
+        let told: BTreeSet<&BTreeSet<Port>> = links.iter().flatten().collect();
+        let relinked: Vec<Port> = match &links {
+            Some(_) => known.symmetric_difference(&told).copied().flatten().cloned().collect(),
+            None => Vec::new(),
         };
-        let now = self.site.hosts.get(name);
-        // What decides which hosts are looked at at all.
-        let moved = match (&before, now) {
-            (Some(before), Some(now)) => {
-                before.network != now.network
-                    || before.bridges != now.bridges
-                    || before.filtering().ne(now.filtering())
-                    || before.zone != now.zone
-                    || before.forwards_v4 != now.forwards_v4
-                    || before.forwards_v6 != now.forwards_v6
+        let mut near = self.near(&moved, &relinked);
+        let mut befores = Vec::new();
+        for (name, host) in hosts {
+            let before = match host {
+                Some(host) => self.site.hosts.insert(name.clone(), host),
+                None => self.site.hosts.remove(&name),
+            };
+            self.transfers.turn(&self.site, &name, before.as_ref());
+            self.results.retain(|_, known| known.outlasts(&name));
+            if moved.contains(&name) {
+                self.takes.remove(&name);
+                self.answers.remove(&name);
+                self.addresses.remove(&name);
+                befores.extend(before);
             }
-            (before, now) => before.is_some() || now.is_some(),
-        };
-        self.transfers.turn(name, before.as_ref(), now);
-        self.results.retain(|_, known| !known.result.hosts.contains(name));
-        if moved {
-            self.wires = Wires::of(&self.site);
+        }
+        let is_relinked = links.is_some();
+        if let Some(links) = links {
+            self.site.links = links;
+        }
+        if is_relinked || !moved.is_empty() {
+            self.wires = Rc::new(Wires::of(&self.site));
             self.parted = Parted::of(&self.site, &self.wires);
             self.owned.clear();
-            self.takes.remove(name);
-            let near: BTreeSet<Port> = near.into_iter().chain(self.near(name)).collect();
+            self.forget_kept();
+            near.extend(self.near(&moved, &relinked));
             let Self { site, wires, results, .. } = self;
-            let hosts = [before.as_ref(), site.hosts.get(name)];
+            let now = moved.iter().filter_map(|name| site.hosts.get(name));
+            let hosts: Vec<&Host> = befores.iter().chain(now).collect();
             results.retain(|invariant, known| {
                 let what = site.policy.invariants.get(invariant).map(|one| &one.what);
                 let begins =
-                    what.is_none_or(|what| search::begins(site, wires, what, hosts, &near));
+                    what.is_none_or(|what| search::begins(site, wires, what, &hosts, &near));
                 known.ports.is_disjoint(&near) && !begins
             });
         }
@@ -353,10 +410,12 @@ impl Prover {
         self.transfers = Transfers::default();
         self.owned.clear();
         self.takes.clear();
+        self.answers.clear();
+        self.forget_kept();
     }
 
     /// The wires of a layout; all are one where no bridge filters.
-    fn laid(&self, layout: Layout) -> &Wires {
+    fn laid(&self, layout: Layout) -> &Rc<Wires> {
         match (&self.parted, layout) {
             (None, _) | (Some(_), Layout::Joined) => &self.wires,
             (Some(parted), Layout::Maybe) => &parted.maybe,
@@ -364,11 +423,46 @@ impl Prover {
         }
     }
 
-    /// The interfaces that a host shares a wire with, its own among them.
-    fn near(&self, name: &HostName) -> BTreeSet<Port> {
-        let wires = self.wires.all().map(|(_, wire)| &wire.ports);
-        let own = wires.filter(|ports| ports.iter().any(|port| port.host == *name));
-        own.flatten().cloned().collect()
+    /// Forgets what was found on the way to results, and those that need it to be true.
+    fn forget_kept(&mut self) {
+        self.results.retain(|_, known| known.changed.is_empty());
+        self.results.values_mut().for_each(|known| known.kept = None);
+    }
+
+    /// The interfaces that some hosts share a wire with, their own among them, and those on the wires of
+    /// others.
+    fn near(&self, hosts: &BTreeSet<HostName>, ports: &[Port]) -> BTreeSet<Port> {
+        let of_hosts = hosts.iter().flat_map(|name| self.wires.of_host(name));
+        let of_hosts = of_hosts.map(|(wire, _)| *wire);
+        let of_ports = ports.iter().filter_map(|port| self.wires.at(port));
+        let wires: BTreeSet<WireId> = of_hosts.chain(of_ports).collect();
+        wires.into_iter().flat_map(|wire| self.wires.get(wire).ports.iter().cloned()).collect()
+    }
+
+    /// The addresses that a host answers for.
+    fn addresses_of(&mut self, name: &HostName) -> Rc<Addresses> {
+        let Self { site, addresses, .. } = self;
+        if let Some(known) = addresses.get(name) {
+            return Rc::clone(known);
+        }
+        let host = site.hosts.get(name);
+        let own = host.into_iter().flat_map(|host| host.network.answers_for());
+        let own = Rc::new(own.collect::<Addresses>());
+        addresses.insert(name.clone(), Rc::clone(&own));
+        own
+    }
+
+    /// The destinations that a host answers for.
+    fn answered_by(&mut self, name: &HostName) -> std::result::Result<Set, TooComplex> {
+        let Self { space, site, answers, .. } = self;
+        if let Some(known) = answers.get(name) {
+            return Ok(*known);
+        }
+        let host = site.hosts.get(name);
+        let own = host.into_iter().flat_map(|host| host.network.answers_for());
+        let own = space.networks(End::Destination, &own.collect::<Vec<IpNet>>())?;
+        answers.insert(name.clone(), own);
+        Ok(own)
     }
 
     /// Every invariant of the policy, in the order of their names.
@@ -380,31 +474,90 @@ impl Prover {
     /// What is known of an invariant without proving anything.
     #[must_use]
     pub fn known(&self, name: &str) -> Option<&Result> {
-        self.results.get(name).map(|known| &known.result)
+        let known = self.results.get(name).filter(|known| known.changed.is_empty());
+        known.map(|known| &known.result)
     }
 
     /// One invariant; nothing where the policy has none of the name.
     pub fn invariant(&mut self, name: &str) -> Option<Result> {
-        if let Some(known) = self.results.get(name) {
-            return Some(known.result.clone());
+        if let Some(known) = self.known(name) {
+            return Some(known.clone());
+        }
+        if let Some(known) = self.results.remove(name)
+            && let Some(known) = self.again(known)
+        {
+            let result = known.result.clone();
+            self.results.insert(name.to_owned(), known);
+            return Some(result);
         }
         let invariant = self.site.policy.invariants.get(name)?.clone();
         let mut seen = Footprint::default();
-        let answer = match search::answer(self, &invariant.what, &mut seen) {
-            Ok(answer) => answer,
-            Err(why) => {
-                // The sets of this question may fit where those of all before do not.
-                self.begin_afresh();
-                let again = search::answer(self, &invariant.what, &mut seen);
-                again.unwrap_or_else(|_| too_complex(why))
+        let mut found = search::answer(self, &invariant.what, &mut seen);
+        if let Err(TooComplex::Nodes { .. }) = found {
+            // The sets of this question may fit where those of all before do not.
+            self.begin_afresh();
+            found = search::answer(self, &invariant.what, &mut seen);
+        }
+        let (answer, kept) = found.unwrap_or_else(|why| (too_complex(why), None));
+        let Footprint { hosts, wires } = seen;
+        let ports = self.ports(&wires);
+        let result = Result { invariant: name.to_owned(), line: invariant.line, answer, hosts };
+        let known = Known { result: result.clone(), ports, kept, changed: BTreeSet::new() };
+        self.results.insert(name.to_owned(), known);
+        Some(result)
+    }
+
+    /// All interfaces on some wires, whoever hears them.
+    fn ports(&self, wires: &BTreeSet<(Layout, WireId)>) -> BTreeSet<Port> {
+        let wires = wires.iter().map(|(layout, wire)| self.laid(*layout).get(*wire));
+        wires.flat_map(|wire| wire.ports.iter().chain(&wire.behind)).cloned().collect()
+    }
+
+    /// A result of before, where the hosts that have other rules now make no difference to it.
+    fn again(&mut self, known: Known) -> Option<Known> {
+        let Known { mut result, mut ports, kept, changed } = known;
+        let mut seen = Footprint::default();
+        let kept = match kept? {
+            Kept::Never(trace) => {
+                let trace = search::again(self, trace, &changed, &mut seen).ok().flatten()?;
+                Kept::Never(trace)
+            }
+            Kept::Always(trace) => {
+                let trace = always::again(self, trace, &changed).ok().flatten()?;
+                let looked_at = trace.looked_at();
+                seen.wires = looked_at.wires;
+                result.hosts = looked_at.hosts;
+                Kept::Always(trace)
             }
         };
-        let Footprint { hosts, wires } = seen;
-        let wires = wires.iter().map(|(layout, wire)| self.laid(*layout).get(*wire));
-        let ports = wires.flat_map(|wire| &wire.ports).cloned().collect();
-        let result = Result { invariant: name.to_owned(), line: invariant.line, answer, hosts };
-        self.results.insert(name.to_owned(), Known { result: result.clone(), ports });
-        Some(result)
+        ports.extend(self.ports(&seen.wires));
+        Some(Known { result, ports, kept: Some(kept), changed: BTreeSet::new() })
+    }
+}
+
+impl Known {
+    /// Whether it may outlast it that a host has other rules.
+    fn outlasts(&mut self, host: &HostName) -> bool {
+        if !self.result.hosts.contains(host) {
+            return true;
+        }
+        self.changed.insert(host.clone());
+        self.kept.is_some()
+    }
+}
+
+/// Whether what decides which hosts are looked at at all is another, of a host as it was and is.
+fn is_elsewhere(before: Option<&Host>, now: Option<&Host>) -> bool {
+    match (before, now) {
+        (Some(before), Some(now)) => {
+            before.network != now.network
+                || before.bridges != now.bridges
+                || before.filtering().ne(now.filtering())
+                || before.zone != now.zone
+                || before.forwards_v4 != now.forwards_v4
+                || before.forwards_v6 != now.forwards_v6
+        }
+        (before, now) => before.is_some() || now.is_some(),
     }
 }
 

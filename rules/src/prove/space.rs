@@ -2,10 +2,12 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::rc::Rc;
 
 use ipnet::IpNet;
 
-use super::arena::{Arena, NODES, Set, TooComplex, Variables};
+use super::arena::{Arena, NODES, Set, Substitute, Substitution, TooComplex, Variables};
+use super::change::Change;
 use super::layout;
 use crate::model::field::{Field, IPV4, IPV6, Key};
 use crate::model::interval::{Interval, Intervals, ones};
@@ -72,10 +74,33 @@ impl End {
     }
 }
 
+/// Operations on one set that are told apart, and sets of one value that are kept, at most; with more, all
+/// are made again.
+const MAX_KEPT: usize = 1 << 12;
+
 /// Sets of packets that belong together.
 #[derive(Debug)]
 pub struct Space {
     arena: Arena,
+    /// By the field, and which of its bits are forgotten.
+    bits: HashMap<Key, Rc<Variables>>,
+    /// By which fields are forgotten.
+    fields: HashMap<[bool; Field::ALL.len()], Rc<Variables>>,
+    substitutions: HashMap<Change, Rc<Substitution>>,
+    /// Sets that are asked for again and again.
+    values: HashMap<(Field, u128), Set>,
+}
+
+/// What is kept under a key, or made now.
+fn kept<K: Eq + std::hash::Hash, T>(
+    all: &mut HashMap<K, Rc<T>>,
+    key: K,
+    make: impl FnOnce() -> T,
+) -> Rc<T> {
+    if all.len() >= MAX_KEPT && !all.contains_key(&key) {
+        all.clear();
+    }
+    Rc::clone(all.entry(key).or_insert_with(|| Rc::new(make())))
 }
 
 impl Default for Space {
@@ -88,7 +113,13 @@ impl Space {
     /// Sets with at most so many nodes. See [`NODES`].
     #[must_use]
     pub fn new(nodes: usize) -> Self {
-        Self { arena: Arena::new(nodes) }
+        Self {
+            arena: Arena::new(nodes),
+            bits: HashMap::new(),
+            fields: HashMap::new(),
+            substitutions: HashMap::new(),
+            values: HashMap::new(),
+        }
     }
 
     /// Nodes that there are, which is a measure of the memory (about 30 octets each).
@@ -139,6 +170,22 @@ impl Space {
             let v6 = if values.contains(0x86dd) { self.version(true)? } else { Set::EMPTY };
             return self.or(v4, v6);
         }
+        self.onto(field, values, Set::ALL)
+    }
+
+    /// The packets whose fields each have one of these values; no field is named twice, and none of them
+    /// is [`Field::EtherType`]. It is built from its last field to its first, so that every node is made once.
+    pub(super) fn product<'v>(
+        &mut self,
+        fields: impl IntoIterator<Item = (Field, &'v Intervals)>,
+    ) -> Result<Set, TooComplex> {
+        let mut fields: Vec<_> = fields.into_iter().collect();
+        fields.sort_unstable_by_key(|(field, _)| std::cmp::Reverse(layout::first(*field)));
+        fields.into_iter().try_fold(Set::ALL, |all, (field, values)| self.onto(field, values, all))
+    }
+
+    /// The packets of a set whose field has one of these values. The set asks for later fields only.
+    fn onto(&mut self, field: Field, values: &Intervals, then: Set) -> Result<Set, TooComplex> {
         let codes;
         let spans = match layout::few(field) {
             None => values.as_slice(),
@@ -162,7 +209,7 @@ impl Space {
                 codes.as_slice()
             }
         };
-        self.build(layout::first(field), layout::end(field), 0, spans)
+        self.build(layout::first(field), layout::end(field), 0, spans, then)
     }
 
     fn build(
@@ -171,26 +218,35 @@ impl Space {
         end: u32,
         base: u128,
         spans: &[Interval],
+        then: Set,
     ) -> Result<Set, TooComplex> {
         let Some(first) = spans.first() else { return Ok(Set::EMPTY) };
         if variable == end {
-            return Ok(Set::ALL);
+            return Ok(then);
         }
         let left = end - variable;
         if first.covers(Interval { first: base, last: base + ones(left) }) {
-            return Ok(Set::ALL);
+            return Ok(then);
         }
         let middle = base + (1 << (left - 1));
         let lower = &spans[..spans.partition_point(|span| span.first < middle)];
         let upper = &spans[spans.partition_point(|span| span.last < middle)..];
-        let lower = self.build(variable + 1, end, base, lower)?;
-        let upper = self.build(variable + 1, end, middle, upper)?;
+        let lower = self.build(variable + 1, end, base, lower, then)?;
+        let upper = self.build(variable + 1, end, middle, upper, then)?;
         self.arena.decide(variable, lower, upper)
     }
 
     /// The packets whose field has this value.
     pub fn value(&mut self, field: Field, value: u128) -> Result<Set, TooComplex> {
-        self.among(field, &Intervals::one(value))
+        if let Some(known) = self.values.get(&(field, value)) {
+            return Ok(*known);
+        }
+        let made = self.among(field, &Intervals::one(value))?;
+        if self.values.len() >= MAX_KEPT {
+            self.values.clear();
+        }
+        self.values.insert((field, value), made);
+        Ok(made)
     }
 
     /// The packets of one version of IP.
@@ -246,8 +302,7 @@ impl Space {
 
     /// The packets from or to addresses of these networks.
     pub fn networks(&mut self, end: End, networks: &[IpNet]) -> Result<Set, TooComplex> {
-        let mut all = Set::EMPTY;
-        for v6 in [false, true] {
+        let mut of_version = |v6| {
             let field = end.field(v6);
             let own = networks.iter().filter(|network| network.addr().is_ipv6() == v6);
             let values: Intervals = own
@@ -256,12 +311,11 @@ impl Space {
                     Interval::prefix(value, u32::from(network.prefix_len()), field.bits())
                 })
                 .collect();
-            let these = self.among(field, &values)?;
-            let version = self.version(v6)?;
-            let these = self.and(these, version)?;
-            all = self.or(all, these)?;
-        }
-        Ok(all)
+            self.among(field, &values)
+        };
+        let (v4, v6) = (of_version(false)?, of_version(true)?);
+        // One variable tells the version, before all others.
+        self.arena.decide(layout::first(Field::Version), v4, v6)
     }
 
     /// The packets from or to one address.
@@ -271,14 +325,53 @@ impl Space {
 
     /// The set with everything forgotten about some fields.
     pub fn forget(&mut self, set: Set, fields: &[Field]) -> Result<Set, TooComplex> {
-        let these = layout::of(fields);
-        self.arena.forget(set, &Variables::of(|variable| these[layout::field(variable).index()]))
+        self.forget_these(set, layout::of(fields))
     }
 
     /// The set with everything forgotten but some fields.
     pub fn only(&mut self, set: Set, fields: &[Field]) -> Result<Set, TooComplex> {
-        let these = layout::of(fields);
-        self.arena.forget(set, &Variables::of(|variable| !these[layout::field(variable).index()]))
+        self.forget_these(set, layout::of(fields).map(|kept| !kept))
+    }
+
+    fn forget_these(
+        &mut self,
+        set: Set,
+        these: [bool; Field::ALL.len()],
+    ) -> Result<Set, TooComplex> {
+        let arena = &mut self.arena;
+        let variables = kept(&mut self.fields, these, || {
+            arena.variables(|variable| these[layout::field(variable).index()])
+        });
+        self.arena.forget(set, &variables)
+    }
+
+    /// The set with everything forgotten about some bits of a field.
+    pub(super) fn forget_bits(
+        &mut self,
+        set: Set,
+        field: Field,
+        bits: u128,
+    ) -> Result<Set, TooComplex> {
+        let arena = &mut self.arena;
+        let variables = kept(&mut self.bits, Key { field, mask: bits }, || {
+            arena.variables(|variable| {
+                layout::has(field, variable) && bits >> (layout::end(field) - 1 - variable) & 1 == 1
+            })
+        });
+        self.arena.forget(set, &variables)
+    }
+
+    /// What becomes of the variables by a change. It is the same for as long as the change is asked for.
+    pub(super) fn substitution(
+        &mut self,
+        change: &Change,
+        by: impl Fn(u32) -> Option<Substitute>,
+    ) -> Rc<Substitution> {
+        if let Some(known) = self.substitutions.get(change) {
+            return Rc::clone(known);
+        }
+        let arena = &mut self.arena;
+        kept(&mut self.substitutions, change.clone(), || arena.substitution(by))
     }
 
     /// Whether a packet is in the set.
@@ -358,7 +451,7 @@ impl Space {
             }
             Some(_) | None => {
                 if runs.len() == MAX_RUNS {
-                    return Err(TooComplex { nodes: MAX_RUNS });
+                    return Err(TooComplex::Many { most: MAX_RUNS, of: "runs of values" });
                 }
                 runs.push((set, Interval { first: base, last: base + ones(left) }));
                 Ok(())

@@ -201,7 +201,7 @@ fn a_rule_that_bailey_made_leads_to_the_line_of_the_policy() {
 #[test]
 fn what_is_missing_or_does_not_fit_is_said_and_counts_as_open() {
     type Case = (&'static str, fn(&mut Site));
-    let cases: [Case; 8] = [
+    let cases: [Case; 9] = [
         ("the listing of nftables as it is now has not come", |site| {
             site.set("nftables", ruleset("d2", 1));
         }),
@@ -211,6 +211,10 @@ fn what_is_missing_or_does_not_fit_is_said_and_counts_as_open() {
         ("it does not tell of its packet filters", |site| site.remove_all(FactKind::Ruleset)),
         ("the probe firewall has not reported yet", |site| {
             site.probes.remove(&ProbeName::Firewall);
+        }),
+        // Once, though four kinds of facts are missing with it.
+        ("the probe links has not reported yet", |site| {
+            site.probes.remove(&ProbeName::Links);
         }),
         ("it does not tell of its policy rules; its agent may be too old", |site| {
             site.remove_all(FactKind::Rule);

@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 
 use bailey_rules::policy::Policy;
-use bailey_rules::prove::site::follow::{Asked, Followed, MAX_HOPS, NotAsked, Way, follow};
+use bailey_rules::prove::site::follow::{
+    Asked, Followed, MAX_HOPS, MAX_WAYS, NotAsked, Way, follow,
+};
 use bailey_rules::prove::site::{Host, ReversePath, Site};
 
 use crate::site_proof::{CLOSED, POLICY, filtered, gateway, host, name, site};
@@ -186,6 +188,29 @@ fn settings_end_a_way_as_rules_do() {
     circle.hosts.clear();
     let end = there(&circle, "192.0.2.7", "198.51.100.7:443/tcp");
     assert!(end.starts_with("nobody sends from 192.0.2.7"), "{end}");
+}
+
+#[test]
+fn of_more_ways_than_are_followed_one_says_so_and_the_others_go_on() {
+    // Everybody on the wire may be the router that the sender means.
+    let mut all = site(gateway("", ""));
+    for nth in 0..2 * MAX_WAYS {
+        let address = format!("172.20.2.{nth}/16");
+        let router = host("outer", &[("eth0", &address)], Some("172.20.0.1 dev eth0"));
+        let router = Host { forwards_v4: true, ..router };
+        all.hosts.insert(name(&format!("router-{nth}")), router);
+    }
+    let asked = Asked::parse(&all.policy, "172.20.1.99", "10.1.7.20:443/tcp").unwrap();
+    let followed = follow(&all, asked);
+    assert_eq!(followed.there.len(), MAX_WAYS);
+    let (cut, others): (Vec<&Way>, Vec<&Way>) = followed
+        .there
+        .iter()
+        .partition(|way| way.end.en.starts_with("there are more than 16 ways"));
+    assert_eq!(cut.len(), 1, "{followed:#?}");
+    assert!(!cut[0].arrives && cut[0].hops.is_empty());
+    assert!(others.iter().all(|way| way.arrives), "{others:#?}");
+    assert!(!followed.certain);
 }
 
 #[test]

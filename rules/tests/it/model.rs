@@ -328,6 +328,23 @@ fn routes_tell_by_which_interface_a_packet_leaves() {
 }
 
 #[test]
+fn a_policy_rule_for_what_comes_by_lo_is_one_for_the_hosts_own_packets() {
+    let texts = [
+        "0:\tfrom all iif lo lookup local\n1:\tfrom all iif a-name-longer-than-linux-gives lookup main\n",
+        r#"[{"priority":0,"src":"all","iif":"lo","table":"local"},
+            {"priority":1,"src":"all","iif":"a-name-longer-than-linux-gives","table":"main"}]"#,
+    ];
+    for text in texts {
+        let mut network = Network::default();
+        network.add_routes(text).unwrap();
+        let rules = network.rules.unwrap();
+        // No packet comes by the other one: it is not a rule for all.
+        let by: Vec<Option<u128>> = rules.iter().map(|rule| rule.iif).collect();
+        assert_eq!(by, [Some(0), Some(u128::MAX)], "{text}");
+    }
+}
+
+#[test]
 fn a_file_of_another_kind_is_refused_with_its_line() {
     for (text, told) in [
         (

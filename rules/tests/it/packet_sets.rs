@@ -298,7 +298,7 @@ fn a_set_that_would_be_too_large_is_refused_and_never_cut() {
             space.or(all, both)
         });
     }
-    assert_eq!(all, Err(TooComplex { nodes: 200 }));
+    assert_eq!(all, Err(TooComplex::Nodes { nodes: 200 }));
     assert!(space.nodes() <= 200);
 }
 

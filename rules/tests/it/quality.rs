@@ -70,8 +70,8 @@ impl Lab {
     fn verdict(&mut self, check: &str) -> Option<Verdict> {
         self.view.quality = [("GE1".to_owned(), Arc::new(self.quality.clone()))].into();
         let Expectations { device: wanted, isolation, .. } = &self.wanted;
-        let policy =
-            &Policy::parse("policy.yaml", "zones: {outer: {networks: [172.20.0.0/16]}}\n").unwrap();
+        let policy = "site: jiaxing\nzones: {outer: {networks: [172.20.0.0/16]}}\n";
+        let policy = &Policy::parse("policy.yaml", policy).unwrap();
         let given = Given { device: &self.view, wanted, isolation, policy, now: self.now };
         let judged = judge(&given).into_iter().find(|judged| judged.check.name == check).unwrap();
         judged.verdicts.into_iter().next()

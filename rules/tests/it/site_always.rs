@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use bailey_rules::model::network::Network;
+use bailey_rules::model::nft;
 use bailey_rules::model::ruleset::Family;
 use bailey_rules::model::save;
 use bailey_rules::name::HostName;
 use bailey_rules::policy::Policy;
-use bailey_rules::prove::site::{Answer, Assumption, Breach, Host, Prover, Site};
+use bailey_rules::prove::site::{Answer, Assumption, Breach, Bridge, Host, Port, Prover, Site};
 use bailey_rules::text::Lang;
 
 const POLICY: &str = r#"
@@ -224,6 +225,88 @@ fn routers_that_send_a_packet_to_each_other_are_found() {
     all.hosts.insert(name("fw-1"), Host { network: back, ..gateway });
     let router = Host { forwards_v4: true, ..all.hosts[&name("oa-17")].clone() };
     all.hosts.insert(name("oa-17"), router);
-    let answer = answer(all, "INV-03");
-    assert!(!matches!(answer, Answer::Proved { .. }), "{answer:?}");
+    let breach = broken(all, "INV-03");
+    assert!(breach.end.en.starts_with("it goes round between routers"), "{}", told(&breach));
+    let [first, second] = [&breach.path[0], &breach.path[1]].map(|hop| hop.host.clone());
+    assert_eq!((first, second), (Some(name("oa-17")), Some(name("fw-1"))));
+}
+
+/// What is known of it that an office machine opens the web of the Internet by a gateway with this route.
+fn to_the_internet(route: Option<&str>) -> Answer {
+    answer(office_to_the_internet(route), "INV-01")
+}
+
+fn office_to_the_internet(route: Option<&str>) -> Site {
+    let policy = POLICY
+        .replace("INV-01: {always: [inner, oa-web]", "INV-01: {always: [oa-17, internet]")
+        .replace(
+            "  EX-17:",
+            "  EX-16: {from: inner, to: internet, hosts: [oa-17], service: web, owner: \"office\"}\n  EX-17:",
+        );
+    let mut all = site(&["-A FORWARD -s 10.1.0.0/16 -o exit -j ACCEPT"], &[]);
+    all.policy = Policy::parse("policy.yaml", &policy).unwrap_or_else(|why| panic!("{why}"));
+    // Without an address of IPv6, for which there is no gateway.
+    let oa_17 = host("inner", &[("eth0", "10.1.7.20/16")], &["default via 10.1.0.1 dev eth0"]);
+    all.hosts.insert(name("oa-17"), oa_17);
+    let gateway = all.hosts.get_mut(&name("fw-1")).unwrap();
+    let mut network = Network::default();
+    network
+        .add_addresses(
+            "2: inner    inet 10.1.0.1/16 scope global inner\n3: exit    inet 203.0.113.2/32 scope global exit\n",
+        )
+        .unwrap();
+    if let Some(route) = route {
+        network.add_routes(&format!("10.1.0.0/16 dev inner\n{route}\n")).unwrap();
+    }
+    gateway.network = network;
+    all
+}
+
+/// The same site with a bridge on the line of the gateway to the Internet, and what it does with frames.
+fn behind_a_bridge(site: Site, policy: &str) -> Site {
+    let port =
+        |host: &str, interface: &str| Port { host: name(host), interface: interface.to_owned() };
+    let mut all = site;
+    let mut bridge = Host::default();
+    let up = "2: br0: <BROADCAST,UP> mtu 1500 state UP\n3: eth0: <BROADCAST,UP> mtu 1500 state UP\n4: eth1: <BROADCAST,UP> mtu 1500 state UP\n";
+    bridge.network.add_addresses(up).unwrap();
+    bridge.network.add_routes("").unwrap();
+    let chain = serde_json::json!({"nftables": [
+        {"table": {"family": "bridge", "name": "f"}},
+        {"chain": {
+            "family": "bridge", "table": "f", "name": "forward", "type": "filter", "hook": "forward",
+            "prio": 0, "policy": policy,
+        }},
+    ]});
+    bridge.ruleset.join(nft::parse(&chain.to_string()).unwrap());
+    let ports = ["eth0", "eth1"].map(str::to_owned).into_iter().collect();
+    bridge.bridges = vec![Bridge { device: "br0".to_owned(), ports }];
+    all.hosts.insert(name("fw-0"), bridge);
+    all.links.push([port("fw-0", "eth1"), port("fw-1", "exit")].into_iter().collect());
+    all
+}
+
+#[test]
+fn what_crosses_a_bridge_that_filters_on_the_line_to_the_internet_is_not_sure() {
+    let from = || site(&[FROM_OUTSIDE], &[TRANSLATED]);
+    let to = || office_to_the_internet(Some("default via 203.0.113.1 dev exit"));
+    for (whole, invariant) in [(from(), "INV-04"), (to(), "INV-01")] {
+        let open = answer(behind_a_bridge(whole.clone(), "accept"), invariant);
+        assert!(matches!(open, Answer::Proved { .. }), "{open:?}");
+        let filtered = answer(behind_a_bridge(whole, "drop"), invariant);
+        assert!(matches!(filtered, Answer::OutOfModel(_)), "{filtered:?}");
+    }
+}
+
+#[test]
+fn a_line_to_the_internet_that_is_not_known_to_be_one_leaves_it_open() {
+    let known = to_the_internet(Some("default via 203.0.113.1 dev exit"));
+    assert!(matches!(known, Answer::Proved { .. }), "{known:?}");
+    let Answer::OutOfModel(doubt) = to_the_internet(Some("default dev exit")) else { panic!() };
+    assert_eq!(doubt.statement, "whether exit leads to the Internet is not known");
+    assert_eq!(doubt.at.as_deref(), Some("fw-1"));
+    let Answer::OutOfModel(doubt) = to_the_internet(None) else { panic!() };
+    assert_eq!(doubt.statement, "where it routes packets is not known");
+    let none = to_the_internet(Some("10.9.0.0/16 dev inner"));
+    assert!(matches!(none, Answer::Broken(_)), "{none:?}");
 }

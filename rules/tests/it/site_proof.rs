@@ -9,7 +9,7 @@ use bailey_rules::policy::Policy;
 use bailey_rules::prove::site::device::Device;
 use bailey_rules::prove::site::told::{self, Proof, Standing};
 use bailey_rules::prove::site::{
-    Answer, Assumption, Breach, Bridge, Host, Prover, ReversePath, Site,
+    Answer, Assumption, Breach, Bridge, Changes, Host, Port, Prover, ReversePath, Site,
 };
 use bailey_rules::text::Lang;
 use proptest::prelude::*;
@@ -423,6 +423,135 @@ proptest! {
             prop_assert_eq!(gist(&mut prover), gist(&mut fresh), "{:?}", names[nth]);
         }
     }
+}
+
+/// The filters that hosts of one site may have.
+fn any_filter() -> impl Strategy<Value = &'static str> {
+    select(vec![
+        "",
+        CLOSED,
+        "*filter\n:INPUT DROP [0:0]\n:FORWARD DROP [0:0]\nCOMMIT\n",
+        "*filter\n:INPUT DROP [0:0]\n:FORWARD DROP [0:0]\n-A INPUT -s 10.1.0.0/16 -j ACCEPT\n\
+            -A FORWARD -d 10.250.0.10/32 -p tcp -m multiport --dports 80,443 -j ACCEPT\nCOMMIT\n",
+        "*filter\n:FORWARD DROP [0:0]\n:OUTPUT DROP [0:0]\nCOMMIT\n",
+        "*nat\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -p tcp -m tcp --dport 8443 -j DNAT --to-destination 10.1.7.20:443\n\
+            COMMIT\n*filter\n:FORWARD DROP [0:0]\n-A FORWARD -p tcp -m tcp --dport 443 -j ACCEPT\nCOMMIT\n",
+    ])
+}
+
+/// A site of three zones with what must not be, what may be at most, and what must be possible.
+fn with_leaves(filters: &[&str; 5]) -> Site {
+    let more = "  INV-04: {always: [inner, oa-web], service: web}\n  INV-05: {never: [exchange, inner]}\nhosts:\n  \
+        oa-web: {zone: inner, addresses: [10.1.3.10]}\n";
+    let policy = POLICY.replace("hosts:\n", more);
+    let policy = Policy::parse("policy.yaml", &policy).unwrap_or_else(|why| panic!("{why}"));
+    let mut all = site(gateway(filters[0], CLOSED));
+    let hosts = [
+        ("oa-17", host("inner", &[("eth0", "10.1.7.20/16"), ("usb0", "172.20.9.9/16")], None)),
+        ("oa-web", host("inner", &[("eth0", "10.1.3.10/16")], None)),
+        ("www-1", host("outer", &[("eth0", "172.20.1.10/16")], None)),
+        ("ex-front", host("exchange", &[("eth0", "10.250.0.10/24")], None)),
+    ];
+    for ((who, host), filter) in hosts.into_iter().zip(&filters[1..]) {
+        all.hosts.insert(name(who), filtered(host, &[(filter, false)]));
+    }
+    Site { policy, ..all }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_site_whose_rules_have_changed_step_by_step_is_known_as_one_that_is_proved_afresh(
+        first in prop::array::uniform5(any_filter()),
+        edits in prop::collection::vec((0_usize..5, any_filter()), 1..6),
+    ) {
+        let names = ["fw-1", "oa-17", "oa-web", "www-1", "ex-front"].map(name);
+        let mut filters = first;
+        let mut prover = Prover::new(with_leaves(&filters));
+        prover.prove();
+        for (nth, filter) in edits {
+            filters[nth] = filter;
+            let now = with_leaves(&filters);
+            prover.update(&names[nth], now.hosts[&names[nth]].clone());
+            let mut fresh = Prover::new(now);
+            prop_assert_eq!(gist(&mut prover), gist(&mut fresh), "{:?}", names[nth]);
+            for (kept, afresh) in prover.prove().iter().zip(fresh.prove()) {
+                prop_assert_eq!(&kept.hosts, &afresh.hosts, "{}", kept.invariant);
+            }
+        }
+    }
+
+    #[test]
+    fn hosts_with_the_same_filters_are_known_as_those_that_have_their_own(
+        filters in prop::array::uniform5(any_filter()),
+    ) {
+        let alike = with_leaves(&filters);
+        let mut apart = alike.clone();
+        // Chains that nobody enters tell the rulesets apart and nothing else.
+        for (nth, host) in apart.hosts.values_mut().enumerate() {
+            let mut text = "*filter\n".to_owned();
+            (0..=nth).for_each(|nth| text.push_str(&format!(":unused{nth} - [0:0]\n")));
+            let tables = save::parse(&format!("{text}COMMIT\n")).unwrap().tables;
+            host.ruleset.tables.extend(tables);
+        }
+        prop_assert_eq!(gist(&mut Prover::new(alike)), gist(&mut Prover::new(apart)));
+    }
+}
+
+#[test]
+fn rules_of_a_host_at_which_nothing_ends_leave_what_is_proved() {
+    let closed = "*filter\n:INPUT DROP [0:0]\n:FORWARD DROP [0:0]\nCOMMIT\n";
+    let mut prover = Prover::new(with_leaves(&[closed, closed, "", "", ""]));
+    prover.prove();
+    let looked_at = prover.invariant("INV-01").unwrap().hosts;
+    assert!(looked_at.contains(&name("oa-17")), "{looked_at:?}");
+    let mut with = |filter| {
+        let now = with_leaves(&[closed, filter, "", "", ""]);
+        prover.update(&name("oa-17"), now.hosts[&name("oa-17")].clone());
+        assert!(prover.known("INV-01").is_none(), "nobody has looked at it again");
+        prover.invariant("INV-01").unwrap()
+    };
+    let other = "*filter\n:INPUT DROP [0:0]\n-A INPUT -s 127.0.0.0/8 -i lo -j ACCEPT\nCOMMIT\n";
+    let result = with(other);
+    assert!(is_proved(&result.answer) && result.hosts == looked_at, "{result:?}");
+    assert!(matches!(with("").answer, Answer::Broken(_)));
+    let result = with(closed);
+    assert!(is_proved(&result.answer) && result.hosts == looked_at, "{result:?}");
+}
+
+#[test]
+fn what_has_changed_at_once_is_known_as_in_a_site_that_is_proved_afresh() {
+    let mut prover = Prover::new(site(gateway(CLOSED, CLOSED)));
+    let known = |prover: &Prover| {
+        let all = ["INV-01", "INV-02", "INV-03"];
+        all.into_iter().filter(|one| prover.known(one).is_some()).collect::<Vec<_>>()
+    };
+    let port =
+        |host: &str, interface: &str| Port { host: name(host), interface: interface.to_owned() };
+    let usb = |host: &str| BTreeSet::from([port(host, "usb0"), port("ex-front", "usb0")]);
+    let mut steps: Vec<(Changes, Vec<BTreeSet<Port>>)> = Vec::new();
+    let lab =
+        |address: &str| host("exchange", &[("eth0", address), ("usb0", "192.0.2.7/32")], None);
+    steps.push((vec![(name("lab-1"), Some(lab("198.18.0.7/24")))], Vec::new()));
+    steps.push((vec![(name("www-1"), None), (name("lab-1"), None)], Vec::new()));
+    let both = host("outer", &[("eth0", "172.20.1.10/16"), ("usb0", "192.0.2.8/32")], None);
+    let front = host("exchange", &[("eth0", "10.250.0.10/24"), ("usb0", "192.0.2.9/32")], None);
+    let hosts = vec![(name("www-1"), Some(both)), (name("ex-front"), Some(front))];
+    steps.push((hosts, vec![usb("www-1")]));
+    steps.push((Vec::new(), vec![BTreeSet::from([port("www-1", "eth0"), port("oa-17", "eth0")])]));
+    steps.push((Vec::new(), Vec::new()));
+    for (nth, (hosts, links)) in steps.into_iter().enumerate() {
+        prover.prove();
+        prover.change(hosts, Some(links));
+        let mut fresh = Prover::new(prover.site().clone());
+        assert_eq!(gist(&mut prover), gist(&mut fresh), "step {nth}");
+    }
+    prover.prove();
+    // What is linked as it was changes nothing.
+    let links = prover.site().links.clone();
+    prover.change(Vec::new(), Some(links));
+    assert_eq!(known(&prover), ["INV-01", "INV-02", "INV-03"]);
 }
 
 #[test]

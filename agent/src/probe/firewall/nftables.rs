@@ -134,7 +134,7 @@ impl Listing {
     }
 
     /// The ruleset in summary.
-    pub(super) fn ruleset(&self, beside: &Beside, changed_by: Option<String>) -> Ruleset {
+    pub(super) fn ruleset(&self, beside: &Beside) -> Ruleset {
         let chains = || self.tables.values().flat_map(|table| table.chains.values());
         let summary = |((family, name), table): (&TableKey, &Listed)| Table {
             family: bounded(family),
@@ -150,7 +150,7 @@ impl Listing {
             digest: self.digest(beside),
             packets: self.packets,
             octets: Bytes(self.octets),
-            changed_by,
+            changed_by: None,
         }
     }
 
@@ -158,7 +158,7 @@ impl Listing {
     /// chains by name, elements by value, rules as they stand. Left out: handles, counters, used
     /// quotas, the time that an element has left, and the elements of sets that rules fill from
     /// packets.
-    pub(super) fn digest(&self, beside: &Beside) -> String {
+    fn digest(&self, beside: &Beside) -> String {
         let mut hash = Sha256::new();
         for (key, table) in &self.tables {
             let state = if beside.dormant.contains(key) { "dormant" } else { "" };
@@ -666,7 +666,7 @@ mod tests {
         let beside = Beside::default();
         let listing = Listing::parse(listing(statements).as_bytes(), &beside).unwrap();
         let hook = effective(&listing.chains(&beside), Family::Ip, At::Input);
-        (hook.default, listing.ruleset(&beside, None).opaque_rules)
+        (hook.default, listing.ruleset(&beside).opaque_rules)
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! connection tracking is for, and is not looked at.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::rc::Rc;
 
 use ipnet::IpNet;
 
@@ -12,7 +13,7 @@ use super::super::arena::{Set, TooComplex};
 use super::super::space::{End, Values};
 use super::super::words::example;
 use super::explain::{self, Hooks, Hop};
-use super::search::{Place, addresses, begins_on, service, wished};
+use super::search::{MAX_STEPS, Place, STEPS, addresses, begun, service, wished};
 use super::transfer::{Leaves, ON_THE_WIRE, Piece, Transfer, come, sent};
 use super::wire::{Layout, WireId};
 use super::{Answer, Assumption, Breach, Doubt, Footprint, Port, Prover};
@@ -22,8 +23,9 @@ use crate::name::HostName;
 use crate::policy::{Addresses, Party};
 use crate::text::Text;
 
-/// Hosts on one way, at most. A packet that is still on its way then is taken to go round for ever.
-const MAX_HOPS: usize = 32;
+/// Hosts on one way, at most: as many as the time to live that packets usually begin with. A packet that is
+/// still on its way then does not arrive.
+const MAX_HOPS: usize = 64;
 
 /// The ports that connections are opened from (RFC 6056 asks for as many as these).
 const EPHEMERAL: Interval = Interval { first: 1024, last: 65_535 };
@@ -42,6 +44,7 @@ impl Arrives {
 }
 
 /// Packets that must arrive, and from where.
+#[derive(Debug)]
 struct Begin {
     places: Vec<Place>,
     packets: Set,
@@ -50,19 +53,48 @@ struct Begin {
     anyhow: bool,
 }
 
+/// Which packets must arrive, where all do.
+#[derive(Debug)]
+pub(super) struct Trace {
+    receivers: Rc<BTreeMap<HostName, Set>>,
+    to_internet: Option<Set>,
+    /// From where, and what was looked at on their ways.
+    begins: Vec<(Begin, Footprint)>,
+}
+
+impl Trace {
+    /// Everything that was looked at.
+    pub(super) fn looked_at(&self) -> Footprint {
+        let mut all = Footprint::default();
+        self.begins.iter().for_each(|(_, seen)| all.extend(seen));
+        all
+    }
+}
+
+/// Where packets are that have left a host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Then {
+    /// At this interface.
+    At(Port),
+    /// With a router that nobody knows, which leads to the Internet.
+    Away,
+    /// On a line of which nobody knows whether it leads to the Internet.
+    PerhapsAway,
+}
+
 /// One packet at one host of its way.
 struct Visit {
     host: HostName,
     /// The interface by which it comes.
     input: Option<String>,
     /// What becomes of it, and the packets of which it is one; nothing where it is stopped.
-    onwards: Option<(Piece, Set)>,
+    onwards: Option<(Rc<Piece>, Set)>,
 }
 
 impl Visit {
     /// By which interfaces it comes and leaves.
     fn hooks(&self) -> Hooks<'_> {
-        explain::hooks(self.input.as_deref(), self.onwards.as_ref().map(|(piece, _)| piece))
+        explain::hooks(self.input.as_deref(), self.onwards.as_ref().map(|(piece, _)| &**piece))
     }
 
     fn hop(&self, packet: &Values, deciding: Vec<explain::Deciding>) -> Hop {
@@ -77,55 +109,77 @@ impl Visit {
     }
 }
 
-/// What is known about a demand that a service can always be opened. `seen` takes what was looked at.
+/// What is known about a demand that a service can always be opened, and where that is proved, what of it
+/// may outlast other rules on some host. `seen` takes what was looked at.
 pub(super) fn answer(
     prover: &mut Prover,
     (from, to): (&Party, &Party),
     named: &str,
     seen: &mut Footprint,
-) -> Result<Answer, TooComplex> {
-    let receivers = receivers(prover, to)?;
-    let mut asking = Asking { prover, seen, receivers, known: HashMap::new(), to_internet: None };
+) -> Result<(Answer, Option<Trace>), TooComplex> {
+    let receivers = Rc::new(receivers(prover, to)?);
+    let mut asking = Asking::new(prover, &receivers, None);
     if *to == Party::Internet {
         let internet = asking.prover.site.policy.addresses(to);
         let internet = addresses(&mut asking.prover.space, End::Destination, &internet)?;
         asking.to_internet = Some(internet);
-    } else if asking.receivers.is_empty() {
-        return Ok(nobody(to));
+    } else if receivers.is_empty() {
+        return Ok((nobody(to), None));
     }
     let begins = asking.begins(from, named)?;
+    seen.extend(&asking.seen);
     if begins.is_empty() {
-        return Ok(nobody(from));
+        return Ok((nobody(from), None));
     }
-    let mut doubtful = None;
+    let (mut doubtful, mut proved) = (None, Vec::new());
     for begin in begins {
-        let (mut maybe, mut surely) = (Set::EMPTY, Set::EMPTY);
-        for place in &begin.places {
-            let arrives = asking.arrive(place, begin.packets, 0)?;
-            let space = &mut asking.prover.space;
-            maybe = space.or(maybe, arrives.maybe)?;
-            surely = space.or(surely, arrives.surely)?;
-        }
-        if begin.anyhow {
-            let ends = [Field::Destination4, Field::Destination6];
-            maybe = asking.prover.space.forget(maybe, &ends)?;
-            surely = asking.prover.space.forget(surely, &ends)?;
-        }
-        let never = asking.prover.space.without(begin.packets, maybe)?;
+        let lost = asking.lost(&begin);
+        let looked_at = std::mem::take(&mut asking.seen);
+        seen.extend(&looked_at);
+        let Lost { never, unsure } = lost?;
         if !never.is_empty() {
             let breach = asking.stopped(&begin.places[0], never)?;
-            return Ok(Answer::Broken(Box::new(breach)));
+            seen.extend(&asking.seen);
+            return Ok((Answer::Broken(Box::new(breach)), None));
         }
-        let unsure = asking.prover.space.without(begin.packets, surely)?;
         if !unsure.is_empty() && doubtful.is_none() {
             doubtful = Some((begin.places[0].clone(), unsure));
         }
+        proved.push((begin, looked_at));
     }
     if let Some((place, packets)) = doubtful {
-        return asking.doubt(&place, packets);
+        let doubt = asking.doubt(&place, packets)?;
+        seen.extend(&asking.seen);
+        return Ok((doubt, None));
     }
+    let to_internet = asking.to_internet;
     let assumptions = vec![Assumption::Kernels, Assumption::Wires, Assumption::AnswersComeBack];
-    Ok(Answer::Proved { assumptions })
+    let trace = Trace { receivers, to_internet, begins: proved };
+    Ok((Answer::Proved { assumptions }, Some(trace)))
+}
+
+/// The same proof, where everything still arrives though some hosts have other rules now. Only the packets
+/// that pass one of them are looked at again.
+pub(super) fn again(
+    prover: &mut Prover,
+    trace: Trace,
+    changed: &BTreeSet<HostName>,
+) -> Result<Option<Trace>, TooComplex> {
+    let mut trace = trace;
+    let mut asking = Asking::new(prover, &trace.receivers, trace.to_internet);
+    for (begin, seen) in &mut trace.begins {
+        if seen.hosts.is_disjoint(changed) {
+            continue;
+        }
+        let Lost { never, unsure } = asking.lost(begin)?;
+        if !never.is_empty() || !unsure.is_empty() {
+            return Ok(None);
+        }
+        let outside = std::mem::take(&mut seen.wires).into_iter().filter(|_| begin.anyhow);
+        *seen = std::mem::take(&mut asking.seen);
+        seen.wires.extend(outside);
+    }
+    Ok(Some(trace))
 }
 
 /// There is nobody whom the demand could be about.
@@ -168,13 +222,69 @@ fn receivers(prover: &mut Prover, to: &Party) -> Result<BTreeMap<HostName, Set>,
     Ok(receivers)
 }
 
+/// Packets that must arrive and do not.
+struct Lost {
+    /// Those that surely do not.
+    never: Set,
+    /// Those that may not.
+    unsure: Set,
+}
+
 struct Asking<'p> {
     prover: &'p mut Prover,
-    seen: &'p mut Footprint,
-    receivers: BTreeMap<HostName, Set>,
+    seen: Footprint,
+    receivers: Rc<BTreeMap<HostName, Set>>,
     /// The destinations of the Internet, where it is what must be reached.
     to_internet: Option<Set>,
-    known: HashMap<(Place, Set), Arrives>,
+    /// What arrives of the packets of a place in so many hosts more, of those that begin in one place.
+    known: HashMap<(Place, Set, usize), Arrives>,
+    /// The interfaces on a wire that take packets to these destinations.
+    takers: HashMap<(WireId, Set), Rc<Vec<Port>>>,
+    steps: usize,
+}
+
+impl<'p> Asking<'p> {
+    fn new(
+        prover: &'p mut Prover,
+        receivers: &Rc<BTreeMap<HostName, Set>>,
+        to_internet: Option<Set>,
+    ) -> Self {
+        Self {
+            prover,
+            seen: Footprint::default(),
+            receivers: Rc::clone(receivers),
+            to_internet,
+            known: HashMap::new(),
+            takers: HashMap::new(),
+            steps: 0,
+        }
+    }
+
+    /// Which packets do not arrive that must.
+    fn lost(&mut self, begin: &Begin) -> Result<Lost, TooComplex> {
+        self.known.clear();
+        let (mut maybe, mut surely) = (Set::EMPTY, Set::EMPTY);
+        for place in &begin.places {
+            let arrives = self.arrive(place, begin.packets, MAX_HOPS)?;
+            // Nobody knows on which side of a bridge the Internet is.
+            let is_sure = !begin.anyhow || !self.is_by_a_bridge(place);
+            let space = &mut self.prover.space;
+            maybe = space.or(maybe, arrives.maybe)?;
+            if is_sure {
+                surely = space.or(surely, arrives.surely)?;
+            }
+        }
+        let space = &mut self.prover.space;
+        if begin.anyhow {
+            let ends = [Field::Destination4, Field::Destination6];
+            maybe = space.forget(maybe, &ends)?;
+            surely = space.forget(surely, &ends)?;
+        }
+        Ok(Lost {
+            never: space.without(begin.packets, maybe)?,
+            unsure: space.without(begin.packets, surely)?,
+        })
+    }
 }
 
 impl Asking<'_> {
@@ -221,10 +331,9 @@ impl Asking<'_> {
             if senders.is_empty() {
                 continue;
             }
-            let itself: Vec<IpNet> = host.network.answers_for().collect();
+            let itself = self.prover.answered_by(&name)?;
             let space = &mut self.prover.space;
             let senders = space.networks(End::Source, &senders)?;
-            let itself = space.networks(End::Destination, &itself)?;
             let packets = space.and(opening, senders)?;
             let packets = space.without(packets, itself)?;
             if !packets.is_empty() {
@@ -241,12 +350,10 @@ impl Asking<'_> {
         opening: Set,
     ) -> Result<Vec<Begin>, TooComplex> {
         let Prover { site, wires, .. } = &*self.prover;
-        let outside = wires.all().map(|(id, _)| id);
-        let outside: Vec<WireId> =
-            outside.filter(|id| begins_on(site, wires, *id, sources, true)).collect();
+        let outside = begun(site, wires, sources, true);
         let mut places = Vec::new();
         let mut versions = BTreeSet::new();
-        for id in outside {
+        for (id, _) in outside {
             self.seen.wires.insert((Layout::Joined, id));
             let wire = self.prover.wires.get(id);
             versions.extend(wire.networks.iter().map(|net| matches!(net, IpNet::V6(_))));
@@ -266,18 +373,19 @@ impl Asking<'_> {
         Ok(vec![Begin { places, packets, anyhow: true }])
     }
 
-    /// Which packets arrive from a place.
+    /// Which packets arrive from a place, in so many hosts at most.
     fn arrive(&mut self, place: &Place, packets: Set, hops: usize) -> Result<Arrives, TooComplex> {
-        if packets.is_empty() {
+        if packets.is_empty() || hops == 0 {
             return Ok(Arrives::NONE);
         }
-        if hops == MAX_HOPS {
-            return Ok(Arrives { maybe: packets, surely: Set::EMPTY });
-        }
-        let key = (place.clone(), packets);
+        let key = (place.clone(), packets, hops);
         if let Some(known) = self.known.get(&key) {
             return Ok(*known);
         }
+        if self.steps == MAX_STEPS {
+            return Err(TooComplex::Many { most: MAX_STEPS, of: STEPS });
+        }
+        self.steps += 1;
         let Some((name, interface)) = place.within() else { return Ok(Arrives::NONE) };
         let pieces = self.pieces(name, interface)?;
         let came = self.come(packets, interface)?;
@@ -336,16 +444,17 @@ impl Asking<'_> {
         }
         let image = sent(&mut self.prover.space, &piece.change, these)?;
         let (mut maybe, mut surely, mut fails) = (Set::EMPTY, Set::EMPTY, Set::EMPTY);
-        for (port, packets) in self.next(host, &piece.leaves, image)? {
-            let arrives = match port {
-                Some(port) => {
+        for (then, packets) in self.next(host, &piece.leaves, image)? {
+            let arrives = match then {
+                Then::At(port) => {
                     let is_sure = self.surely_hears(host, piece.leaves.interface(), &port);
-                    let arrives = self.arrive(&Place::Port(port), packets, hops + 1)?;
+                    let arrives = self.arrive(&Place::Port(port), packets, hops - 1)?;
                     // A bridge between them may filter it.
                     let surely = if is_sure { arrives.surely } else { Set::EMPTY };
                     Arrives { surely, ..arrives }
                 }
-                None => Arrives { maybe: packets, surely: packets },
+                Then::Away => Arrives { maybe: packets, surely: packets },
+                Then::PerhapsAway => Arrives { maybe: packets, surely: Set::EMPTY },
             };
             let space = &mut self.prover.space;
             maybe = space.or(maybe, arrives.maybe)?;
@@ -370,13 +479,13 @@ impl Asking<'_> {
         Ok(Arrives { maybe: space.and(these, maybe)?, surely: space.and(these, surely)? })
     }
 
-    /// Where packets that have left a host are next; nothing where that is the Internet's own business.
+    /// Where packets that have left a host are next.
     fn next(
         &mut self,
         host: &HostName,
         leaves: &Leaves,
         image: Set,
-    ) -> Result<Vec<(Option<Port>, Set)>, TooComplex> {
+    ) -> Result<Vec<(Then, Set)>, TooComplex> {
         let (interface, router, receivers) = match leaves {
             Leaves::Here => return Ok(Vec::new()),
             Leaves::By { interface, via } => (interface, *via, via.is_none()),
@@ -385,34 +494,60 @@ impl Asking<'_> {
             }
         };
         let port = Port { host: host.clone(), interface: interface.clone() };
-        let Some(wire) = self.prover.wires.at(&port) else { return Ok(Vec::new()) };
+        let wires = Rc::clone(&self.prover.wires);
+        let Some(wire) = wires.at(&port) else { return Ok(Vec::new()) };
         self.seen.wires.insert((Layout::Joined, wire));
-        let others: Vec<Port> = match router {
-            Some(router) => self.prover.wires.owners(wire, router).cloned().collect(),
-            None => self.prover.wires.get(wire).ports.iter().cloned().collect(),
+        let others: Rc<Vec<Port>> = match router {
+            Some(router) => Rc::new(wires.owners(wire, router).cloned().collect()),
+            None if receivers => self.takers(wire, image)?,
+            None => Rc::new(wires.get(wire).ports.iter().cloned().collect()),
         };
         let mut next = Vec::new();
         for other in others.iter().filter(|other| other.host != *host) {
-            let space = &mut self.prover.space;
             let packets = if receivers {
-                let own: Vec<IpNet> =
-                    self.prover.site.hosts[&other.host].network.answers_for().collect();
-                let own = space.networks(End::Destination, &own)?;
-                space.and(image, own)?
+                let own = self.prover.answered_by(&other.host)?;
+                self.prover.space.and(image, own)?
             } else {
                 image
             };
             if !packets.is_empty() {
-                next.push((Some(other.clone()), packets));
+                next.push((Then::At(other.clone()), packets));
             }
         }
-        if let Some(internet) = self.to_internet
-            && router.is_some()
-            && others.is_empty()
-        {
-            next.push((None, self.prover.space.and(image, internet)?));
+        let Some(internet) = self.to_internet else { return Ok(next) };
+        let away = self.prover.space.and(image, internet)?;
+        match router {
+            // Nobody knows on which side of a bridge the router is.
+            Some(_) if others.is_empty() && self.is_filtered(wire) => {
+                next.push((Then::PerhapsAway, away));
+            }
+            Some(_) if others.is_empty() => next.push((Then::Away, away)),
+            Some(_) => {}
+            None => next.push((Then::PerhapsAway, away)),
         }
+        next.retain(|(_, packets)| !packets.is_empty());
         Ok(next)
+    }
+
+    /// The interfaces on a wire of hosts that answer for a destination of some packets. Many senders ask
+    /// about the same ones.
+    fn takers(&mut self, wire: WireId, packets: Set) -> Result<Rc<Vec<Port>>, TooComplex> {
+        let ends = [Field::Version, Field::Destination4, Field::Destination6];
+        let to = self.prover.space.only(packets, &ends)?;
+        if let Some(known) = self.takers.get(&(wire, to)) {
+            return Ok(Rc::clone(known));
+        }
+        let wires = Rc::clone(&self.prover.wires);
+        let mut takers = Vec::new();
+        for port in &wires.get(wire).ports {
+            let own = self.prover.answered_by(&port.host)?;
+            if !self.prover.space.and(to, own)?.is_empty() {
+                takers.push(port.clone());
+            }
+        }
+        let takers = Rc::new(takers);
+        self.takers.insert((wire, to), Rc::clone(&takers));
+        Ok(takers)
     }
 
     /// Whether what leaves a host comes to an interface with no bridge between them that filters.
@@ -421,6 +556,24 @@ impl Asking<'_> {
         let wires = self.prover.laid(Layout::Surely);
         let wire = wires.at(&Port { host: host.clone(), interface });
         wire.is_some() && wire == wires.at(other)
+    }
+
+    /// Whether a bridge that filters is on a wire.
+    fn is_filtered(&self, wire: WireId) -> bool {
+        let Prover { site, wires, parted, .. } = &*self.prover;
+        let is_port = |port: &Port| site.hosts[&port.host].bridge_of(&port.interface).is_some();
+        parted.is_some() && wires.get(wire).ports.iter().any(is_port)
+    }
+
+    /// Whether a place is on a wire on which a bridge filters.
+    fn is_by_a_bridge(&self, place: &Place) -> bool {
+        match place {
+            Place::Wire(wire) => self.is_filtered(*wire),
+            Place::Port(port) => {
+                self.prover.wires.at(port).is_some_and(|wire| self.is_filtered(wire))
+            }
+            Place::Host(_) => false,
+        }
     }
 
     /// Whether what comes by an interface comes by a bridge that filters, and not known by which port.
@@ -446,26 +599,25 @@ impl Asking<'_> {
         for piece in pieces.iter() {
             let these = self.prover.space.and(came, piece.reach.maybe)?;
             if !these.is_empty() {
-                onwards = Some((piece.clone(), these));
+                onwards = Some((Rc::clone(piece), these));
                 break;
             }
         }
         Ok(Some(Visit { host: host.clone(), input: input.map(str::to_owned), onwards }))
     }
 
-    /// Where a packet is next that has left a host so, and what it is there; nothing where nobody known
-    /// takes it.
+    /// Where a packet is next that has left a host so, and what it is there; nothing where nobody takes it.
     fn onwards(
         &mut self,
         host: &HostName,
-        (piece, these): &(Piece, Set),
+        (piece, these): &(Rc<Piece>, Set),
         wishes: &[Set],
-    ) -> Result<Option<(Place, Values)>, TooComplex> {
+    ) -> Result<Option<(Then, Values)>, TooComplex> {
         let image = sent(&mut self.prover.space, &piece.change, *these)?;
         let next = self.next(host, &piece.leaves, image)?;
-        let Some((Some(port), image)) = next.into_iter().next() else { return Ok(None) };
+        let Some((then, image)) = next.into_iter().next() else { return Ok(None) };
         let packet = self.prover.space.pick(image, wishes)?;
-        Ok(packet.map(|packet| (Place::Port(port), packet)))
+        Ok(packet.map(|packet| (then, packet)))
     }
 
     /// One packet that does not arrive, with its way to where it is stopped.
@@ -492,8 +644,10 @@ impl Asking<'_> {
             let deciding = explain::deciding(space, host, &host.ruleset, visit.hooks(), &packet)?;
             path.push(visit.hop(&packet, deciding));
             match self.onwards(&visit.host, onwards, &wishes)? {
-                Some(next) => (place, packet) = next,
-                None => break nobody_there(&visit.host, visit.hooks().output),
+                Some((Then::At(port), next)) => (place, packet) = (Place::Port(port), next),
+                Some((Then::Away | Then::PerhapsAway, _)) | None => {
+                    break nobody_there(&visit.host, visit.hooks().output);
+                }
             }
         };
         Ok(Breach { packet: first, path, end, cuts: Vec::new() })
@@ -518,8 +672,16 @@ impl Asking<'_> {
                 let port = Port { host: visit.host.clone(), interface: interface.to_owned() };
                 self.prover.wires.at(&port)
             }));
-            let Some(next) = self.onwards(&visit.host, onwards, &wishes)? else { break };
-            (place, packet) = next;
+            match self.onwards(&visit.host, onwards, &wishes)? {
+                Some((Then::At(port), next)) => (place, packet) = (Place::Port(port), next),
+                Some((Then::PerhapsAway, _)) => {
+                    let by = visit.hooks().output.unwrap_or_default();
+                    let what = format!("whether {by} leads to the Internet is not known");
+                    found = Some((what, Some(visit.host.to_string())));
+                    break;
+                }
+                Some((Then::Away, _)) | None => break,
+            }
         }
         let sides = || explain::unknown_sides(self.prover, Layout::Joined, &wires);
         let (statement, at) = found.or_else(sides).unwrap_or_else(explain::several);

@@ -23,7 +23,7 @@ use crate::host::{FactSet, HostView};
 use crate::listing::{ListingSource, Listings};
 use crate::model::field::{device, kind};
 use crate::model::network::{
-    Action, Address, Hop, Interface, Network, PolicyRule, Route, THROW, Table,
+    Action, Address, Hop, Interface, Network, PolicyRule, Route, THROW, Table, own_or_device,
 };
 use crate::model::ruleset::{
     Base, Chain, ChainKind, Effects, Family, Hook, Maker, Origin, Place, Rule, Ruleset, Statement,
@@ -264,15 +264,8 @@ fn unknown(name: &HostName, policy: &Policy, unread: Vec<String>) -> Host {
         // Of the networks of zones, which do not overlap, one holds the address.
         let place = places.iter().find(|network| network.contains(address))?;
         let network = IpNet::new(*address, place.prefix_len()).ok()?;
-        Some(Interface {
-            device: device(&format!("unknown{number}"))?,
-            number: None,
-            up: true,
-            group: None,
-            hardware: None,
-            mac: None,
-            addresses: vec![of_network(network)],
-        })
+        let device = device(&format!("unknown{number}"))?;
+        Some(Interface::named(device, vec![of_network(network)]))
     });
     Host {
         zone: entry.map(|entry| entry.zone.clone()),
@@ -296,7 +289,11 @@ fn told<'a, T: Named + 'static>(
 ) -> Option<Vec<(&'a str, &'a T)>> {
     let kind = T::KIND;
     if facts.probe(kind.probe()).is_none() {
-        unread.push(format!("the probe {} has not reported yet", kind.probe()));
+        let why = format!("the probe {} has not reported yet", kind.probe());
+        // Several kinds are one probe's.
+        if !unread.contains(&why) {
+            unread.push(why);
+        }
         return None;
     }
     let mut whole = true;
@@ -367,7 +364,7 @@ fn of_network(network: IpNet) -> Address {
         IpNet::V4(v4) => ((v4.prefix_len() < 31).then(|| v4.broadcast()), false),
         IpNet::V6(v6) => (None, v6.addr().is_unicast_link_local()),
     };
-    Address { address: network.addr(), network, broadcast, link_only, secondary: false }
+    Address { broadcast, link_only, ..Address::within(network, network.addr()) }
 }
 
 fn routes(facts: &FactSet, unread: &mut Vec<String>) -> Option<BTreeMap<u32, Table>> {
@@ -411,7 +408,7 @@ fn rules(facts: &FactSet, unread: &mut Vec<String>) -> Option<Vec<PolicyRule>> {
         from: rule.from,
         to: rule.to,
         iif: rule.iif.as_deref().map(own_or_device),
-        oif: rule.oif.as_deref().and_then(device),
+        oif: rule.oif.as_deref().map(own_or_device),
         mark: rule.mark.map(|mark| (mark.value, mark.mask)),
         action: match rule.action {
             RuleAction::Table(table) => Action::Look(table),
@@ -425,11 +422,6 @@ fn rules(facts: &FactSet, unread: &mut Vec<String>) -> Option<Vec<PolicyRule>> {
     let mut rules: Vec<PolicyRule> = told.iter().map(|(_, one)| rule(one)).collect();
     rules.sort_by_key(|rule| rule.priority);
     Some(rules)
-}
-
-/// The interface that a policy rule names; a host's own packets come by `lo`, and by none in the model.
-fn own_or_device(name: &str) -> u128 {
-    if name == "lo" { 0 } else { device(name).unwrap_or(u128::MAX) }
 }
 
 /// Of an agent that does not tell, sources are not taken to be looked up: less is dropped.

@@ -110,18 +110,6 @@ fn zone_device(policy: &Policy, zone: &ZoneName) -> u128 {
     .unwrap_or_default()
 }
 
-fn interface(device: u128, addresses: Vec<Address>) -> Interface {
-    Interface { device, number: None, up: true, group: None, hardware: None, mac: None, addresses }
-}
-
-fn address(address: IpAddr, network: IpNet) -> Address {
-    Address { address, network, broadcast: None, link_only: false, secondary: false }
-}
-
-fn route(to: IpNet, kind: u128, hops: Vec<Hop>) -> Route {
-    Route { to, kind, hops, metric: 0, source: None }
-}
-
 /// The zone's network that an address is in.
 fn network_of(policy: &Policy, zone: &ZoneName, of: IpAddr) -> Option<IpNet> {
     policy.zones.get(zone)?.networks.iter().copied().find(|network| network.contains(&of))
@@ -193,7 +181,7 @@ fn network(
         let zone = policy.zone_of(*one);
         let placed = zone.and_then(|zone| Some((zone, network_of(policy, zone, *one)?)));
         if let Some((zone, network)) = placed {
-            by_zone.entry(zone).or_default().push(address(*one, network));
+            by_zone.entry(zone).or_default().push(Address::within(network, *one));
         }
     }
     let mut table = Table::default();
@@ -202,17 +190,17 @@ fn network(
         let device = zone_device(policy, zone);
         if let Some(place) = gateway {
             let segment = Ipv6Net::new(Ipv6Addr::from(0xfe80_u128 << 112), 64).map(IpNet::from);
-            own.extend(segment.ok().map(|segment| address(link_local(place), segment)));
+            own.extend(segment.ok().map(|segment| Address::within(segment, link_local(place))));
         }
-        interfaces.push(interface(device, own));
+        interfaces.push(Interface::named(device, own));
         for network in policy.zones.get(zone).into_iter().flat_map(|zone| &zone.networks) {
             let hops = vec![Hop { device: Some(device), via: None }];
-            table.add(route(*network, kind::UNICAST, hops));
+            table.add(Route::plain(*network, kind::UNICAST, hops));
         }
     }
     if let Some(place) = gateway {
         let line = device(INTERNET);
-        interfaces.extend(line.map(|line| interface(line, Vec::new())));
+        interfaces.extend(line.map(|line| Interface::named(line, Vec::new())));
         let everywhere = [
             (false, IpNet::from(Ipv4Net::default()), IpAddr::from(PROVIDER)),
             (true, IpNet::from(Ipv6Net::default()), IpAddr::from(PROVIDER6)),
@@ -220,7 +208,7 @@ fn network(
         for (v6, to, provider) in everywhere {
             let mut hops = vec![Hop { device: line, via: Some(provider) }];
             hops.extend(gateways.others(policy, place, v6));
-            table.add(route(to, kind::UNICAST, hops));
+            table.add(Route::plain(to, kind::UNICAST, hops));
         }
     }
     Network {
@@ -253,16 +241,16 @@ fn of_others(policy: &Policy, zone: &ZoneName) -> Option<Network> {
     let device = zone_device(policy, zone);
     let mut local = Table::default();
     for network in left {
-        local.add(route(network, kind::LOCAL, Vec::new()));
+        local.add(Route::plain(network, kind::LOCAL, Vec::new()));
     }
     let mut main = Table::default();
     for network in &policy.zones.get(zone)?.networks {
         let hops = vec![Hop { device: Some(device), via: None }];
-        main.add(route(*network, kind::UNICAST, hops));
+        main.add(Route::plain(*network, kind::UNICAST, hops));
     }
-    let own = vec![address(first, network_of(policy, zone, first)?)];
+    let own = vec![Address::within(network_of(policy, zone, first)?, first)];
     Some(Network {
-        interfaces: Some(vec![interface(device, own)]),
+        interfaces: Some(vec![Interface::named(device, own)]),
         routes: Some(BTreeMap::from([(LOCAL, local), (MAIN, main)])),
         rules: None,
     })

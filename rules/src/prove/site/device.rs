@@ -83,35 +83,12 @@ impl Device {
         for (name, own) in &self.interfaces {
             let wrong = || WrongDevice::Interface(name.clone());
             let number = device(name).filter(|number| *number != 0).ok_or_else(wrong)?;
-            let addresses: Vec<Address> = own
-                .iter()
-                .map(|one| Address {
-                    address: one.addr(),
-                    network: *one,
-                    broadcast: None,
-                    link_only: false,
-                    secondary: false,
-                })
-                .collect();
             for one in own {
                 let hops = vec![Hop { device: Some(number), via: None }];
-                main.add(Route {
-                    to: one.trunc(),
-                    kind: kind::UNICAST,
-                    hops,
-                    metric: 0,
-                    source: None,
-                });
+                main.add(Route::plain(one.trunc(), kind::UNICAST, hops));
             }
-            interfaces.push(Interface {
-                device: number,
-                number: None,
-                up: true,
-                group: None,
-                hardware: None,
-                mac: None,
-                addresses,
-            });
+            let addresses = own.iter().map(|one| Address::within(*one, one.addr()));
+            interfaces.push(Interface::named(number, addresses.collect()));
         }
         network.interfaces = Some(interfaces);
         Ok(Host {

@@ -1,6 +1,9 @@
 //! One packet and its way, out of the sets that a search has found.
 
 use std::collections::BTreeSet;
+use std::rc::Rc;
+
+use serde::{Deserialize, Serialize};
 
 use super::super::arena::{Set, TooComplex};
 use super::super::lint::not_understood;
@@ -12,6 +15,7 @@ use super::transfer::{Leaves, ON_THE_WIRE, Piece};
 use super::wire::{Layout, WireId};
 use super::{Breach, Bridge, Host, Port, Prover};
 use crate::model::field::{Field, device, device_name, kind};
+use crate::model::interval::Intervals;
 use crate::model::network::{self, Asked};
 use crate::model::ruleset::{
     At, ChainId, Data, Hook, Place as RulePlace, Rule, Ruleset, Statement, Verdict,
@@ -62,7 +66,7 @@ pub struct DecidingRule {
 }
 
 /// A change that would stop a packet.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cut {
     /// Where.
     pub host: HostName,
@@ -98,7 +102,7 @@ pub(super) fn best(prover: &mut Prover, found: &Found) -> Result<Way, TooComplex
             best = Some((granted, (trail, packets, reached.clone())));
         }
     }
-    best.map(|(_, way)| way).ok_or(TooComplex { nodes: 0 })
+    best.map(|(_, way)| way).ok_or(TooComplex::Unshown)
 }
 
 /// The steps that lead to an end, and a packet at each of them.
@@ -111,7 +115,7 @@ fn trail(
     // Backwards: which packets of each step get there.
     let mut steps = vec![reached.step];
     let mut sets = vec![reached.packets];
-    let mut pieces: Vec<Option<Piece>> = Vec::new();
+    let mut pieces: Vec<Option<Rc<Piece>>> = Vec::new();
     let (mut at, mut there) = (reached.step, reached.packets);
     while let Some((before, piece)) = &found.steps[at].from {
         let wire = space.only(there, &ON_THE_WIRE)?;
@@ -150,12 +154,8 @@ fn trail(
 
 /// All packets that look like this one on the wire.
 pub(super) fn on_the_wire(space: &mut Space, packet: &Values) -> Result<Set, TooComplex> {
-    let mut cube = Set::ALL;
-    for field in ON_THE_WIRE.iter().rev() {
-        let value = space.value(*field, packet.get(*field))?;
-        cube = space.and(cube, value)?;
-    }
-    Ok(cube)
+    let values = ON_THE_WIRE.map(|field| (field, Intervals::one(packet.get(field))));
+    space.product(values.iter().map(|(field, value)| (*field, value)))
 }
 
 /// The packet that is shown, with its way and what would stop it.
@@ -170,7 +170,7 @@ pub(super) fn breach(
         let at = &found.steps[*step].place;
         let Some((name, input)) = at.within() else {
             if let (Place::Wire(wire), [_]) = (at, &steps[..]) {
-                cuts.extend(apart(prover, *wire));
+                cuts.extend(apart(prover, found.layout, *wire));
                 path.push(Hop {
                     host: None,
                     input: None,
@@ -214,8 +214,8 @@ pub(super) fn breach(
 }
 
 /// What would part a wire that zones share.
-fn apart(prover: &Prover, wire: WireId) -> Vec<Cut> {
-    let ports = &prover.wires.get(wire).ports;
+fn apart(prover: &Prover, layout: Layout, wire: WireId) -> Vec<Cut> {
+    let ports = &prover.laid(layout).get(wire).ports;
     let mut cuts = Vec::new();
     for (name, host) in &prover.site.hosts {
         let here = |interface: &str| {
@@ -235,7 +235,7 @@ fn apart(prover: &Prover, wire: WireId) -> Vec<Cut> {
                 });
             }
         }
-        for interface in host.network.interfaces.iter().flatten().filter(|one| one.up) {
+        for interface in host.network.up() {
             let device = device_name(interface.device);
             let mut zones = interface
                 .addresses
@@ -523,8 +523,7 @@ pub(super) fn stop(
         network::Way::Known { hops, .. } => (true, hops.first().and_then(|hop| hop.device)),
         network::Way::Unknown => (true, None),
     };
-    let forwards = if v6 { host.forwards_v6 } else { host.forwards_v4 };
-    if leaves && hooks.input.is_some() && !forwards {
+    if leaves && hooks.input.is_some() && !host.forwards(v6) {
         return Ok(Text::new(format!("{name} does not forward"), format!("{name} 未启用转发")));
     }
     let output = output.map(device_name);
@@ -589,11 +588,11 @@ pub(super) fn doubt(
     }
     let on = |step: &usize| match &found.steps[*step].place {
         Place::Wire(wire) => Some(*wire),
-        Place::Port(port) => prover.laid(Layout::Maybe).at(port),
+        Place::Port(port) => prover.laid(found.layout).at(port),
         Place::Host(_) => None,
     };
     let wires: BTreeSet<WireId> = steps.iter().filter_map(on).collect();
-    Ok(unknown_sides(prover, Layout::Maybe, &wires).unwrap_or_else(several))
+    Ok(unknown_sides(prover, found.layout, &wires).unwrap_or_else(several))
 }
 
 /// A bridge on one of some wires that filters, where nobody knows what it filters from whom.
@@ -624,7 +623,7 @@ fn piece_at<'f>(
     reached: &'f Reached,
 ) -> Option<&'f Piece> {
     let leads = steps.get(place + 1).and_then(|next| found.steps[*next].from.as_ref());
-    leads.map_or(reached.piece.as_ref(), |(_, piece)| piece.as_ref())
+    leads.map_or(reached.piece.as_deref(), |(_, piece)| piece.as_deref())
 }
 
 /// What it would take to know.

@@ -13,13 +13,13 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::wire::{Parted, WireId, Wires};
-use super::{Host, Port, ReversePath, Site};
+use super::{Host, Port, Prover, ReversePath, Site};
 use crate::model::field::{device, device_name, kind};
 use crate::model::network::{Asked as Routed, Hop, Way as Route};
 use crate::model::packet::{
     Device, IcmpKind, IcmpType, Packet, Protocol as Carried, State, TcpFlags,
 };
-use crate::model::ruleset::{Place, Statement, Verdict as Ruled};
+use crate::model::ruleset::{Statement, Verdict as Ruled};
 use crate::model::trace::{
     Answer, By, Certainty, Connection, Direction, Ends, Event, Explained, Happened, Tracer, Verdict,
 };
@@ -300,12 +300,23 @@ pub struct Decides {
 /// Follows a connection through a site.
 #[must_use]
 pub fn follow(site: &Site, asked: Asked) -> Followed {
-    let wires = Wires::of(site);
-    let parted = Parted::of(site, &wires);
+    let wires = Rc::new(Wires::of(site));
+    on_wires(site, &wires, Parted::of(site, &wires).as_ref(), asked)
+}
+
+impl Prover {
+    /// Follows a connection through the site as it is now.
+    #[must_use]
+    pub fn follow(&self, asked: Asked) -> Followed {
+        on_wires(&self.site, &self.wires, self.parted.as_ref(), asked)
+    }
+}
+
+fn on_wires(site: &Site, wires: &Wires, parted: Option<&Parted>, asked: Asked) -> Followed {
     let mut walk = Walk {
         site,
-        wires: &wires,
-        surely: parted.as_ref().map(|parted| &parted.surely),
+        wires,
+        surely: parted.map(|parted| &*parted.surely),
         protocol: asked.protocol,
         known: BTreeMap::new(),
         tracers: RefCell::default(),
@@ -388,6 +399,15 @@ fn too_long() -> Text {
     )
 }
 
+fn too_many() -> Text {
+    Text::new(
+        format!(
+            "there are more than {MAX_WAYS} ways: this one and those beside it are not followed"
+        ),
+        format!("可能的路径超过 {MAX_WAYS} 条，此条及其余各条不再跟踪"),
+    )
+}
+
 fn stopped(en: impl Into<String>, zh: impl Into<String>) -> At {
     At::End { arrives: false, text: Text::new(en, zh), last: None }
 }
@@ -441,23 +461,22 @@ impl<'a> Walk<'a> {
         lines
     }
 
-    /// All ways from some places.
-    fn all(&mut self, from: Vec<At>, ends: Ends, state: State) -> Vec<Trail> {
+    /// All ways from some places. Where there are too many, one stands for those that are left.
+    fn all(&self, from: Vec<At>, ends: Ends, state: State) -> Vec<Trail> {
         let alone = from.len() == 1;
         let begin =
             |at: At| Trail { at, ends, hops: Vec::new(), began: Vec::new(), is_exact: alone };
-        let mut open: Vec<Trail> = from.into_iter().rev().map(begin).collect();
+        let from = within(MAX_WAYS, from.into_iter().map(begin).collect());
+        let mut open: Vec<Trail> = from.into_iter().rev().collect();
         let mut done = Vec::new();
         while let Some(trail) = open.pop() {
-            let ended = matches!(trail.at, At::End { .. }) || trail.hops.len() >= MAX_HOPS;
-            if ended || done.len() + open.len() >= MAX_WAYS {
+            if matches!(trail.at, At::End { .. }) || trail.hops.len() >= MAX_HOPS {
                 done.push(trail);
                 continue;
             }
-            let next = self.step(trail, state);
-            open.extend(next.into_iter().rev());
+            let room = MAX_WAYS - done.len() - open.len();
+            open.extend(within(room, self.step(trail, state)).into_iter().rev());
         }
-        done.truncate(MAX_WAYS);
         done
     }
 
@@ -480,10 +499,7 @@ impl<'a> Walk<'a> {
         } else {
             // To a router; which one, the sender knows.
             let ports = self.wires.get(wire).ports.iter();
-            let forwards = |port: &&Port| {
-                let host = &self.site.hosts[&port.host];
-                if dst.is_ipv6() { host.forwards_v6 } else { host.forwards_v4 }
-            };
+            let forwards = |port: &&Port| self.site.hosts[&port.host].forwards(dst.is_ipv6());
             ports.filter(forwards).map(|port| At::Port(port.clone())).collect()
         };
         if to.is_empty() {
@@ -628,6 +644,19 @@ impl<'a> Walk<'a> {
     }
 }
 
+/// So many of some ways as there is room for; the last of them then ends where it is, and says so.
+fn within(room: usize, ways: Vec<Trail>) -> Vec<Trail> {
+    let mut ways = ways;
+    if ways.len() > room {
+        ways.truncate(room);
+        if let Some(last) = ways.last_mut() {
+            last.at = At::End { arrives: false, text: too_many(), last: None };
+            last.is_exact = false;
+        }
+    }
+    ways
+}
+
 /// One way for each place.
 fn fork(trail: &Trail, to: Vec<At>) -> Vec<Trail> {
     let is_exact = trail.is_exact && to.len() == 1;
@@ -739,8 +768,7 @@ impl Here<'_> {
             trail.is_exact = false;
             return vec![self.hopped(walk, tracer, trail, &explained, None, at)];
         };
-        let forwards = if to.is_ipv6() { self.host.forwards_v6 } else { self.host.forwards_v4 };
-        if !forwards {
+        if !self.host.forwards(to.is_ipv6()) {
             let at = stopped(
                 format!("{} passes nothing on", self.name),
                 format!("{} 不转发报文", self.name),
@@ -789,8 +817,7 @@ impl Here<'_> {
 
     /// Every interface, where nobody knows by which.
     fn anywhere(&self) -> Vec<Hop> {
-        let all = self.host.network.interfaces.iter().flatten().filter(|one| one.up);
-        let names = all.filter(|one| device_name(one.device) != "lo");
+        let names = self.host.network.up().filter(|one| device_name(one.device) != "lo");
         names.map(|one| Hop { device: Some(one.device), via: None }).collect()
     }
 
@@ -988,10 +1015,7 @@ fn decides(tracer: &Tracer<'_>, events: &[Event], by: By) -> Vec<Decides> {
                 if !ends && rule.statements.last().is_some_and(only_leads_on) {
                     continue;
                 }
-                let (handle, line) = match rule.origin.place {
-                    Place::Handle(handle) => (Some(handle), None),
-                    Place::Line(line) => (None, Some(line)),
-                };
+                let (handle, line) = rule.origin.place.parts();
                 all.push(Decides {
                     rule: Some(rule.origin.text.clone()),
                     handle,

@@ -39,13 +39,8 @@ pub(super) fn routes(
     end: End,
 ) -> Result<Vec<(Reach, Goes)>, TooComplex> {
     let mut found = Vec::new();
-    let own: Vec<IpNet> = network
-        .interfaces
-        .iter()
-        .flatten()
-        .filter(|one| one.up)
-        .flat_map(|one| one.addresses.iter().map(|one| IpNet::from(one.address)))
-        .collect();
+    let own = network.up().flat_map(|one| &one.addresses).map(|one| IpNet::from(one.address));
+    let own: Vec<IpNet> = own.collect();
     let here = space.networks(end, &own)?;
     found.push((Reach { maybe: here, surely: here }, Goes::Here));
     let mut left = Reach { maybe: space.others(here)?, surely: space.others(here)? };

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
+use std::rc::Rc;
 
 use ipnet::IpNet;
 
@@ -10,15 +11,19 @@ use super::super::space::{End, Space, Values};
 use super::super::wish::wishes;
 use super::super::words::example;
 use super::transfer::{Leaves, Piece, come, openers, sent};
-use super::wire::{Layout, WireId, Wires};
-use super::{Answer, Assumption, Bridge, Doubt, Footprint, Host, Port, Prover, Site, explain};
-use crate::model::field::{Field, device_name};
+use super::wire::{Layout, Wire, WireId, Wires};
+use super::{
+    Answer, Assumption, Bridge, Doubt, Footprint, Host, Kept, Port, Prover, Site, explain,
+};
+use crate::model::field::Field;
 use crate::model::interval::Intervals;
 use crate::name::HostName;
 use crate::policy::{Addresses, Demand, Party, Policy};
 
 /// Steps of one search, at most.
-const MAX_STEPS: usize = 200_000;
+pub(super) const MAX_STEPS: usize = 200_000;
+/// What there are too many of then.
+pub(super) const STEPS: &str = "steps of packets through the site";
 /// Ends that are compared for the one that is shown, at most.
 const MAX_ENDS: usize = 256;
 
@@ -50,7 +55,7 @@ pub(super) struct Step {
     pub(super) place: Place,
     pub(super) packets: Set,
     /// The step before, and which of its host's pieces led here.
-    pub(super) from: Option<(usize, Option<Piece>)>,
+    pub(super) from: Option<(usize, Option<Rc<Piece>>)>,
 }
 
 /// How packets end.
@@ -77,22 +82,52 @@ pub(super) struct Reached {
     /// The last step.
     pub(super) step: usize,
     /// What the last host does with them; nothing where they did not leave their wire.
-    pub(super) piece: Option<Piece>,
+    pub(super) piece: Option<Rc<Piece>>,
     /// The packets as they came to that step.
     pub(super) packets: Set,
     pub(super) ends: Ends,
 }
 
 /// Whom an invariant is about.
+#[derive(Debug)]
 struct Question {
-    from: Addresses,
     from_zone: Option<Party>,
+    /// The packets with a source of those whom it is about.
+    from: Set,
     to: Addresses,
-    to_zone: Option<Party>,
-    /// Packets that may pass, as they begin.
-    permitted: Set,
+    /// The packets to those that must not be reached.
+    destinations: Set,
     from_internet: bool,
     to_internet: bool,
+    /// The packets that open something.
+    opening: Set,
+    /// Those of them that may not pass, as they begin on a wire.
+    forbidden: Set,
+    /// The wires on which they begin, and the addresses there, of [`Layout::Maybe`].
+    begun: Vec<(WireId, Addresses)>,
+    /// The same of [`Layout::Surely`], where those are others.
+    surely_begun: Option<Vec<(WireId, Addresses)>>,
+    /// The hosts in which they begin.
+    senders: Vec<Sender>,
+    /// Which hosts are such that something may end in them, or go on.
+    matters: BTreeMap<HostName, Matters>,
+}
+
+/// A host in which packets begin.
+#[derive(Debug)]
+struct Sender {
+    name: HostName,
+    own: Rc<Addresses>,
+    /// Whether it is one of those with all that it has.
+    is_whole: bool,
+}
+
+/// Where packets came to while nothing was reached that must not be.
+#[derive(Debug)]
+pub(super) struct Trace {
+    question: Rc<Question>,
+    steps: Vec<Step>,
+    seen: HashMap<Place, Set>,
 }
 
 /// To whom packets leave a host.
@@ -134,17 +169,18 @@ impl Count {
     }
 }
 
-/// What is known about a demand. `seen` takes what was looked at.
+/// What is known about a demand, and where that may outlast other rules on some host, what was found on the
+/// way. `seen` takes what was looked at.
 pub(super) fn answer(
     prover: &mut Prover,
     demand: &Demand,
     seen: &mut Footprint,
-) -> Result<Answer, TooComplex> {
+) -> Result<(Answer, Option<Kept>), TooComplex> {
     if let Demand::Always { from, to, service } = demand {
-        return super::always::answer(prover, (from, to), service, seen);
+        let (answer, trace) = super::always::answer(prover, (from, to), service, seen)?;
+        return Ok((answer, trace.map(Kept::Always)));
     }
-    let question = Question::of(prover, demand)?;
-    let from = addresses(&mut prover.space, End::Source, &question.from)?;
+    let question = Rc::new(Question::of(prover, demand)?);
     let usual = || {
         vec![
             Assumption::Kernels,
@@ -157,9 +193,10 @@ pub(super) fn answer(
     let mut forged = Search::new(prover, &question, Sources::Any, Count::Maybe, seen);
     forged.run()?;
     if forged.reached.is_empty() {
-        return Ok(Answer::Proved { assumptions: usual() });
+        let kept = Kept::Never(forged.trace());
+        return Ok((Answer::Proved { assumptions: usual() }, Some(kept)));
     }
-    let forged = Found { steps: forged.steps, reached: forged.reached, from };
+    let forged = forged.found();
     let mut honest = Search::new(prover, &question, Sources::OfTheWire, Count::Maybe, seen);
     honest.run()?;
     if honest.reached.is_empty() {
@@ -167,21 +204,47 @@ pub(super) fn answer(
         let first = packets.first().copied().unwrap_or_else(Values::plain);
         let mut assumptions = usual();
         assumptions.push(Assumption::NoForgedSources(Box::new(example(&first))));
-        return Ok(Answer::Proved { assumptions });
+        return Ok((Answer::Proved { assumptions }, None));
     }
-    let honest = Found { steps: honest.steps, reached: honest.reached, from };
+    let honest = honest.found();
     let mut sure = Search::new(prover, &question, Sources::OfTheWire, Count::Surely, seen);
     sure.run()?;
     if !sure.reached.is_empty() {
-        let sure = Found { steps: sure.steps, reached: sure.reached, from };
+        let sure = sure.found();
         let way = explain::best(prover, &sure)?;
-        return Ok(Answer::Broken(Box::new(explain::breach(prover, &sure, &way)?)));
+        return Ok((Answer::Broken(Box::new(explain::breach(prover, &sure, &way)?)), None));
     }
     let way = explain::best(prover, &honest)?;
     let (statement, at) = explain::doubt(prover, &honest, &way)?;
     let perhaps = Some(explain::breach(prover, &honest, &way)?);
     let wanted = explain::wanted();
-    Ok(Answer::OutOfModel(Box::new(Doubt { statement, at, wanted, perhaps })))
+    Ok((Answer::OutOfModel(Box::new(Doubt { statement, at, wanted, perhaps })), None))
+}
+
+/// What was found on the way to a proof, where hosts that have other rules now make no difference to it:
+/// nothing went on from them before, and nothing goes on from them or ends in them now. `seen` takes what
+/// was looked at again.
+pub(super) fn again(
+    prover: &mut Prover,
+    trace: Trace,
+    changed: &BTreeSet<HostName>,
+    seen: &mut Footprint,
+) -> Result<Option<Trace>, TooComplex> {
+    let within = |step: &Step| step.place.within().is_some_and(|(host, _)| changed.contains(host));
+    let went_on = |(before, _): &(usize, Option<Rc<Piece>>)| within(&trace.steps[*before]);
+    if trace.steps.iter().any(|step| step.from.as_ref().is_some_and(went_on)) {
+        return Ok(None);
+    }
+    let there: Vec<usize> =
+        (0..trace.steps.len()).filter(|nth| within(&trace.steps[*nth])).collect();
+    let Trace { question, steps, seen: had } = trace;
+    let mut search = Search::new(prover, &question, Sources::Any, Count::Maybe, seen);
+    (search.steps, search.seen) = (steps, had);
+    for step in there {
+        search.on(step)?;
+    }
+    let is_same = search.open.is_empty() && search.reached.is_empty();
+    Ok(is_same.then(|| search.trace()))
 }
 
 /// What a search has found.
@@ -190,6 +253,8 @@ pub(super) struct Found {
     pub(super) reached: Vec<Reached>,
     /// The packets with an address of those whom the invariant is about.
     pub(super) from: Set,
+    /// The wires that its places are of.
+    pub(super) layout: Layout,
 }
 
 impl Question {
@@ -200,8 +265,10 @@ impl Question {
             Demand::Only { from, to, through } => (from, to, through),
         };
         let zone = |party: &Party| matches!(party, Party::Zone(_)).then(|| party.clone());
+        let (from_zone, to_zone) = (zone(from), zone(to));
         let mut permitted = Set::EMPTY;
-        for permit in policy.permits() {
+        let permits = if through.is_empty() { Vec::new() } else { policy.permits() };
+        for permit in permits {
             let named = match &permit.origin {
                 crate::policy::Origin::Exchange(name) => through.contains(name),
                 crate::policy::Origin::Flow(_)
@@ -213,43 +280,97 @@ impl Question {
                 permitted = prover.space.or(permitted, these)?;
             }
         }
+        let from_internet = *from == Party::Internet;
+        let (from, to_internet) = (policy.addresses(from), *to == Party::Internet);
+        let to = policy.addresses(to);
+        let space = &mut prover.space;
+        let opening = openers(space)?;
+        let forbidden = space.without(opening, permitted)?;
+        let forbidden = space.only(forbidden, &super::transfer::ON_THE_WIRE)?;
+        let sources = addresses(space, End::Source, &from)?;
+        let destinations = addresses(space, End::Destination, &to)?;
+        let begun_on = |wires: &Wires| begun(&prover.site, wires, &from, from_internet);
+        let begun = begun_on(prover.laid(Layout::Maybe));
+        let surely_begun = prover.parted.as_ref().map(|parted| begun_on(&parted.surely));
+        let (mut senders, mut matters) = (Vec::new(), BTreeMap::new());
+        let names: Vec<HostName> = prover.site.hosts.keys().cloned().collect();
+        for name in names {
+            let own = prover.addresses_of(&name);
+            // A host that the policy lets forward has addresses of many zones, and is of each with
+            // those only.
+            let gateway = prover.site.policy.forwards(&name);
+            let host = &prover.site.hosts[&name];
+            let zone = host.zone.clone().map(Party::Zone);
+            let is_of = |party: &Option<Party>| !gateway && zone.is_some() && zone == *party;
+            let counts = Matters {
+                forwards: host.forwards(false) || host.forwards(true),
+                all_of_it: is_of(&to_zone),
+                addresses: own.meets(&to),
+                bridges: host.filtering().next().is_some(),
+            };
+            // A host of another zone, or a gateway, has addresses in zones that it is not in.
+            let elsewhere = zone != from_zone && (gateway || zone.is_some());
+            let is_whole = is_of(&from_zone);
+            if (is_whole || own.meets(&from)) && (from_zone.is_none() || !elsewhere) {
+                senders.push(Sender { name: name.clone(), own, is_whole });
+            }
+            matters.insert(name, counts);
+        }
         Ok(Self {
-            from: policy.addresses(from),
-            to: policy.addresses(to),
-            from_zone: zone(from),
-            to_zone: zone(to),
-            permitted,
-            from_internet: *from == Party::Internet,
-            to_internet: *to == Party::Internet,
+            from_zone,
+            from: sources,
+            to,
+            destinations,
+            from_internet,
+            to_internet,
+            opening,
+            forbidden,
+            begun,
+            surely_begun,
+            senders,
+            matters,
         })
     }
 }
 
-/// Whether somebody whom an invariant is about may send on a wire.
-pub(super) fn begins_on(
-    site: &Site,
-    wires: &Wires,
-    id: WireId,
-    from: &Addresses,
-    from_internet: bool,
-) -> bool {
-    let own: Addresses = wires.get(id).networks.iter().copied().collect();
-    if !from_internet {
-        return own.meets(from);
+impl Question {
+    /// The wires on which the packets that count begin, and the addresses there.
+    fn begun(&self, count: Count) -> &[(WireId, Addresses)] {
+        match (count, &self.surely_begun) {
+            (Count::Surely, Some(begun)) => begun,
+            (Count::Maybe | Count::Surely, _) => &self.begun,
+        }
     }
-    let zones = site.policy.zones.values();
-    let zoned: Addresses = zones.flat_map(|zone| zone.networks.iter().copied()).collect();
-    !own.without(&zoned).is_empty() || wires.leading_away(site, id).next().is_some()
 }
 
-/// Whether an invariant may begin in a host, as it was or as it is, or on a wire of one of these
-/// interfaces, which are all that it shared a wire with or does now; or, where something must arrive,
-/// whether it may have to arrive there.
+/// The wires on which somebody whom an invariant is about may send, with the addresses there.
+pub(super) fn begun(
+    site: &Site,
+    wires: &Wires,
+    from: &Addresses,
+    from_internet: bool,
+) -> Vec<(WireId, Addresses)> {
+    let zones = site.policy.zones.values();
+    let zoned: Addresses = zones.flat_map(|zone| zone.networks.iter().copied()).collect();
+    let own =
+        |(id, wire): (WireId, &Wire)| (id, wire.networks.iter().copied().collect::<Addresses>());
+    let begins = |(id, own): &(WireId, Addresses)| {
+        if !from_internet {
+            return own.meets(from);
+        }
+        !own.without(&zoned).is_empty() || wires.leading_away(site, *id).next().is_some()
+    };
+    wires.all().map(own).filter(begins).collect()
+}
+
+/// Whether an invariant may begin in one of some hosts, as they were or as they are, or on a wire of one of
+/// these interfaces, which are all that they shared a wire with or do now; or, where something must
+/// arrive, whether it may have to arrive there.
 pub(super) fn begins(
     site: &Site,
     wires: &Wires,
     what: &Demand,
-    hosts: [Option<&Host>; 2],
+    hosts: &[&Host],
     near: &BTreeSet<Port>,
 ) -> bool {
     let (party, receiver) = match what {
@@ -257,7 +378,7 @@ pub(super) fn begins(
         Demand::Always { from, to, .. } => (from, Some(to)),
     };
     let is_of = |party: &Party, addresses: &Addresses| {
-        hosts.into_iter().flatten().any(|host| {
+        hosts.iter().any(|host| {
             let own: Addresses = host.network.answers_for().collect();
             host.zone.clone().map(Party::Zone).as_ref() == Some(party) || own.meets(addresses)
         })
@@ -265,9 +386,8 @@ pub(super) fn begins(
     let from = site.policy.addresses(party);
     let in_it = is_of(party, &from)
         || receiver.is_some_and(|party| is_of(party, &site.policy.addresses(party)));
-    let from_internet = *party == Party::Internet;
-    let mut near = wires.all().filter(|(_, wire)| !wire.ports.is_disjoint(near));
-    in_it || near.any(|(id, _)| begins_on(site, wires, id, &from, from_internet))
+    let is_near = |(id, _): &(WireId, Addresses)| !wires.get(*id).ports.is_disjoint(near);
+    in_it || begun(site, wires, &from, *party == Party::Internet).iter().any(is_near)
 }
 
 pub(super) fn addresses(space: &mut Space, end: End, all: &Addresses) -> Result<Set, TooComplex> {
@@ -315,7 +435,7 @@ pub(super) fn service(
 
 struct Search<'p> {
     prover: &'p mut Prover,
-    question: &'p Question,
+    question: Rc<Question>,
     sources: Sources,
     count: Count,
     footprint: &'p mut Footprint,
@@ -323,12 +443,6 @@ struct Search<'p> {
     seen: HashMap<Place, Set>,
     open: VecDeque<usize>,
     reached: Vec<Reached>,
-    /// The packets that open something.
-    opening: Set,
-    /// The addresses that must not be reached, once as a set.
-    to: Set,
-    /// Which hosts are such that something may end in them, or go on.
-    matters: BTreeMap<HostName, Matters>,
 }
 
 /// Why a host is looked at.
@@ -344,6 +458,7 @@ struct Matters {
 }
 
 impl Matters {
+    /// Whether it is looked at at all.
     const fn at_all(self) -> bool {
         self.forwards || self.all_of_it || self.addresses || self.bridges
     }
@@ -352,33 +467,14 @@ impl Matters {
 impl<'p> Search<'p> {
     fn new(
         prover: &'p mut Prover,
-        question: &'p Question,
+        question: &Rc<Question>,
         sources: Sources,
         count: Count,
         footprint: &'p mut Footprint,
     ) -> Self {
-        let matters = prover
-            .site
-            .hosts
-            .iter()
-            .map(|(name, host)| {
-                let own: Addresses = host.network.answers_for().collect();
-                // A host that the policy lets forward has addresses of many zones, and is of each with
-                // those only.
-                let gateway = prover.site.policy.forwards(name);
-                let zone = host.zone.clone().map(Party::Zone);
-                let matters = Matters {
-                    forwards: host.forwards_v4 || host.forwards_v6,
-                    all_of_it: !gateway && zone.is_some() && zone == question.to_zone,
-                    addresses: own.meets(&question.to),
-                    bridges: host.filtering().next().is_some(),
-                };
-                (name.clone(), matters)
-            })
-            .collect();
         Self {
             prover,
-            question,
+            question: Rc::clone(question),
             sources,
             count,
             footprint,
@@ -386,27 +482,40 @@ impl<'p> Search<'p> {
             seen: HashMap::new(),
             open: VecDeque::new(),
             reached: Vec::new(),
-            opening: Set::EMPTY,
-            to: Set::EMPTY,
-            matters,
         }
     }
 
     fn run(&mut self) -> Result<(), TooComplex> {
-        self.opening = openers(&mut self.prover.space)?;
-        self.to = addresses(&mut self.prover.space, End::Destination, &self.question.to)?;
         self.begin()?;
         while let Some(step) = self.open.pop_front() {
-            match self.steps[step].place.clone() {
-                Place::Wire(wire) => self.on_wire(step, wire)?,
-                Place::Host(host) => self.in_host(step, &host, None)?,
-                Place::Port(port) => {
-                    let Port { host, interface } = port;
-                    self.in_host(step, &host, Some(&interface))?;
-                }
-            }
+            self.on(step)?;
         }
         Ok(())
+    }
+
+    /// Where the packets of a step go on.
+    fn on(&mut self, step: usize) -> Result<(), TooComplex> {
+        match self.steps[step].place.clone() {
+            Place::Wire(wire) => self.on_wire(step, wire),
+            Place::Host(host) => self.in_host(step, &host, None),
+            Place::Port(port) => {
+                let Port { host, interface } = port;
+                self.in_host(step, &host, Some(&interface))
+            }
+        }
+    }
+
+    fn found(self) -> Found {
+        Found {
+            layout: self.count.layout(),
+            steps: self.steps,
+            reached: self.reached,
+            from: self.question.from,
+        }
+    }
+
+    fn trace(self) -> Trace {
+        Trace { question: self.question, steps: self.steps, seen: self.seen }
     }
 
     /// Adds packets to a place. Only those that have not been there yet go on from it.
@@ -414,7 +523,7 @@ impl<'p> Search<'p> {
         &mut self,
         place: Place,
         packets: Set,
-        from: Option<(usize, Option<Piece>)>,
+        from: Option<(usize, Option<&Rc<Piece>>)>,
     ) -> Result<(), TooComplex> {
         let had = self.seen.get(&place).copied().unwrap_or(Set::EMPTY);
         let space = &mut self.prover.space;
@@ -423,9 +532,10 @@ impl<'p> Search<'p> {
             return Ok(());
         }
         if self.steps.len() == MAX_STEPS {
-            return Err(TooComplex { nodes: MAX_STEPS });
+            return Err(TooComplex::Many { most: MAX_STEPS, of: STEPS });
         }
         self.seen.insert(place.clone(), space.or(had, packets)?);
+        let from = from.map(|(before, piece)| (before, piece.map(Rc::clone)));
         self.steps.push(Step { place, packets, from });
         self.open.push_back(self.steps.len() - 1);
         Ok(())
@@ -433,89 +543,68 @@ impl<'p> Search<'p> {
 
     /// Where the packets of an invariant begin.
     fn begin(&mut self) -> Result<(), TooComplex> {
-        let space = &mut self.prover.space;
-        let opening = space.without(self.opening, self.question.permitted)?;
-        let opening = space.only(opening, &super::transfer::ON_THE_WIRE)?;
-        let from = addresses(space, End::Source, &self.question.from)?;
-        let (site, wires) = (&self.prover.site, self.wires());
-        let begun = wires.all().filter(|(id, _)| {
-            begins_on(site, wires, *id, &self.question.from, self.question.from_internet)
-        });
-        let begun: Vec<(WireId, Addresses)> =
-            begun.map(|(id, wire)| (id, wire.networks.iter().copied().collect())).collect();
-        for (id, own) in begun {
-            self.footprint.wires.insert((self.count.layout(), id));
+        let question = Rc::clone(&self.question);
+        for (id, own) in question.begun(self.count) {
+            self.footprint.wires.insert((self.count.layout(), *id));
             let space = &mut self.prover.space;
             let sources = match self.sources {
                 Sources::Any => Set::ALL,
-                Sources::OfTheWire if self.question.from_internet => from,
+                Sources::OfTheWire if question.from_internet => question.from,
                 Sources::OfTheWire => {
                     let itself = LINK_LOCAL.iter().filter_map(|net| net.parse::<IpNet>().ok());
-                    let own = own.with(&itself.collect());
+                    let own = own.clone().with(&itself.collect());
                     let own = addresses(space, End::Source, &own)?;
                     // A zone is everybody on its wires; a host or group only those addresses.
-                    if self.question.from_zone.is_some() { own } else { space.and(own, from)? }
+                    if question.from_zone.is_some() {
+                        own
+                    } else {
+                        space.and(own, question.from)?
+                    }
                 }
             };
-            let packets = space.and(opening, sources)?;
-            self.add(Place::Wire(id), packets, None)?;
+            let packets = space.and(question.forbidden, sources)?;
+            self.add(Place::Wire(*id), packets, None)?;
         }
-        let names: Vec<HostName> = self.prover.site.hosts.keys().cloned().collect();
-        for name in names {
-            let host = &self.prover.site.hosts[&name];
-            let gateway = self.prover.site.policy.forwards(&name);
-            let zone = host.zone.clone().map(Party::Zone);
-            let whole = !gateway && zone.is_some() && zone == self.question.from_zone;
-            let own: Addresses = host.network.answers_for().collect();
-            if !whole && !own.meets(&self.question.from) {
-                continue;
-            }
-            // A host of another zone, or a gateway, has addresses in zones that it is not in.
-            let elsewhere = zone != self.question.from_zone && (gateway || zone.is_some());
-            if self.question.from_zone.is_some() && elsewhere {
-                continue;
-            }
+        for Sender { name, own, is_whole } in &question.senders {
             // Whoever is on the wire can do all that a host with that wire alone can do.
-            if !self.question.to_internet && self.is_only_on_begun_wires(&name) {
+            if !question.to_internet && self.is_only_on_begun_wires(name) {
                 continue;
             }
             let space = &mut self.prover.space;
-            let sources = if whole { addresses(space, End::Source, &own)? } else { from };
-            let packets = space.and(opening, sources)?;
-            self.add(Place::Host(name), packets, None)?;
+            let sources =
+                if *is_whole { addresses(space, End::Source, own)? } else { question.from };
+            let packets = space.and(question.forbidden, sources)?;
+            self.add(Place::Host(name.clone()), packets, None)?;
         }
         Ok(())
     }
 
     fn is_only_on_begun_wires(&self, host: &HostName) -> bool {
-        let interfaces = self.prover.site.hosts[host].network.interfaces.iter().flatten();
-        let mut ports = interfaces.filter(|one| one.up).filter_map(|one| {
-            let port = Port { host: host.clone(), interface: device_name(one.device) };
-            self.wires().at(&port)
-        });
-        ports.all(|wire| self.seen.contains_key(&Place::Wire(wire)))
+        let mut wires = self.wires().of_host(host).iter().map(|(wire, _)| *wire);
+        wires.all(|wire| self.seen.contains_key(&Place::Wire(wire)))
     }
 
     /// Whoever is on a wire can send to everybody on it.
     fn on_wire(&mut self, step: usize, wire: WireId) -> Result<(), TooComplex> {
+        let (question, wires) = (Rc::clone(&self.question), Rc::clone(self.wires()));
         let packets = self.steps[step].packets;
-        let own: Addresses = self.wires().get(wire).networks.iter().copied().collect();
-        if own.meets(&self.question.to) {
+        let own: Addresses = wires.get(wire).networks.iter().copied().collect();
+        if own.meets(&question.to) {
             // Whether a known host takes it is for that host to say.
             let owned = self.owned(wire)?;
             let space = &mut self.prover.space;
             let here = addresses(space, End::Destination, &own)?;
-            let there = space.all_of(&[packets, here, self.to])?;
+            let there = space.all_of(&[packets, here, question.destinations])?;
             let there = space.without(there, owned)?;
             let ends = self.crossed(step).unwrap_or(Ends::OnTheWire);
             self.reach(step, None, there, ends);
         }
         self.footprint.wires.insert((self.count.layout(), wire));
-        for port in self.wires().get(wire).ports.clone() {
-            let matters = self.matters[&port.host];
-            if matters.at_all() {
-                let packets = come(&mut self.prover.space, packets, self.opening, &port.interface)?;
-                self.add(Place::Port(port), packets, Some((step, None)))?;
+        for port in &wires.get(wire).ports {
+            if question.matters[&port.host].at_all() {
+                let space = &mut self.prover.space;
+                let packets = come(space, packets, question.opening, &port.interface)?;
+                self.add(Place::Port(port.clone()), packets, Some((step, None)))?;
             }
         }
         Ok(())
@@ -533,7 +622,8 @@ impl<'p> Search<'p> {
             let Prover { space, site, transfers, .. } = &mut *self.prover;
             transfers.of(space, site, name, interface)?
         };
-        let matters = self.matters[name];
+        let question = Rc::clone(&self.question);
+        let matters = question.matters[name];
         for piece in pieces.iter() {
             let reach = match self.count {
                 Count::Maybe => piece.reach.maybe,
@@ -549,7 +639,7 @@ impl<'p> Search<'p> {
                     let counted = if matters.all_of_it {
                         packets
                     } else {
-                        let to = piece.change.before(space, self.to)?.maybe;
+                        let to = piece.change.before(space, question.destinations)?.maybe;
                         space.and(packets, to)?
                     };
                     self.reach(step, Some(piece), counted, Ends::In(name.clone()));
@@ -570,35 +660,33 @@ impl<'p> Search<'p> {
     fn leave(
         &mut self,
         step: usize,
-        piece: &Piece,
+        piece: &Rc<Piece>,
         packets: Set,
         host: &HostName,
         interface: &str,
         next: Next,
     ) -> Result<(), TooComplex> {
+        let (question, wires) = (Rc::clone(&self.question), Rc::clone(self.wires()));
         let port = Port { host: host.clone(), interface: interface.to_owned() };
-        let Some(wire) = self.wires().at(&port) else { return Ok(()) };
+        let Some(wire) = wires.at(&port) else { return Ok(()) };
         self.footprint.wires.insert((self.count.layout(), wire));
         let image = sent(&mut self.prover.space, &piece.change, packets)?;
         if piece.leaves.is_bridged() {
             // Whatever it is sent to there hears it as it would from whoever is on the wire.
-            return self.add(Place::Wire(wire), image, Some((step, Some(piece.clone()))));
+            return self.add(Place::Wire(wire), image, Some((step, Some(piece))));
         }
-        let others: Vec<Port> = match next {
+        let others: Vec<&Port> = match next {
             Next::Router(router) => {
                 // It may be behind a bridge.
-                let ports = self.prover.parted.as_ref().map(|_| &self.wires().get(wire).ports);
+                let ports = self.prover.parted.as_ref().map(|_| &wires.get(wire).ports);
                 let bridged = ports.into_iter().flatten();
                 let bridged = bridged.filter(|other| self.bridge_of(other).is_some());
-                self.wires().owners(wire, router).chain(bridged).cloned().collect()
+                wires.owners(wire, router).chain(bridged).collect()
             }
-            Next::Receiver | Next::Anybody => {
-                self.wires().get(wire).ports.iter().cloned().collect()
-            }
+            Next::Receiver | Next::Anybody => wires.get(wire).ports.iter().collect(),
         };
         for other in others.iter().filter(|other| other.host != *host) {
-            let matters = self.matters[&other.host];
-            if !matters.at_all() {
+            if !question.matters[&other.host].at_all() {
                 continue;
             }
             let bridged = self.bridge_of(other).is_some();
@@ -612,29 +700,27 @@ impl<'p> Search<'p> {
                 continue;
             }
             let space = &mut self.prover.space;
-            let packets = come(space, packets, self.opening, &other.interface)?;
-            self.add(Place::Port(other.clone()), packets, Some((step, Some(piece.clone()))))?;
+            let packets = come(space, packets, question.opening, &other.interface)?;
+            self.add(Place::Port((*other).clone()), packets, Some((step, Some(piece))))?;
         }
         // What nobody known takes.
         let unknown_router = match next {
             // Behind which port of a bridge it is nobody knows.
             Next::Router(router) => {
-                !self.wires().is_known(&port, router)
+                !wires.is_known(&port, router)
                     && (self.count == Count::Maybe || self.bridge_of(&port).is_none())
             }
             Next::Receiver | Next::Anybody => false,
         };
-        let own: Addresses = self.wires().get(wire).networks.iter().copied().collect();
+        let own: Addresses = wires.get(wire).networks.iter().copied().collect();
         let ends_here = match next {
-            Next::Router(_) => {
-                unknown_router && (self.question.to_internet || own.meets(&self.question.to))
-            }
+            Next::Router(_) => unknown_router && (question.to_internet || own.meets(&question.to)),
             Next::Receiver | Next::Anybody => true,
         };
         if !ends_here {
             return Ok(());
         }
-        let mut to = self.to;
+        let mut to = question.destinations;
         if next == Next::Receiver && self.prover.receivers_filter {
             let owned = self.owned(wire)?;
             to = self.prover.space.without(to, owned)?;
@@ -660,7 +746,7 @@ impl<'p> Search<'p> {
     }
 
     /// The wires by which packets go that count.
-    fn wires(&self) -> &Wires {
+    fn wires(&self) -> &Rc<Wires> {
         self.prover.laid(self.count.layout())
     }
 
@@ -680,13 +766,14 @@ impl<'p> Search<'p> {
 
     /// The destinations of what a host takes from its wires.
     fn takes(&mut self, name: &HostName) -> Result<Set, TooComplex> {
-        let Prover { space, site, takes, .. } = &mut *self.prover;
-        if let Some(known) = takes.get(name) {
+        if let Some(known) = self.prover.takes.get(name) {
             return Ok(*known);
         }
-        let own = site.hosts.get(name).into_iter().flat_map(|host| host.network.answers_for());
-        let own = own.chain(EVERYBODY.iter().filter_map(|net| net.parse().ok()));
-        let own = space.networks(End::Destination, &own.collect::<Vec<IpNet>>())?;
+        let own = self.prover.answered_by(name)?;
+        let Prover { space, takes, .. } = &mut *self.prover;
+        let everybody: Vec<IpNet> = EVERYBODY.iter().filter_map(|net| net.parse().ok()).collect();
+        let everybody = space.networks(End::Destination, &everybody)?;
+        let own = space.or(own, everybody)?;
         takes.insert(name.clone(), own);
         Ok(own)
     }
@@ -697,18 +784,20 @@ impl<'p> Search<'p> {
         if let Some(known) = self.prover.owned.get(&key) {
             return Ok(*known);
         }
-        let mut own = Vec::new();
-        for port in &self.wires().get(wire).ports {
-            own.extend(self.prover.site.hosts[&port.host].network.answers_for());
-        }
-        let owned = self.prover.space.networks(End::Destination, &own)?;
+        let wires = Rc::clone(self.wires());
+        let hosts: BTreeSet<&HostName> =
+            wires.get(wire).ports.iter().map(|port| &port.host).collect();
+        let own = hosts.into_iter().map(|host| self.prover.answered_by(host));
+        let own = own.collect::<Result<Vec<Set>, TooComplex>>()?;
+        let owned = self.prover.space.any_of(&own)?;
         self.prover.owned.insert(key, owned);
         Ok(owned)
     }
 
-    fn reach(&mut self, step: usize, piece: Option<&Piece>, packets: Set, ends: Ends) {
+    fn reach(&mut self, step: usize, piece: Option<&Rc<Piece>>, packets: Set, ends: Ends) {
         if !packets.is_empty() && self.reached.len() < MAX_ENDS {
-            self.reached.push(Reached { step, piece: piece.cloned(), packets, ends });
+            let piece = piece.map(Rc::clone);
+            self.reached.push(Reached { step, piece, packets, ends });
         }
     }
 }

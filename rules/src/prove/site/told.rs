@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use super::super::words::Example;
 use super::explain;
+pub use super::explain::Cut;
 use crate::compile::PolicyLine;
 use crate::fact::ProbeName;
 use crate::listing::ListingSource;
-use crate::model::ruleset::Place;
 use crate::name::HostName;
 use crate::text::Text;
 use crate::time::Timestamp;
@@ -184,15 +184,6 @@ impl By {
     }
 }
 
-/// A change that would stop a packet.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Cut {
-    /// Where.
-    pub host: HostName,
-    /// What.
-    pub what: Text,
-}
-
 /// What a proof of the running site was made from. Times are by the collector's clock.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Basis {
@@ -304,12 +295,11 @@ impl Breach {
     /// The breach as a proof gave it.
     #[must_use]
     pub fn of(breach: &super::Breach) -> Self {
-        let cut = |cut: &explain::Cut| Cut { host: cut.host.clone(), what: cut.what.clone() };
         Self {
             packet: breach.packet.clone(),
             path: breach.path.iter().map(Hop::of).collect(),
             end: breach.end.clone(),
-            cuts: breach.cuts.iter().map(cut).collect(),
+            cuts: breach.cuts.clone(),
         }
     }
 
@@ -341,11 +331,7 @@ impl By {
     fn of(by: &explain::Deciding) -> Self {
         let rule = by.rule.as_ref();
         let comment = rule.and_then(|rule| rule.comment.clone());
-        let (handle, line) = match rule.map(|rule| rule.place) {
-            Some(Place::Handle(handle)) => (Some(handle), None),
-            Some(Place::Line(line)) => (None, Some(line)),
-            None => (None, None),
-        };
+        let (handle, line) = rule.map(|rule| rule.place.parts()).unwrap_or_default();
         let ours = by.family == "inet" && by.table == "bailey";
         Self {
             hook: by.hook.to_owned(),

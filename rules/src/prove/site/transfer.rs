@@ -12,6 +12,7 @@ use super::super::memory::Memory;
 use super::super::pass::{Flow, Flows, Layer, Stage, Walk};
 use super::super::reads::asks_for_input;
 use super::super::space::{End, Space};
+use super::alike::Alike;
 use super::bridge;
 use super::route::{Goes, Reach, routes};
 use super::{Host, ReversePath, Site};
@@ -84,7 +85,7 @@ pub(super) struct Piece {
 }
 
 /// All that a host does with what comes by one way.
-pub(super) type Transfer = Rc<Vec<Piece>>;
+pub(super) type Transfer = Rc<Vec<Rc<Piece>>>;
 
 /// How packets come to a host.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -111,10 +112,33 @@ fn is_alike_everywhere(host: &Host) -> bool {
 pub(super) struct Transfers {
     /// By host, and how packets come to it.
     known: HashMap<HostName, BTreeMap<Way, Transfer>>,
+    /// Where hosts send packets.
+    routes: HashMap<HostName, Rc<Routes>>,
     /// What the chains of hosts did.
-    memories: HashMap<HostName, Memory>,
+    alike: Alike,
     /// What is the same for every host.
     same: Option<Same>,
+}
+
+/// Where a host sends packets, by their destinations, and where it would send them back, by their sources.
+#[derive(Debug)]
+struct Routes {
+    there: Vec<(Reach, Goes)>,
+    /// Only where a source is looked up.
+    back: Vec<(Reach, Goes)>,
+}
+
+impl Routes {
+    fn of(space: &mut Space, host: &Host) -> Result<Self, TooComplex> {
+        let there = routes(space, &host.network, End::Destination)?;
+        let mut wanted = host.reverse_path.values();
+        let back = if wanted.any(|wanted| *wanted != ReversePath::Off) {
+            routes(space, &host.network, End::Source)?
+        } else {
+            Vec::new()
+        };
+        Ok(Self { there, back })
+    }
 }
 
 /// Sets that every host is asked about.
@@ -124,18 +148,31 @@ struct Same {
     unroutable: Set,
 }
 
+/// What it takes to work out what a host does.
+struct Here<'a> {
+    host: &'a Host,
+    memory: &'a mut Memory,
+    /// Whether others have the same filters. Hooks are then asked about all packets that there can be, so
+    /// that one answer is for all.
+    is_shared: bool,
+    routes: Rc<Routes>,
+    same: Same,
+}
+
 impl Transfers {
-    /// Forgets what a host did that is another one now; of its chains only what they would not do again.
-    pub(super) fn turn(&mut self, name: &HostName, before: Option<&Host>, now: Option<&Host>) {
+    /// Forgets what a host did that was another one; of its chains only what they would not do again.
+    pub(super) fn turn(&mut self, site: &Site, name: &HostName, before: Option<&Host>) {
         self.known.remove(name);
-        match (before, now, self.memories.get_mut(name)) {
-            (Some(before), Some(now), Some(memory)) if before.network == now.network => {
-                memory.turn(&before.ruleset, &now.ruleset);
+        let stays = match (before, site.hosts.get(name)) {
+            (Some(before), Some(now)) => {
+                before.network == now.network && before.reverse_path == now.reverse_path
             }
-            _ => {
-                self.memories.remove(name);
-            }
+            (None | Some(_), _) => false,
+        };
+        if !stays {
+            self.routes.remove(name);
         }
+        self.alike.turn(site, name, before);
     }
 
     /// What a host does with what comes by an interface, or begins in it.
@@ -166,16 +203,27 @@ impl Transfers {
             None => Same { openers: openers(space)?, unroutable: unroutable(space)? },
         };
         self.same = Some(same);
-        let memory = self.memories.entry(host.clone()).or_default();
+        let routes = match self.routes.get(host) {
+            Some(routes) => Rc::clone(routes),
+            None => {
+                let routes = Rc::new(Routes::of(space, of)?);
+                self.routes.insert(host.clone(), Rc::clone(&routes));
+                routes
+            }
+        };
+        let Some((memory, is_shared)) = self.alike.of(site, host) else { return Ok(Rc::default()) };
+        // Of a bridge that filters each port has its own way.
+        let is_shared = is_shared && of.filtering().next().is_none();
+        let here = Here { host: of, memory, is_shared, routes, same };
         let (key, pieces) = match way {
             Way::Comes(_) if is_alike_everywhere(of) => {
-                (Way::ComesByAny, arriving(space, of, memory, same, None)?)
+                (Way::ComesByAny, here.arriving(space, None)?)
             }
             Way::Comes(interface) => {
-                let pieces = arriving(space, of, memory, same, Some(&interface))?;
+                let pieces = here.arriving(space, Some(&interface))?;
                 (Way::Comes(interface), pieces)
             }
-            Way::Begins | Way::ComesByAny => (Way::Begins, leaving(space, of, memory, same)?),
+            Way::Begins | Way::ComesByAny => (Way::Begins, here.leaving(space)?),
         };
         let pieces = Rc::new(pieces);
         self.known.entry(host.clone()).or_default().insert(key, Rc::clone(&pieces));
@@ -249,21 +297,20 @@ fn narrowed(
 }
 
 /// Splits flows by where the routes take them.
-fn routed(
+fn routed<'w>(
     space: &mut Space,
     host: &Host,
     flows: &[(Flow, Set)],
-    ways: &[(Reach, Goes)],
+    ways: impl IntoIterator<Item = &'w (Reach, Goes)> + Clone,
 ) -> Result<Vec<Part>, TooComplex> {
     let interfaces = || {
-        let all = host.network.interfaces.iter().flatten().filter(|one| one.up);
-        let names = all.map(|one| device_name(one.device));
+        let names = host.network.up().map(|one| device_name(one.device));
         // By a port only what goes by its bridge leaves.
         names.filter(|name| name != "lo" && host.bridge_of(name).is_none())
     };
     let mut parts = Vec::new();
     for (flow, surely) in flows {
-        for (reach, goes) in ways {
+        for (reach, goes) in ways.clone() {
             let (flow, surely) = narrowed(space, flow, *surely, *reach)?;
             if flow.packets.is_empty() {
                 continue;
@@ -300,9 +347,15 @@ fn at_hooks(hooks: &[Hook]) -> Vec<Stage> {
     hooks.iter().map(|hook| Stage::At(Layer::Packet, *hook)).collect()
 }
 
-/// Takes parts through hooks. What may be stopped there is sure no more.
-fn hooked(walk: &mut Walk<'_>, hooks: &[Hook], parts: Vec<Part>) -> Result<Vec<Part>, TooComplex> {
-    passing(walk, parts, |leaves| {
+/// Takes parts through hooks. What may be stopped there is sure no more. The hooks are asked about the
+/// packets of `all`, of which those of the parts are some; where it is not told, about those alone.
+fn hooked(
+    walk: &mut Walk<'_>,
+    hooks: &[Hook],
+    parts: Vec<Part>,
+    all: Option<Set>,
+) -> Result<Vec<Part>, TooComplex> {
+    passing(walk, parts, all, |leaves| {
         let out = leaves.interface().and_then(device).map(Stage::Output);
         out.into_iter().chain(at_hooks(hooks)).collect()
     })
@@ -319,24 +372,35 @@ fn ported(walk: &mut Walk<'_>, host: &Host, parts: Vec<Part>) -> Result<Vec<Part
         for port in &bridge.ports {
             let (flow, surely) = (part.flow.clone(), part.surely);
             let one = vec![Part { flow, surely, leaves: part.leaves.by(port) }];
-            done.extend(passing(walk, one, |_| bridge::down(port).to_vec())?);
+            done.extend(passing(walk, one, None, |_| bridge::down(port).to_vec())?);
         }
     }
     Ok(done)
 }
 
-/// Takes parts through the stages of each. What may be stopped there is sure no more.
+/// Takes parts through the stages of each. What may be stopped there is sure no more. The stages are asked
+/// about the packets of `all` as in [`hooked`].
 fn passing(
     walk: &mut Walk<'_>,
     parts: Vec<Part>,
+    all: Option<Set>,
     stages: impl Fn(&Leaves) -> Vec<Stage>,
 ) -> Result<Vec<Part>, TooComplex> {
     let mut done = Vec::new();
     for part in parts {
-        let flows = Flows::changed(part.flow.packets, part.flow.change.clone());
+        let asked = all.unwrap_or(part.flow.packets);
+        let flows = Flows::changed(asked, part.flow.change.clone());
         let (flows, stopped) = walk.staged(&stages(&part.leaves), flows)?;
-        let surely = walk.space().without(part.surely, stopped)?;
-        for (flow, surely) in each_sure(walk.space(), &flows, surely)? {
+        let space = walk.space();
+        let surely = space.without(part.surely, stopped)?;
+        let mut own = Vec::new();
+        for flow in flows.as_slice() {
+            let packets = space.and(flow.packets, part.flow.packets)?;
+            if !packets.is_empty() {
+                own.push(Flow { packets, change: flow.change.clone() });
+            }
+        }
+        for (flow, surely) in each_sure(space, &own, surely)? {
             done.push(Part { flow, surely, leaves: part.leaves.clone() });
         }
     }
@@ -346,14 +410,14 @@ fn passing(
 /// Each flow with those of its packets that are surely among `surely` and become nothing else.
 fn each_sure(
     space: &mut Space,
-    flows: &Flows,
+    flows: &[Flow],
     surely: Set,
 ) -> Result<Vec<(Flow, Set)>, TooComplex> {
     let mut all = Vec::new();
-    for flow in flows.as_slice() {
+    for flow in flows {
         let mut own = space.and(surely, flow.packets)?;
         // Where a packet may become one thing or another, neither is sure.
-        for other in flows.as_slice().iter().filter(|other| other.change != flow.change) {
+        for other in flows.iter().filter(|other| other.change != flow.change) {
             own = space.without(own, other.packets)?;
         }
         if flow.change.is_unsure() {
@@ -364,139 +428,140 @@ fn each_sure(
     Ok(all)
 }
 
-fn pieces(parts: Vec<Part>, host: &Host) -> Vec<Piece> {
+fn pieces(parts: Vec<Part>, host: &Host) -> Vec<Rc<Piece>> {
     // Of a host that could not be read whole nothing is sure.
     let known = host.unread.is_empty();
-    parts
-        .into_iter()
-        .map(|part| Piece {
-            reach: Reach {
-                maybe: part.flow.packets,
-                surely: if known { part.surely } else { Set::EMPTY },
-            },
-            change: part.flow.change,
-            leaves: part.leaves,
-        })
-        .collect()
+    let piece = |part: Part| Piece {
+        reach: Reach {
+            maybe: part.flow.packets,
+            surely: if known { part.surely } else { Set::EMPTY },
+        },
+        change: part.flow.change,
+        leaves: part.leaves,
+    };
+    parts.into_iter().map(|part| Rc::new(piece(part))).collect()
 }
 
-/// What comes by an interface, or by any where that makes no difference.
-fn arriving(
-    space: &mut Space,
-    host: &Host,
-    memory: &mut Memory,
-    same: Same,
-    interface: Option<&str>,
-) -> Result<Vec<Piece>, TooComplex> {
-    let mut begin = same.openers;
-    let mut allowed = Reach { maybe: Set::ALL, surely: Set::ALL };
-    if let Some(interface) = interface {
-        let by = device(interface).unwrap_or_default();
-        let here = space.value(Field::InputDevice, by)?;
-        begin = space.and(begin, here)?;
-        // What comes by a port of a bridge comes to the host by the bridge itself.
-        let own = host.bridge_of(interface).map_or(interface, |bridge| bridge.device.as_str());
-        let by = device(own).unwrap_or_default();
-        allowed = sources(space, host, own, by)?;
-    }
-    let ways = routes(space, &host.network, End::Destination)?;
-    let stays = same.unroutable;
-    let mut walk = Walk::new(space, &host.ruleset).knowing(&host.network).recalling(memory);
-    let flows = walk.begin(begin)?;
-    let mut done = Vec::new();
-    let (flows, stopped) = match interface.and_then(|one| Some((one, host.bridge_of(one)?))) {
-        None => walk.staged(&at_hooks(&[Hook::Ingress, Hook::Prerouting]), flows)?,
-        Some((by, bridge)) => {
-            let (flows, before) = walk.staged(&bridge::ENTERS, flows)?;
-            let sure = walk.space().without(begin, before)?;
-            let entered = each_sure(walk.space(), &flows, sure)?;
-            for port in bridge.ports.iter().filter(|port| *port != by) {
-                let across = entered.iter().cloned().map(|(flow, surely)| {
-                    let leaves = Leaves::Bridged { interface: port.clone() };
-                    Part { flow, surely, leaves }
-                });
-                let across = across.collect();
-                done.extend(passing(&mut walk, across, |_| bridge::across(port).to_vec())?);
-            }
-            let up = bridge::up(bridge).into_iter().chain(at_hooks(&[Hook::Prerouting]));
-            let (flows, after) = walk.staged(&up.collect::<Vec<_>>(), flows)?;
-            (flows, walk.space().or(before, after)?)
+impl Here<'_> {
+    /// What comes by an interface, or by any where that makes no difference.
+    fn arriving(
+        self,
+        space: &mut Space,
+        interface: Option<&str>,
+    ) -> Result<Vec<Rc<Piece>>, TooComplex> {
+        let Self { host, memory, is_shared, routes, same } = self;
+        let mut begin = same.openers;
+        let mut allowed = Reach { maybe: Set::ALL, surely: Set::ALL };
+        if let Some(interface) = interface {
+            let by = device(interface).unwrap_or_default();
+            let here = space.value(Field::InputDevice, by)?;
+            begin = space.and(begin, here)?;
+            // What comes by a port of a bridge comes to the host by the bridge itself.
+            let own = host.bridge_of(interface).map_or(interface, |bridge| bridge.device.as_str());
+            let by = device(own).unwrap_or_default();
+            allowed = sources(space, host, &routes.back, own, by)?;
         }
-    };
-    let surely = walk.space().without(begin, stopped)?;
-    let mut routable = Vec::new();
-    for (flow, surely) in each_sure(walk.space(), &flows, surely)? {
-        routable.push(narrowed(walk.space(), &flow, surely, allowed)?);
-    }
-    let parts = routed(walk.space(), host, &routable, &ways)?;
-    let (mut local, mut through) = (Vec::new(), Vec::new());
-    for part in parts {
-        match part.leaves {
-            Leaves::Here => local.push(part),
-            Leaves::By { .. } | Leaves::Somehow { .. } | Leaves::Bridged { .. } => {
-                let space = walk.space();
-                let mut forwards = Set::EMPTY;
-                for (v6, does) in [(false, host.forwards_v4), (true, host.forwards_v6)] {
-                    if does {
-                        let version = space.version(v6)?;
-                        forwards = space.or(forwards, version)?;
+        let mut forwards = Set::EMPTY;
+        for v6 in [false, true].into_iter().filter(|v6| host.forwards(*v6)) {
+            let version = space.version(v6)?;
+            forwards = space.or(forwards, version)?;
+        }
+        let forwards = space.without(forwards, same.unroutable)?;
+        let mut walk = Walk::new(space, &host.ruleset).knowing(&host.network).recalling(memory);
+        let flows = walk.begin(begin)?;
+        let mut done = Vec::new();
+        let (flows, stopped) = match interface.and_then(|one| Some((one, host.bridge_of(one)?))) {
+            None => walk.staged(&at_hooks(&[Hook::Ingress, Hook::Prerouting]), flows)?,
+            Some((by, bridge)) => {
+                let (flows, before) = walk.staged(&bridge::ENTERS, flows)?;
+                let sure = walk.space().without(begin, before)?;
+                let entered = each_sure(walk.space(), flows.as_slice(), sure)?;
+                for port in bridge.ports.iter().filter(|port| *port != by) {
+                    let across = entered.iter().cloned().map(|(flow, surely)| {
+                        let leaves = Leaves::Bridged { interface: port.clone() };
+                        Part { flow, surely, leaves }
+                    });
+                    let across = across.collect();
+                    let stages = bridge::across(port);
+                    done.extend(passing(&mut walk, across, None, |_| stages.to_vec())?);
+                }
+                let up = bridge::up(bridge).into_iter().chain(at_hooks(&[Hook::Prerouting]));
+                let (flows, after) = walk.staged(&up.collect::<Vec<_>>(), flows)?;
+                (flows, walk.space().or(before, after)?)
+            }
+        };
+        let surely = walk.space().without(begin, stopped)?;
+        let mut routable = Vec::new();
+        for (flow, surely) in each_sure(walk.space(), flows.as_slice(), surely)? {
+            routable.push(narrowed(walk.space(), &flow, surely, allowed)?);
+        }
+        // Whoever passes nothing on need not ask where to.
+        let asks = |(_, goes): &&(Reach, Goes)| *goes == Goes::Here || !forwards.is_empty();
+        let asked = routes.there.iter().filter(asks);
+        let parts = routed(walk.space(), host, &routable, asked)?;
+        let (mut local, mut through) = (Vec::new(), Vec::new());
+        for part in parts {
+            match part.leaves {
+                Leaves::Here => local.push(part),
+                Leaves::By { .. } | Leaves::Somehow { .. } | Leaves::Bridged { .. } => {
+                    let reach = Reach { maybe: forwards, surely: forwards };
+                    let (flow, surely) = narrowed(walk.space(), &part.flow, part.surely, reach)?;
+                    if !flow.packets.is_empty() {
+                        through.push(Part { flow, surely, leaves: part.leaves });
                     }
                 }
-                let forwards = space.without(forwards, stays)?;
-                let reach = Reach { maybe: forwards, surely: forwards };
-                let (flow, surely) = narrowed(space, &part.flow, part.surely, reach)?;
-                if !flow.packets.is_empty() {
-                    through.push(Part { flow, surely, leaves: part.leaves });
-                }
             }
         }
+        let all = is_shared.then_some(begin);
+        done.extend(hooked(&mut walk, &[Hook::Input], local, all)?);
+        let hooks = [Hook::Forward, Hook::Postrouting, Hook::Egress];
+        let through = hooked(&mut walk, &hooks, through, all)?;
+        done.extend(ported(&mut walk, host, through)?);
+        Ok(pieces(done, host))
     }
-    done.extend(hooked(&mut walk, &[Hook::Input], local)?);
-    let hooks = [Hook::Forward, Hook::Postrouting, Hook::Egress];
-    let through = hooked(&mut walk, &hooks, through)?;
-    done.extend(ported(&mut walk, host, through)?);
-    Ok(pieces(done, host))
+
+    /// What begins in a host, with any of its addresses.
+    fn leaving(self, space: &mut Space) -> Result<Vec<Rc<Piece>>, TooComplex> {
+        let Self { host, memory, is_shared, routes, same } = self;
+        let own: Vec<IpNet> = host.network.answers_for().collect();
+        let own = space.networks(End::Source, &own)?;
+        let new = space.value(Field::State, state::NEW)?;
+        let here = space.value(Field::InputDevice, 0)?;
+        let all = space.all_of(&[same.openers, new, here])?;
+        let begin = space.and(all, own)?;
+        let all = is_shared.then_some(all);
+        let mut walk = Walk::new(space, &host.ruleset).knowing(&host.network).recalling(memory);
+        let flows: Vec<(Flow, Set)> =
+            walk.begin(begin)?.as_slice().iter().map(|flow| (flow.clone(), flow.packets)).collect();
+        let mut parts = routed(walk.space(), host, &flows, &routes.there)?;
+        parts.retain(|part| part.leaves != Leaves::Here);
+        let mut again = Vec::new();
+        let mut sent = Vec::new();
+        for part in hooked(&mut walk, &[Hook::Output], parts, all)? {
+            // What is sent elsewhere, or marked, is routed once more (ip_route_me_harder).
+            let moved = part
+                .flow
+                .change
+                .fields()
+                .any(|field| matches!(field, Field::Destination4 | Field::Destination6))
+                || part.flow.change.fixes(Field::Mark) != Some(0);
+            if moved { again.push((part.flow, part.surely)) } else { sent.push(part) }
+        }
+        sent.extend(routed(walk.space(), host, &again, &routes.there)?);
+        sent.retain(|part| part.leaves != Leaves::Here);
+        let done = hooked(&mut walk, &[Hook::Postrouting, Hook::Egress], sent, all)?;
+        Ok(pieces(ported(&mut walk, host, done)?, host))
+    }
 }
 
-/// What begins in a host, with any of its addresses.
-fn leaving(
+/// The packets whose sources an interface takes. `back` is where the host would send answers.
+fn sources(
     space: &mut Space,
     host: &Host,
-    memory: &mut Memory,
-    same: Same,
-) -> Result<Vec<Piece>, TooComplex> {
-    let own: Vec<IpNet> = host.network.answers_for().collect();
-    let own = space.networks(End::Source, &own)?;
-    let begin = same.openers;
-    let new = space.value(Field::State, state::NEW)?;
-    let here = space.value(Field::InputDevice, 0)?;
-    let begin = space.all_of(&[begin, new, here, own])?;
-    let ways = routes(space, &host.network, End::Destination)?;
-    let mut walk = Walk::new(space, &host.ruleset).knowing(&host.network).recalling(memory);
-    let flows: Vec<(Flow, Set)> =
-        walk.begin(begin)?.as_slice().iter().map(|flow| (flow.clone(), flow.packets)).collect();
-    let mut parts = routed(walk.space(), host, &flows, &ways)?;
-    parts.retain(|part| part.leaves != Leaves::Here);
-    let mut again = Vec::new();
-    let mut sent = Vec::new();
-    for part in hooked(&mut walk, &[Hook::Output], parts)? {
-        // What is sent elsewhere, or marked, is routed once more (ip_route_me_harder).
-        let moved = part
-            .flow
-            .change
-            .fields()
-            .any(|field| matches!(field, Field::Destination4 | Field::Destination6))
-            || part.flow.change.fixes(Field::Mark) != Some(0);
-        if moved { again.push((part.flow, part.surely)) } else { sent.push(part) }
-    }
-    sent.extend(routed(walk.space(), host, &again, &ways)?);
-    sent.retain(|part| part.leaves != Leaves::Here);
-    let done = hooked(&mut walk, &[Hook::Postrouting, Hook::Egress], sent)?;
-    Ok(pieces(ported(&mut walk, host, done)?, host))
-}
-
-/// The packets whose sources an interface takes.
-fn sources(space: &mut Space, host: &Host, interface: &str, by: u128) -> Result<Reach, TooComplex> {
+    back: &[(Reach, Goes)],
+    interface: &str,
+    by: u128,
+) -> Result<Reach, TooComplex> {
     let all = Reach { maybe: Set::ALL, surely: Set::ALL };
     let wanted = host.reverse_path.get(interface).copied().unwrap_or_default();
     if wanted == ReversePath::Off {
@@ -504,8 +569,8 @@ fn sources(space: &mut Space, host: &Host, interface: &str, by: u128) -> Result<
     }
     let mut allowed = Reach { maybe: space.version(true)?, surely: space.version(true)? };
     let v4 = space.version(false)?;
-    for (reach, goes) in routes(space, &host.network, End::Source)? {
-        let back = match &goes {
+    for (reach, goes) in back {
+        let back = match goes {
             Goes::Here | Goes::Nowhere => continue,
             Goes::Anywhere => true,
             Goes::Out(hops) => {
@@ -516,7 +581,7 @@ fn sources(space: &mut Space, host: &Host, interface: &str, by: u128) -> Result<
         if back {
             let maybe = space.and(reach.maybe, v4)?;
             allowed.maybe = space.or(allowed.maybe, maybe)?;
-            if goes != Goes::Anywhere {
+            if *goes != Goes::Anywhere {
                 let surely = space.and(reach.surely, v4)?;
                 allowed.surely = space.or(allowed.surely, surely)?;
             }

@@ -1,6 +1,6 @@
 //! Which interfaces are on one wire.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::rc::Rc;
 
@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use super::bridge::Bridge;
 use super::{Port, Site};
 use crate::model::field::device_name;
-use crate::model::network::Interface;
+use crate::model::network::{Interface, Table};
 use crate::name::HostName;
 
 /// A wire by its place.
@@ -21,6 +21,8 @@ pub(super) struct WireId(pub(super) usize);
 pub(super) struct Wire {
     /// Those of known hosts.
     pub(super) ports: BTreeSet<Port>,
+    /// Those that are heard only through the ports of a bridge that filters.
+    pub(super) behind: BTreeSet<Port>,
     /// The networks that they have addresses in.
     pub(super) networks: BTreeSet<IpNet>,
 }
@@ -30,10 +32,12 @@ pub(super) struct Wire {
 pub(super) struct Wires {
     all: Vec<Wire>,
     of: HashMap<Port, WireId>,
-    /// Who answers for an address, which every interface of its host does.
-    owners: BTreeMap<IpAddr, BTreeSet<HostName>>,
-    /// Who answers for all of a network.
-    of_networks: Vec<(IpNet, HostName)>,
+    /// The interfaces of each host, with their wires.
+    of_host: HashMap<HostName, Vec<(WireId, Port)>>,
+    /// Who answers for an address, or for all of a network, which every interface of the host does.
+    owners: HashMap<IpNet, BTreeSet<HostName>>,
+    /// How long the prefixes of those networks are, of IPv4 and of IPv6.
+    lengths: [BTreeSet<u8>; 2],
     /// The same where every bridge joins, where that is another.
     joined: Option<Rc<Wires>>,
 }
@@ -65,14 +69,14 @@ enum Belongs {
 pub(super) struct Parted {
     /// Where whoever may hear each other are on one wire: a bridge of which it is not known what is behind
     /// which of its ports joins all of it.
-    pub(super) maybe: Wires,
+    pub(super) maybe: Rc<Wires>,
     /// Where only those who surely hear each other are.
-    pub(super) surely: Wires,
+    pub(super) surely: Rc<Wires>,
 }
 
 impl Parted {
     /// Of a site; nothing where no bridge filters.
-    pub(super) fn of(site: &Site, joined: &Wires) -> Option<Self> {
+    pub(super) fn of(site: &Site, joined: &Rc<Wires>) -> Option<Self> {
         let filters = |host: &HostName, bridge: &Bridge| {
             site.hosts[host].filtering().any(|one| one.device == bridge.device)
         };
@@ -95,10 +99,9 @@ impl Parted {
         let mut surely = Wires::put(site, joins, |port| {
             if is_device(port) { Belongs::Nowhere } else { Belongs::Wholly }
         });
-        let joined = Rc::new(joined.clone());
-        maybe.joined = Some(Rc::clone(&joined));
-        surely.joined = Some(joined);
-        Some(Self { maybe, surely })
+        maybe.joined = Some(Rc::clone(joined));
+        surely.joined = Some(Rc::clone(joined));
+        Some(Self { maybe: Rc::new(maybe), surely: Rc::new(surely) })
     }
 }
 
@@ -129,17 +132,14 @@ impl Wires {
     ) -> Self {
         let mut ports: Vec<(Port, BTreeSet<IpNet>)> = Vec::new();
         let mut places: HashMap<Port, usize> = HashMap::new();
-        let mut owners: BTreeMap<IpAddr, BTreeSet<HostName>> = BTreeMap::new();
-        let mut of_networks = Vec::new();
+        let mut owners: HashMap<IpNet, BTreeSet<HostName>> = HashMap::new();
+        let mut lengths = [BTreeSet::new(), BTreeSet::new()];
         for (name, host) in &site.hosts {
             for net in host.network.answers_for() {
-                if net.prefix_len() == net.max_prefix_len() {
-                    owners.entry(net.addr()).or_default().insert(name.clone());
-                } else {
-                    of_networks.push((net, name.clone()));
-                }
+                lengths[usize::from(net.addr().is_ipv6())].insert(net.prefix_len());
+                owners.entry(net.trunc()).or_default().insert(name.clone());
             }
-            for interface in host.network.interfaces.iter().flatten().filter(|one| one.up) {
+            for interface in host.network.up() {
                 let port = Port { host: name.clone(), interface: device_name(interface.device) };
                 if is_loopback(interface) || belongs(&port) == Belongs::Nowhere {
                     continue;
@@ -175,7 +175,7 @@ impl Wires {
                 known.for_each(|other| join(&mut joined, *first, *other));
             }
         }
-        let mut wires = Self { owners, of_networks, ..Self::default() };
+        let mut wires = Self { owners, lengths, ..Self::default() };
         let mut roots: HashMap<usize, WireId> = HashMap::new();
         for (place, (port, networks)) in ports.into_iter().enumerate() {
             let root = root(&mut joined, place);
@@ -184,11 +184,14 @@ impl Wires {
                 WireId(wires.all.len() - 1)
             });
             wires.all[id.0].networks.extend(networks);
-            if belongs(&port) == Belongs::Wholly {
-                wires.all[id.0].ports.insert(port.clone());
-            }
+            match belongs(&port) {
+                Belongs::Wholly => wires.all[id.0].ports.insert(port.clone()),
+                Belongs::Behind | Belongs::Nowhere => wires.all[id.0].behind.insert(port.clone()),
+            };
+            wires.of_host.entry(port.host.clone()).or_default().push((id, port.clone()));
             wires.of.insert(port, id);
         }
+        wires.of_host.values_mut().for_each(|ports| ports.sort_unstable());
         wires
     }
 
@@ -205,25 +208,32 @@ impl Wires {
         self.of.get(port).copied()
     }
 
+    /// The interfaces of a host, with their wires.
+    pub(super) fn of_host(&self, host: &HostName) -> &[(WireId, Port)] {
+        self.of_host.get(host).map(Vec::as_slice).unwrap_or_default()
+    }
+
     /// The interfaces on a wire by which hosts send packets to a router there that nobody knows.
     pub(super) fn leading_away<'w>(
         &'w self,
         site: &'w Site,
         wire: WireId,
     ) -> impl Iterator<Item = &'w Port> {
+        // Many send to the same router.
+        let mut known: HashMap<IpAddr, bool> = HashMap::new();
         self.get(wire).ports.iter().filter(move |port| {
             let host = &site.hosts[&port.host];
             let network = &host.network;
             let bridge = host.bridge_of(&port.interface).map(|bridge| bridge.device.as_str());
             let routes = network.routes.iter().flat_map(|tables| tables.values());
-            routes.flat_map(crate::model::network::Table::iter).any(|route| {
-                route.hops.iter().any(|hop| {
-                    let here = hop.device.is_none_or(|device| {
-                        let device = device_name(device);
-                        device == port.interface || bridge == Some(device.as_str())
-                    });
-                    here && hop.via.is_some_and(|via| !self.is_known(port, via))
-                })
+            let mut hops = routes.flat_map(Table::iter).flat_map(|route| &route.hops);
+            hops.any(|hop| {
+                let here = hop.device.is_none_or(|device| {
+                    let device = device_name(device);
+                    device == port.interface || bridge == Some(device.as_str())
+                });
+                let Some(via) = hop.via.filter(|_| here) else { return false };
+                *known.entry(via).or_insert_with(|| !self.is_known(port, via))
             })
         })
     }
@@ -237,13 +247,15 @@ impl Wires {
 
     /// The interfaces on a wire of hosts that answer for an address.
     pub(super) fn owners(&self, wire: WireId, address: IpAddr) -> impl Iterator<Item = &Port> {
-        let owners = self.owners.get(&address);
-        let ports = self.get(wire).ports.iter();
-        ports.filter(move |port| {
-            let mut wide = self.of_networks.iter().filter(|(net, _)| net.contains(&address));
-            owners.is_some_and(|owners| owners.contains(&port.host))
-                || wide.any(|(_, host)| *host == port.host)
-        })
+        let lengths = &self.lengths[usize::from(address.is_ipv6())];
+        let nets = lengths.iter().filter_map(|length| IpNet::new(address, *length).ok());
+        let owners = nets.filter_map(|net| self.owners.get(&net.trunc())).flatten();
+        // Of a host that answers for it twice the interfaces are told once, and all in their order.
+        let owners: BTreeSet<&HostName> = owners.collect();
+        let ports = owners.into_iter().flat_map(|host| self.of_host(host));
+        let heard = &self.get(wire).ports;
+        let here = ports.filter(move |(at, port)| *at == wire && heard.contains(port));
+        here.map(|(_, port)| port)
     }
 }
 
