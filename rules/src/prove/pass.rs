@@ -1326,6 +1326,7 @@ impl<'a> Walk<'a> {
                 }
                 None => packets,
             };
+            let stays = if self.reads.contains(&Field::Status) { stays } else { Set::EMPTY };
             if let Some(to) = to {
                 change.choose(place, to);
             }
