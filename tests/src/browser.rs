@@ -1,4 +1,4 @@
-//! A headless Chromium, driven as a person would drive it, by the few words of WebDriver (W3C) that this
+//! A headless Chromium, driven as a person would drive it, by the few words of `WebDriver` (W3C) that this
 //! takes. The libraries for it are under another licence than ours allows, or change how others of ours work.
 
 use std::path::Path;
@@ -103,7 +103,7 @@ impl Browser {
         let mut waited = Duration::ZERO;
         loop {
             let found = self.tell(Method::POST, "elements", wanted.clone()).await?;
-            // A reference to an element is an object of one entry (WebDriver, 12.1).
+            // A reference to an element is an object of one entry (`WebDriver`, 12.1).
             let first = found[0].as_object().and_then(|first| first.values().next());
             if let Some(element) = first.and_then(Value::as_str) {
                 return Ok(element.to_owned());
@@ -141,7 +141,7 @@ impl Browser {
     }
 }
 
-/// One command, and its answer (WebDriver, 6.3).
+/// One command, and its answer (`WebDriver`, 6.3).
 async fn command_of(
     client: &Client,
     method: Method,
