@@ -1,4 +1,4 @@
-//! What the fuzzer has found worth keeping runs through the same functions as under the fuzzer.
+//! The inputs with which the fuzzer begins run through the same functions as under the fuzzer.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot set up its case has failed")]
 

@@ -72,9 +72,9 @@ async fn visit(up: &Up, size: (u32, u32), lang: &str, words: &[&str]) -> anyhow:
     let folder = tempfile::tempdir()?;
     let browser = Browser::start(size, lang, folder.path()).await?;
     let name = |page: &str| format!("{page}-{lang}-{}.png", size.0);
-    browser.client.goto(&up.signin()?).await?;
+    browser.goto(&up.signin()?).await?;
     browser.screenshot(&pictures()?.join(name("signin"))).await?;
-    browser.shown("form[action='/signin'] button").await?.click().await?;
+    browser.click("form[action='/signin'] button").await?;
 
     browser.shown(&format!("[id='host-{}']", up.host)).await?;
     let text = browser.text().await?;
@@ -86,7 +86,7 @@ async fn visit(up: &Up, size: (u32, u32), lang: &str, words: &[&str]) -> anyhow:
     browser.shown("#live").await?;
     browser.screenshot(&pictures()?.join(name("hosts"))).await?;
 
-    browser.shown("a.row-link").await?.click().await?;
+    browser.click("a.row-link").await?;
     browser.shown("main h1").await?;
     let text = browser.text().await?;
     ensure!(text.contains(&up.host), "the host's page names it:\n{text}");
@@ -94,20 +94,20 @@ async fn visit(up: &Up, size: (u32, u32), lang: &str, words: &[&str]) -> anyhow:
     is_well_made(&browser, "the host's page").await?;
     browser.screenshot(&pictures()?.join(name("host"))).await?;
 
-    let here = browser.client.current_url().await?;
+    let here = browser.here().await?;
     for page in ["alerts", "isolation", "network", "messages"] {
-        browser.client.goto(here.join(&format!("/{page}"))?.as_str()).await?;
+        browser.goto(here.join(&format!("/{page}"))?.as_str()).await?;
         browser.shown("main").await?;
         is_well_made(&browser, page).await?;
         browser.screenshot(&pictures()?.join(name(page))).await?;
     }
 
     // A link is good once.
-    browser.client.delete_all_cookies().await?;
-    browser.client.goto(here.as_str()).await?;
+    browser.forget_cookies().await?;
+    browser.goto(here.as_str()).await?;
     let text = browser.text().await?;
     ensure!(!text.contains("eth0"), "nothing is shown to strangers:\n{text}");
-    browser.client.quit().await?;
+    browser.close().await?;
     Ok(())
 }
 

@@ -1318,15 +1318,31 @@ impl<'a> Walk<'a> {
         let with_ports = self.space.among(Field::Protocol, &with_ports.collect())?;
         for (packets, to, ports) in cases {
             let mut change = flow.change.clone();
-            change.bits(Field::Status, Field::Status, !mark, mark);
+            // A connection whose addresses and ports stay has no such status (nf_nat_setup_info).
+            let stays = match &to {
+                Some(to) => {
+                    let same = self.space.among(place, to)?;
+                    let same = flow.change.before(self.space, same)?.maybe;
+                    self.space.and(packets, same)?
+                }
+                None => packets,
+            };
+            let stays = if self.reads.contains(&Field::Status) { stays } else { Set::EMPTY };
             if let Some(to) = to {
                 change.choose(place, to);
             }
             if let Some((hosts, network)) = prefix {
                 change.bits(place, place, hosts, network & !hosts);
             }
+            let marked = |change: &Change| {
+                let mut change = change.clone();
+                change.bits(Field::Status, Field::Status, !mark, mark);
+                change
+            };
             let without = self.space.without(packets, with_ports)?;
-            ends.translated.add(self.space, without, &change)?;
+            ends.translated.add(self.space, without, &marked(&change))?;
+            let stays_without = self.space.and(without, stays)?;
+            ends.translated.add(self.space, stays_without, &change)?;
             let ports = ports.or_else(|| match nat.ports {
                 NatPorts::Range(range) => Some(Intervals::from(range)),
                 NatPorts::Unknown => Some(Intervals::all(port.bits())),
@@ -1338,7 +1354,9 @@ impl<'a> Walk<'a> {
                 change.choose(port, ports);
             }
             let with = self.space.and(packets, with_ports)?;
-            ends.translated.add(self.space, with, &change)?;
+            ends.translated.add(self.space, with, &marked(&change))?;
+            let stays_with = self.space.and(with, stays)?;
+            ends.translated.add(self.space, stays_with, &change)?;
         }
         Ok(())
     }
