@@ -158,6 +158,7 @@ impl Passed {
 
 /// A walk of packets through the rulesets of one kernel.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is asked by its own name")]
 pub struct Walk<'a> {
     space: &'a mut Space,
     ruleset: &'a Ruleset,

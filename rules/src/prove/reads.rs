@@ -21,7 +21,9 @@ impl Fields {
     }
 
     fn add_keys(&mut self, keys: &[Key]) {
-        keys.iter().for_each(|key| self.add(key.field));
+        for key in keys {
+            self.add(key.field);
+        }
     }
 
     fn add_match(&mut self, one: &Match) {

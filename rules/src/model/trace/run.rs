@@ -316,7 +316,7 @@ impl<'r, 'a> Run<'r, 'a> {
             return step.chains.iter().find_map(|at| self.base(*at));
         }
         let mut left = step.chains.clone();
-        while !left.is_empty() && !(step.nat && self.translated) {
+        while !(left.is_empty() || step.nat && self.translated) {
             let chosen = order == OrderDecides::Everything || left.len() == step.chains.len();
             let among = if chosen { left.len() } else { 1 };
             let next = self

@@ -447,6 +447,7 @@ struct Search<'p> {
 
 /// Why a host is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is asked by its own name")]
 struct Matters {
     forwards: bool,
     /// Whatever ends in it counts.

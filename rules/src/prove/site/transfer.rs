@@ -301,7 +301,7 @@ fn routed<'w>(
     space: &mut Space,
     host: &Host,
     flows: &[(Flow, Set)],
-    ways: impl IntoIterator<Item = &'w (Reach, Goes)> + Clone,
+    ways: &(impl Iterator<Item = &'w (Reach, Goes)> + Clone),
 ) -> Result<Vec<Part>, TooComplex> {
     let interfaces = || {
         let names = host.network.up().map(|one| device_name(one.device));
@@ -498,7 +498,7 @@ impl Here<'_> {
         // Whoever passes nothing on need not ask where to.
         let asks = |(_, goes): &&(Reach, Goes)| *goes == Goes::Here || !forwards.is_empty();
         let asked = routes.there.iter().filter(asks);
-        let parts = routed(walk.space(), host, &routable, asked)?;
+        let parts = routed(walk.space(), host, &routable, &asked)?;
         let (mut local, mut through) = (Vec::new(), Vec::new());
         for part in parts {
             match part.leaves {
@@ -533,7 +533,7 @@ impl Here<'_> {
         let mut walk = Walk::new(space, &host.ruleset).knowing(&host.network).recalling(memory);
         let flows: Vec<(Flow, Set)> =
             walk.begin(begin)?.as_slice().iter().map(|flow| (flow.clone(), flow.packets)).collect();
-        let mut parts = routed(walk.space(), host, &flows, &routes.there)?;
+        let mut parts = routed(walk.space(), host, &flows, &routes.there.iter())?;
         parts.retain(|part| part.leaves != Leaves::Here);
         let mut again = Vec::new();
         let mut sent = Vec::new();
@@ -547,7 +547,7 @@ impl Here<'_> {
                 || part.flow.change.fixes(Field::Mark) != Some(0);
             if moved { again.push((part.flow, part.surely)) } else { sent.push(part) }
         }
-        sent.extend(routed(walk.space(), host, &again, &routes.there)?);
+        sent.extend(routed(walk.space(), host, &again, &routes.there.iter())?);
         sent.retain(|part| part.leaves != Leaves::Here);
         let done = hooked(&mut walk, &[Hook::Postrouting, Hook::Egress], sent, all)?;
         Ok(pieces(ported(&mut walk, host, done)?, host))
