@@ -61,6 +61,8 @@ impl Browser {
             "acceptInsecureCerts": true,
             "goog:chromeOptions": options,
         }}});
+        // The client wants to know who would encrypt, though nothing is encrypted here.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let client = Client::builder().no_proxy().timeout(ANSWER_LIMIT).build()?;
         let sessions: Url = format!("http://127.0.0.1:{port}/session/").parse()?;
         let begin = sessions.join("/session")?;
