@@ -19,7 +19,7 @@ use pnet::util::MacAddr;
 
 use super::generate::{self, Chance};
 use super::sets::{Judged, Said};
-use super::wire::{Sent, datagram, feed, opened, raw, run, switch};
+use super::wire::{Sent, datagram, feed, opened, raw, route_between, run, switch};
 use super::{Spoil, counted, in_namespace, listing, load_nft, network, seen_in};
 
 /// The hardware address of the bridge.
@@ -127,24 +127,10 @@ impl Bridged {
             run(line);
         }
         run(&format!("ip link set br0 address {ITSELF}"));
-        switch("ipv4/conf/all/rp_filter", "0");
-        for device in ["br0", "near", "far", "out", "away", "wan", "yonder", "begin", "end"] {
-            switch(&format!("ipv6/conf/{device}/accept_dad"), "0");
-            switch(&format!("ipv4/conf/{device}/rp_filter"), "0");
-            switch(&format!("ipv4/conf/{device}/send_redirects"), "0");
-            run(&format!("ip link set {device} up"));
-        }
-        for (path, value) in [
-            ("ipv4/ip_forward", "1"),
-            ("ipv6/conf/all/forwarding", "1"),
-            ("ipv4/conf/all/send_redirects", "0"),
-            ("ipv4/icmp_ratelimit", "0"),
-            // Frames are none of the rules' for packets.
-            ("bridge/bridge-nf-call-iptables", "0"),
-            ("bridge/bridge-nf-call-ip6tables", "0"),
-        ] {
-            switch(path, value);
-        }
+        route_between(&["br0", "near", "far", "out", "away", "wan", "yonder", "begin", "end"]);
+        // Frames are none of the rules' for packets.
+        switch("bridge/bridge-nf-call-iptables", "0");
+        switch("bridge/bridge-nf-call-ip6tables", "0");
         for line in [
             "ip addr add 10.3.0.1/24 dev br0",
             "ip -6 addr add fd00:3::1/64 dev br0",

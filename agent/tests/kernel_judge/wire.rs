@@ -60,6 +60,26 @@ pub(crate) struct Sent {
     pub(crate) kind: u8,
 }
 
+/// Sets interfaces up and has the host pass between them whatever no rule stops.
+pub(crate) fn route_between(devices: &[&str]) {
+    switch("ipv4/conf/all/rp_filter", "0");
+    switch("ipv4/conf/default/rp_filter", "0");
+    for device in devices {
+        switch(&format!("ipv6/conf/{device}/accept_dad"), "0");
+        switch(&format!("ipv4/conf/{device}/rp_filter"), "0");
+        switch(&format!("ipv4/conf/{device}/send_redirects"), "0");
+        run(&format!("ip link set {device} up"));
+    }
+    for (path, value) in [
+        ("ipv4/ip_forward", "1"),
+        ("ipv6/conf/all/forwarding", "1"),
+        ("ipv4/conf/all/send_redirects", "0"),
+        ("ipv4/icmp_ratelimit", "0"),
+    ] {
+        switch(path, value);
+    }
+}
+
 /// The host.
 pub(crate) struct Wire {
     near: MacAddr,
@@ -76,24 +96,9 @@ impl Wire {
         ] {
             run(line);
         }
-        switch("ipv4/conf/all/rp_filter", "0");
-        switch("ipv4/conf/default/rp_filter", "0");
-        for device in ["near", "far", "out", "away"] {
-            switch(&format!("ipv6/conf/{device}/accept_dad"), "0");
-            switch(&format!("ipv4/conf/{device}/rp_filter"), "0");
-            switch(&format!("ipv4/conf/{device}/send_redirects"), "0");
-            run(&format!("ip link set {device} up"));
-        }
-        for (path, value) in [
-            ("ipv4/ip_forward", "1"),
-            ("ipv6/conf/all/forwarding", "1"),
-            ("ipv4/conf/all/send_redirects", "0"),
-            ("ipv4/icmp_ratelimit", "0"),
-            ("netfilter/nf_conntrack_tcp_loose", "0"),
-            ("netfilter/nf_conntrack_tcp_be_liberal", "1"),
-        ] {
-            switch(path, value);
-        }
+        route_between(&["near", "far", "out", "away"]);
+        switch("netfilter/nf_conntrack_tcp_loose", "0");
+        switch("netfilter/nf_conntrack_tcp_be_liberal", "1");
         for line in [
             "ip addr add 10.3.0.1/24 dev near",
             "ip addr add 10.3.1.1/24 dev out",

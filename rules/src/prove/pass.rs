@@ -172,6 +172,8 @@ pub struct Walk<'a> {
     has_nat: bool,
     /// Whether any rule may write the mark of a packet.
     marks: bool,
+    /// Whether a chain routes packets again that it marks.
+    routes_by_mark: bool,
     /// What of a connection any rule reads.
     reads: Vec<Field>,
     /// Whether connections are tracked, of IPv4 and of IPv6.
@@ -358,16 +360,17 @@ impl<'a> Walk<'a> {
     /// Through these rulesets.
     #[must_use]
     pub fn new(space: &'a mut Space, ruleset: &'a Ruleset) -> Self {
-        let statements = || {
-            let chains = ruleset.tables.iter().flat_map(|table| &table.chains);
-            chains.flat_map(|chain| &chain.rules).flat_map(|rule| &rule.statements)
-        };
+        let chains = || ruleset.tables.iter().flat_map(|table| &table.chains);
+        let statements =
+            || chains().flat_map(|chain| &chain.rules).flat_map(|rule| &rule.statements);
+        let mut bases = chains().filter_map(|chain| chain.base.as_ref());
         Self {
             tracking: [false, true].map(|v6| Tracking::of(ruleset, v6)),
             frame_tracking: Tracking::of_frames(ruleset),
             tracked_in_frames: false,
             has_nat: statements().any(|statement| matches!(statement, Statement::Nat(_))),
             marks: statements().any(may_mark),
+            routes_by_mark: bases.any(|base| base.kind == ChainKind::Route),
             reads: reads(ruleset).iter().filter(|one| is_of_connection(*one)).collect(),
             offloads: statements().any(|statement| matches!(statement, Statement::Offload)),
             space,
@@ -436,7 +439,7 @@ impl<'a> Walk<'a> {
         let mut passed =
             Passed { accepted: Flows::default(), dropped: Set::EMPTY, rejected: Set::EMPTY };
         for hook in hooks {
-            let here = self.hook(*hook, &flows)?;
+            let here = self.at(Layer::Packet, *hook, &flows)?;
             passed.dropped = self.space.or(passed.dropped, here.dropped)?;
             passed.rejected = self.space.or(passed.rejected, here.rejected)?;
             flows = here.accepted;
@@ -448,18 +451,20 @@ impl<'a> Walk<'a> {
         Ok(passed)
     }
 
-    /// Packets after `output`: what is sent elsewhere there, or marked by a chain of routes, is routed
-    /// once more (`ip_route_me_harder`), nobody knows by which interface.
+    /// Whether packets that were changed so at `output` are routed once more: those that are sent elsewhere,
+    /// or marked where there is a chain of routes (`ip_route_me_harder`).
+    pub fn is_routed_again(&self, change: &Change) -> bool {
+        let ends = [Field::Destination4, Field::Destination6];
+        let is_sent_elsewhere = change.fields().any(|field| ends.contains(&field));
+        is_sent_elsewhere || self.routes_by_mark && change.fixes(Field::Mark) != Some(0)
+    }
+
+    /// Packets after `output`: of those that are routed once more nobody knows by which interface.
     fn routed_again(&mut self, flows: &Flows) -> Result<Flows, TooComplex> {
-        let mut bases = self.ruleset.tables.iter().flat_map(|table| &table.chains);
-        let by_mark = bases
-            .any(|chain| chain.base.as_ref().is_some_and(|base| base.kind == ChainKind::Route));
         let mut all = Flows::default();
         for flow in &flows.0 {
             let mut change = flow.change.clone();
-            let ends = [Field::Destination4, Field::Destination6];
-            let is_sent_elsewhere = change.fields().any(|field| ends.contains(&field));
-            if is_sent_elsewhere || by_mark && change.fixes(Field::Mark) != Some(0) {
+            if self.is_routed_again(&change) {
                 change.lose(Field::OutputDevice);
             }
             all.add(self.space, flow.packets, &change)?;
@@ -512,11 +517,6 @@ impl<'a> Walk<'a> {
         Ok(all)
     }
 
-    /// What becomes of packets at one hook.
-    pub fn hook(&mut self, hook: Hook, flows: &Flows) -> Result<Passed, TooComplex> {
-        self.at(Layer::Packet, hook, flows)
-    }
-
     /// Takes packets through stages of their way. Gives those that get through, and those that may have
     /// been stopped.
     pub fn staged(&mut self, stages: &[Stage], flows: Flows) -> Result<(Flows, Set), TooComplex> {
@@ -546,7 +546,7 @@ impl<'a> Walk<'a> {
 
     /// What becomes of packets at one hook of IP or of a bridge that carries them. Those that come to a
     /// host by a bridge pass the hooks of frames before those of packets, and what it sends by one after.
-    pub fn at(&mut self, layer: Layer, hook: Hook, flows: &Flows) -> Result<Passed, TooComplex> {
+    fn at(&mut self, layer: Layer, hook: Hook, flows: &Flows) -> Result<Passed, TooComplex> {
         let passed = self.recalled(layer, hook, flows)?;
         self.tracked_in_frames |= layer == Layer::Frame
             && hook == Hook::Prerouting
@@ -1320,6 +1320,7 @@ impl<'a> Walk<'a> {
             let mut change = flow.change.clone();
             // A connection whose addresses and ports stay has no such status (nf_nat_setup_info).
             let stays = match &to {
+                _ if !self.reads.contains(&Field::Status) => Set::EMPTY,
                 Some(to) => {
                     let same = self.space.among(place, to)?;
                     let same = flow.change.before(self.space, same)?.maybe;
@@ -1327,7 +1328,6 @@ impl<'a> Walk<'a> {
                 }
                 None => packets,
             };
-            let stays = if self.reads.contains(&Field::Status) { stays } else { Set::EMPTY };
             if let Some(to) = to {
                 change.choose(place, to);
             }

@@ -356,10 +356,12 @@ impl Prover {
             .filter(|(name, host)| is_elsewhere(self.site.hosts.get(name), host.as_ref()));
         let moved: BTreeSet<HostName> = elsewhere.map(|(name, _)| name.clone()).collect();
         let links = links.filter(|links| *links != self.site.links);
-        let known: BTreeSet<&BTreeSet<Port>> = self.site.links.iter().collect();
-        let told: BTreeSet<&BTreeSet<Port>> = links.iter().flatten().collect();
         let relinked: Vec<Port> = match &links {
-            Some(_) => known.symmetric_difference(&told).copied().flatten().cloned().collect(),
+            Some(links) => {
+                let known: BTreeSet<&BTreeSet<Port>> = self.site.links.iter().collect();
+                let told: BTreeSet<&BTreeSet<Port>> = links.iter().collect();
+                known.symmetric_difference(&told).copied().flatten().cloned().collect()
+            }
             None => Vec::new(),
         };
         let mut near = self.near(&moved, &relinked);
@@ -394,8 +396,8 @@ impl Prover {
             results.retain(|invariant, known| {
                 let what = site.policy.invariants.get(invariant).map(|one| &one.what);
                 let begins =
-                    what.is_none_or(|what| search::begins(site, wires, what, &hosts, &near));
-                known.ports.is_disjoint(&near) && !begins
+                    || what.is_none_or(|what| search::begins(site, wires, what, &hosts, &near));
+                known.ports.is_disjoint(&near) && !begins()
             });
         }
         // What is not needed any more is not given back one by one.

@@ -76,6 +76,9 @@ impl Alike {
         let group = self.groups.remove(&number)?;
         if let Some(same) = self.by_size.get_mut(&group.size) {
             same.remove(&number);
+            if same.is_empty() {
+                self.by_size.remove(&group.size);
+            }
         }
         Some(group.memory)
     }
@@ -87,8 +90,9 @@ impl Alike {
         let found = same.iter().copied().find(|number| {
             let group = &self.groups[number];
             let other = group.members.first().and_then(|member| site.hosts.get(member));
-            let alike = other.is_some_and(|other| does_the_same(&other.ruleset, &host.ruleset));
-            is_open && group.is_open && alike
+            is_open
+                && group.is_open
+                && other.is_some_and(|other| does_the_same(&other.ruleset, &host.ruleset))
         });
         let number = match found {
             Some(number) => number,

@@ -61,18 +61,22 @@ impl Host {
     /// Its bridges that something may filter: a rule or policy for frames, or at an interface of theirs.
     /// Of a host that could not be read whole nobody knows.
     pub(super) fn filtering(&self) -> impl Iterator<Item = &Bridge> {
-        let unread = !self.unread.is_empty();
-        self.bridges.iter().filter(move |one| unread || filters(&self.ruleset, one))
+        self.bridges.iter().filter(|one| self.may_filter(one))
+    }
+
+    fn may_filter(&self, bridge: &Bridge) -> bool {
+        !self.unread.is_empty() || filters(&self.ruleset, bridge)
     }
 
     /// The bridge of which an interface is a port, where it filters.
     pub(super) fn bridge_of(&self, port: &str) -> Option<&Bridge> {
-        self.filtering().find(|one| one.ports.contains(port))
+        let mut all = self.bridges.iter();
+        all.find(|one| one.ports.contains(port) && self.may_filter(one))
     }
 
     /// The bridge by which the host itself is on an interface, where it filters.
     pub(super) fn bridge_by(&self, device: &str) -> Option<&Bridge> {
-        self.filtering().find(|one| one.device == device)
+        self.bridges.iter().find(|one| one.device == device && self.may_filter(one))
     }
 
     /// The way of a packet from one interface to another, either of which may be a port of a bridge that

@@ -538,13 +538,7 @@ impl Here<'_> {
         let mut again = Vec::new();
         let mut sent = Vec::new();
         for part in hooked(&mut walk, &[Hook::Output], parts, all)? {
-            // What is sent elsewhere, or marked, is routed once more (ip_route_me_harder).
-            let moved = part
-                .flow
-                .change
-                .fields()
-                .any(|field| matches!(field, Field::Destination4 | Field::Destination6))
-                || part.flow.change.fixes(Field::Mark) != Some(0);
+            let moved = walk.is_routed_again(&part.flow.change);
             if moved { again.push((part.flow, part.surely)) } else { sent.push(part) }
         }
         sent.extend(routed(walk.space(), host, &again, &routes.there.iter())?);

@@ -77,9 +77,8 @@ pub(super) struct Parted {
 impl Parted {
     /// Of a site; nothing where no bridge filters.
     pub(super) fn of(site: &Site, joined: &Rc<Wires>) -> Option<Self> {
-        let filters = |host: &HostName, bridge: &Bridge| {
-            site.hosts[host].filtering().any(|one| one.device == bridge.device)
-        };
+        let filters =
+            |host: &HostName, bridge: &Bridge| site.hosts[host].bridge_by(&bridge.device).is_some();
         if !site.hosts.values().any(|host| host.filtering().next().is_some()) {
             return None;
         }
