@@ -11,7 +11,7 @@ use bailey_rules::policy::Policy;
 use bailey_rules::prove::site::assemble::{assemble, without_agent};
 use bailey_rules::prove::site::follow::{Asked, Followed};
 use bailey_rules::prove::site::{Changes, Host, Port, Prover, Result as Proved, Site};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
@@ -48,7 +48,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 enum Wanted {
     Proof(Box<Job>, oneshot::Sender<Done>),
-    Way(Asked, oneshot::Sender<Option<Followed>>),
+    /// The permit is for its place among those that wait.
+    Way(Asked, OwnedSemaphorePermit, oneshot::Sender<Option<Followed>>),
 }
 
 /// The thread. It ends after the invariant at hand when the collector stops, or when this and every
@@ -60,7 +61,9 @@ pub(super) struct Worker(mpsc::SyncSender<Wanted>);
 #[derive(Debug)]
 pub(crate) struct Questions {
     wanted: mpsc::SyncSender<Wanted>,
-    room: Semaphore,
+    /// A question holds its place until it is taken up, so that there is always room for a proof beside
+    /// them, and nobody who sends one has to wait.
+    room: Arc<Semaphore>,
 }
 
 /// Why a connection was not followed.
@@ -75,9 +78,10 @@ pub(crate) enum NotFollowed {
 impl Questions {
     /// What becomes of a connection in the site as it was proved last.
     pub(crate) async fn follow(&self, asked: Asked) -> Result<Followed, NotFollowed> {
-        let _room = self.room.try_acquire().map_err(|_| NotFollowed::Busy)?;
+        let room = Arc::clone(&self.room).try_acquire_owned().map_err(|_| NotFollowed::Busy)?;
         let (tell, told) = oneshot::channel();
-        self.wanted.send(Wanted::Way(asked, tell)).map_err(|_| NotFollowed::NothingKnown)?;
+        let wanted = Wanted::Way(asked, room, tell);
+        self.wanted.send(wanted).map_err(|_| NotFollowed::NothingKnown)?;
         match tokio::time::timeout(PATIENCE, told).await {
             Err(_) => Err(NotFollowed::Busy),
             Ok(Err(_) | Ok(None)) => Err(NotFollowed::NothingKnown),
@@ -94,12 +98,14 @@ impl Worker {
             while let Ok(wanted) = waiting.recv() {
                 let (job, tell) = match wanted {
                     Wanted::Proof(job, tell) => (*job, tell),
-                    // Whoever asked may have given up.
-                    Wanted::Way(_, tell) if tell.is_closed() => continue,
-                    Wanted::Way(asked, tell) => {
-                        let followed = proved.as_ref().map(|prover| prover.follow(asked));
-                        // Or may do so now.
-                        let _ = tell.send(followed);
+                    Wanted::Way(asked, place, tell) => {
+                        drop(place);
+                        // Whoever asked may have given up.
+                        if !tell.is_closed() {
+                            let followed = proved.as_ref().map(|prover| prover.follow(asked));
+                            // Or may do so now.
+                            let _ = tell.send(followed);
+                        }
                         continue;
                     }
                 };
@@ -125,7 +131,7 @@ impl Worker {
 
     /// Somebody who may ask about connections.
     pub(super) fn questions(&self) -> Questions {
-        Questions { wanted: self.0.clone(), room: Semaphore::new(MAX_QUESTIONS) }
+        Questions { wanted: self.0.clone(), room: Arc::new(Semaphore::new(MAX_QUESTIONS)) }
     }
 }
 
