@@ -482,12 +482,16 @@ impl Ports {
         if from.is_none() && self.0.site.held_device(&quarantine.device).is_none() {
             return Ok(false);
         }
-        match to {
-            Some(to) => all.insert(key, to),
+        match &to {
+            Some(to) => all.insert(key.clone(), to.clone()),
             None => all.remove(&key),
         };
         self.keep(&all, quarantine, kind, said, by).await?;
-        *self.held() = all;
+        // Of others it may have been noted meanwhile that they failed.
+        match to {
+            Some(to) => self.held().insert(key, to),
+            None => self.held().remove(&key),
+        };
         self.0.site.moved();
         Ok(true)
     }
@@ -672,7 +676,8 @@ impl Leaving<'_> {
     pub(crate) async fn gone(self, by: &Actor) -> Result<(), StoreError> {
         for quarantine in &self.of_it {
             let mut all = self.ports.held().clone();
-            all.remove(&(quarantine.device.clone(), quarantine.port));
+            let key = (quarantine.device.clone(), quarantine.port);
+            all.remove(&key);
             let name = &quarantine.name;
             let said = Text::new(
                 format!("{name} could not be switched on again; the device is polled no more"),
@@ -680,8 +685,9 @@ impl Leaving<'_> {
             );
             let (kind, by) = (EventKind::PortReleased, Some(by.clone()));
             self.ports.keep(&all, quarantine, kind, said, by).await?;
-            *self.ports.held() = all;
+            self.ports.held().remove(&key);
         }
+        self.ports.0.site.moved();
         Ok(())
     }
 }
