@@ -3,7 +3,7 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use base64::Engine as _;
@@ -102,7 +102,7 @@ impl Browser {
     /// that the driver has for it.
     pub async fn shown(&self, css: &str) -> anyhow::Result<String> {
         let wanted = json!({"using": "css selector", "value": css});
-        let mut waited = Duration::ZERO;
+        let began = Instant::now();
         loop {
             let found = self.tell(Method::POST, "elements", wanted.clone()).await?;
             // A reference to an element is an object of one entry (`WebDriver`, 12.1).
@@ -110,11 +110,10 @@ impl Browser {
             if let Some(element) = first.and_then(Value::as_str) {
                 return Ok(element.to_owned());
             }
-            if waited > SHOW_LIMIT {
+            if began.elapsed() > SHOW_LIMIT {
                 bail!("the page shows no {css}");
             }
             tokio::time::sleep(LOOK_EVERY).await;
-            waited += LOOK_EVERY;
         }
     }
 
