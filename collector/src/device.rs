@@ -14,7 +14,7 @@ use bailey_rules::check::{Judged, State};
 use bailey_rules::device::line::Month;
 use bailey_rules::device::quality::Quality;
 use bailey_rules::device::{DeviceView, MAX_DEVICES};
-use bailey_rules::expectation::DeviceWanted;
+use bailey_rules::expectation::{Ask, DeviceWanted};
 use bailey_rules::name::{HostKey, HostName, ZoneName};
 use bailey_rules::text::Text;
 use bailey_rules::time::Timestamp;
@@ -169,6 +169,18 @@ impl Device {
     /// Puts what is known of a far end in place of what was.
     pub(crate) fn set_quality(&self, line: String, quality: Quality) {
         locked(&self.quality).insert(line, Arc::new(quality));
+    }
+
+    /// Notes what came of asking a far end; nothing where it is not asked so any more.
+    pub(crate) fn note_quality(&self, line: &str, ask: Ask, note: impl FnOnce(&mut Quality)) {
+        if let Some(held) = locked(&self.quality).get_mut(line).filter(|held| held.ask == ask) {
+            note(Arc::make_mut(held));
+        }
+    }
+
+    /// Whether the far end of one of its lines does not answer.
+    pub(crate) fn has_silent_line(&self) -> bool {
+        locked(&self.quality).values().any(|quality| !quality.answers())
     }
 
     /// Forgets the far ends of lines that are not asked any more.

@@ -14,14 +14,14 @@ use crate::store::StoreError;
 pub const RETENTION: Duration = Duration::from_hours(400 * 24);
 
 /// The most events that are kept, without [`MESSAGES`]; the oldest go first.
-pub const MAX_KEPT: i64 = 1_000_000;
+const MAX_KEPT: i64 = 1_000_000;
 
 /// What devices say of themselves. Whoever can send a datagram can make some of these, so they have
 /// bounds of their own and never drive out what the collector and people did.
-pub const MESSAGES: [EventKind; 3] = [EventKind::Syslog, EventKind::Refusals, EventKind::Trap];
+const MESSAGES: [EventKind; 3] = [EventKind::Syslog, EventKind::Refusals, EventKind::Trap];
 
 /// The most events of each kind of [`MESSAGES`] that are kept; the oldest go first.
-pub const MAX_MESSAGES: i64 = 300_000;
+const MAX_MESSAGES: i64 = 300_000;
 
 /// The longest sentence that is kept, in characters: device text can be part of it.
 const MAX_SENTENCE: usize = 1_000;
@@ -182,7 +182,7 @@ fn cut(
     messages: i64,
     step: i64,
 ) -> rusqlite::Result<usize> {
-    let (mut gone, mut of_devices) = (0, 0);
+    let mut gone = 0;
     for kind in MESSAGES {
         gone += transaction.execute(
             "DELETE FROM event WHERE id IN
@@ -191,15 +191,17 @@ fn cut(
               ORDER BY id LIMIT ?3)",
             params![kind.as_str(), messages, step],
         )?;
-        let count = "SELECT count(*) FROM event WHERE kind = ?";
-        of_devices += transaction.query_row(count, [kind.as_str()], |row| row.get::<_, i64>(0))?;
     }
-    let all: i64 = transaction.query_row("SELECT count(*) FROM event", [], |row| row.get(0))?;
-    let surplus = all - of_devices - others;
+    let [first, second, third] = MESSAGES.map(EventKind::as_str);
+    let held: i64 = transaction.query_row(
+        "SELECT count(*) FROM event WHERE kind NOT IN (?1, ?2, ?3)",
+        [first, second, third],
+        |row| row.get(0),
+    )?;
+    let surplus = held - others;
     if surplus <= 0 {
         return Ok(gone);
     }
-    let [first, second, third] = MESSAGES.map(EventKind::as_str);
     gone += transaction.execute(
         "DELETE FROM event WHERE id IN
          (SELECT id FROM event WHERE kind NOT IN (?1, ?2, ?3) ORDER BY id LIMIT ?4)",

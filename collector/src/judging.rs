@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bailey_rules::check::{self, Given, Judged, Status, judge, worst};
-use bailey_rules::device::{Part, Polling};
+use bailey_rules::device::Part;
 use bailey_rules::expectation::Expectations;
 use bailey_rules::fact::FactKind;
 use bailey_rules::finding::{Change, Finding, Severity, advance, identity};
@@ -216,7 +216,7 @@ impl Judge {
         let now = self.site.now();
         let old = |device: &&Arc<Device>| {
             let status = device.status();
-            let every = JUDGED_EVERY.max(judged_without_a_poll(&device.view().polling, now));
+            let every = JUDGED_EVERY.max(judged_without_a_poll(device, now));
             status.judged_at.age(now) + TICK >= every || status.judged_at > now
         };
         let share = all.len().div_ceil(3).max(1);
@@ -461,12 +461,14 @@ fn says_other(before: &[Judged], after: &[Judged]) -> bool {
     !said(before).eq(said(after))
 }
 
-/// How often a device is judged besides at each of its polls: only of one that is late, or does not answer,
-/// anything can grow old before the next.
-fn judged_without_a_poll(polling: &Polling, now: Timestamp) -> Duration {
+/// How often a device is judged besides at each of its polls: only of one that is late, does not answer, or
+/// has a line whose far end does not, anything can grow old before the next.
+fn judged_without_a_poll(device: &Device, now: Timestamp) -> Duration {
+    let polling = &device.view().polling;
     let interval = polling.interval;
     let late = polling.asked_at.is_none_or(|at| at > now || at.age(now) > interval * 5 / 4);
-    if late || polling.failed.is_some() { interval / 4 } else { interval * 5 / 4 }
+    let waits = late || polling.failed.is_some() || device.has_silent_line();
+    if waits { interval / 4 } else { interval * 5 / 4 }
 }
 
 /// What the checks say of a device now. `silent` is where it is kept since when it is judged as one that

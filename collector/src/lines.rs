@@ -131,6 +131,7 @@ impl Measurer {
             if self.asking.contains_key(&key) {
                 continue;
             }
+            line.device.set_quality(key.1.clone(), line.before());
             let task = Asking { ask: line.ask, every: line.every, stop: stop.child_token() };
             self.tasks.spawn(line.run(self.site.clone(), task.stop.clone()));
             self.asking.insert(key, task);
@@ -151,7 +152,6 @@ impl Line {
     }
 
     async fn run(self, site: Site, stop: CancellationToken) {
-        let mut quality = self.before();
         let mut asker = Asker::new(self.ask, LONGEST);
         // Not all of them in the same moment.
         let first = rand::random_range(Duration::ZERO..self.every);
@@ -166,13 +166,16 @@ impl Line {
                     asker.ask().await
                 } => answer,
             };
-            let before = quality.silence().is_zero() && quality.failed.is_none();
-            match answer {
-                Ok(took) => quality.note(site.now(), took),
-                Err(error) => quality.fail(error.to_string()),
-            }
-            self.device.set_quality(self.key.clone(), quality.clone());
-            if before != (quality.silence().is_zero() && quality.failed.is_none()) {
+            let mut turned = false;
+            self.device.note_quality(&self.key, self.ask, |quality| {
+                let before = quality.answers();
+                match answer {
+                    Ok(took) => quality.note(site.now(), took),
+                    Err(error) => quality.fail(error.to_string()),
+                }
+                turned = before != quality.answers();
+            });
+            if turned {
                 self.device.touch();
             }
         }

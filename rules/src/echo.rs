@@ -4,7 +4,7 @@
 pub const TOKEN: usize = 40;
 
 /// The octets of a request or reply: type, code, checksum, identifier, sequence number, token.
-pub const LENGTH: usize = 8 + TOKEN;
+const LENGTH: usize = 8 + TOKEN;
 
 /// The protocol of which a request is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,7 +86,7 @@ pub fn without_header(packet: &[u8]) -> Option<&[u8]> {
 
 /// The checksum of the Internet (RFC 1071); of octets that hold theirs, zero.
 #[must_use]
-pub fn checksum(octets: &[u8]) -> u16 {
+fn checksum(octets: &[u8]) -> u16 {
     let mut sum = 0_u32;
     for pair in octets.chunks(2) {
         let high = u32::from(pair[0]) << 8;

@@ -18,11 +18,11 @@ mod welcome;
 
 pub use self::name::DemoName;
 
-use std::fmt::Write as _;
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
+use bailey_collector::poll::snmp::hexadecimal;
 use bailey_rules::check::State;
 use bailey_wire::order::SigningKey;
 use nix::sys::signal::Signal;
@@ -498,12 +498,7 @@ impl Place {
 /// What is demanded of the demo's site, whose machines are one and bear one machine-id(5).
 fn expectations() -> String {
     let machine = std::fs::read_to_string("/etc/machine-id").unwrap_or_default();
-    let digest = Sha256::digest(machine.trim());
-    let mut machine = String::new();
-    for octet in digest {
-        // Writing to a String cannot fail.
-        let _ = write!(machine, "{octet:02x}");
-    }
+    let machine = hexadecimal(&Sha256::digest(machine.trim()));
     format!("{EXPECTATIONS}\nwire:\n  shared_machines: [\"{machine}\"]\n")
 }
 

@@ -200,10 +200,16 @@ pub(crate) struct Keeper {
 impl Keeper {
     /// What devices hold of lines now is on disk already: it was read from there.
     pub(crate) fn new(site: Site) -> Self {
-        let mut keeper = Self { site, written: HashMap::new() };
-        let held = keeper.unwritten(usize::MAX);
-        keeper.note(&held);
-        keeper
+        let mut written = HashMap::new();
+        for device in site.held_devices() {
+            for (name, month) in &device.view().lines {
+                written.extend(month.newest().map(|at| ((device.key, name.clone(), false), at)));
+            }
+            for (line, quality) in device.quality() {
+                written.extend(quality.newest().map(|at| ((device.key, line, true), at)));
+            }
+        }
+        Self { site, written }
     }
 
     /// Writes until the collector stops, and once more then.

@@ -167,6 +167,17 @@ impl Cells {
     }
 }
 
+impl FromIterator<(usize, Value)> for Cells {
+    /// Columns with their values.
+    fn from_iter<T: IntoIterator<Item = (usize, Value)>>(cells: T) -> Self {
+        let mut row = Self::default();
+        for (column, value) in cells {
+            row.set(column, value);
+        }
+        row
+    }
+}
+
 /// Walks the columns of the table `root`. A column that the device does not have is empty; a row
 /// may lack some columns, as in sparse tables and when a row comes or goes meanwhile.
 ///

@@ -184,7 +184,6 @@ impl Streams {
 
     async fn read(&self, mut stream: impl AsyncRead + Unpin, source: IpAddr, silence: Duration) {
         let mut frames = Frames::default();
-        let mut ended = Vec::new();
         let mut piece = vec![0; PIECE];
         // Single octets now and then are no message, and keep no place.
         let mut until = tokio::time::Instant::now() + silence;
@@ -194,9 +193,10 @@ impl Streams {
                 // It has ended, is broken, or says nothing any more.
                 Ok(Ok(_) | Err(_)) | Err(_) => break Ok(()),
             };
+            let mut ended = Vec::new();
             let followed = frames.push(&piece[..length], &mut ended);
             if !ended.is_empty() {
-                for frame in ended.drain(..) {
+                for frame in ended {
                     self.take(frame, source).await;
                 }
                 until = tokio::time::Instant::now() + silence;

@@ -147,6 +147,10 @@ fn word(asset: Option<&HostName>) -> &str {
     asset.map_or("", HostName::as_str)
 }
 
+fn most(bound: usize) -> i64 {
+    i64::try_from(bound).unwrap_or(i64::MAX)
+}
+
 fn number(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
@@ -185,7 +189,6 @@ pub(super) fn again(
 
 /// Takes away what an asset has more than it may keep.
 pub(super) fn cut(store: &Transaction<'_>, asset: Option<&HostName>) -> rusqlite::Result<()> {
-    let most = |bound: usize| i64::try_from(bound).unwrap_or(i64::MAX);
     store
         .prepare_cached(
             "DELETE FROM trap WHERE id IN
@@ -207,7 +210,7 @@ pub(crate) fn retain(
     store.execute(
         "DELETE FROM trap WHERE id IN
          (SELECT id FROM (SELECT id, last_at FROM trap ORDER BY id LIMIT ?2) WHERE last_at < ?1)",
-        params![(now - RETENTION).as_millis(), i64::try_from(step).unwrap_or(i64::MAX)],
+        params![(now - RETENTION).as_millis(), most(step)],
     )
 }
 
@@ -230,19 +233,28 @@ const COLUMNS: &str = "SELECT id, first_at, last_at, times, asset, body FROM tra
 /// Traps, newest first.
 pub(super) fn read(store: &Connection, query: &TrapQuery) -> rusqlite::Result<Vec<Kept>> {
     let before = query.before.unwrap_or(i64::MAX);
-    let limit = i64::try_from(query.limit.min(MAX_ROWS)).unwrap_or(0);
-    let rows: Vec<Option<Kept>> = match (&query.asset, query.strangers) {
-        (None, false) => store
-            .prepare_cached(&format!("{COLUMNS} WHERE id < ? ORDER BY id DESC LIMIT ?"))?
-            .query_map(params![before, limit], kept)?
-            .collect::<Result<_, _>>()?,
-        (asset, _) => store
-            .prepare_cached(&format!(
-                "{COLUMNS} WHERE asset = ? AND id < ? ORDER BY id DESC LIMIT ?"
-            ))?
-            .query_map(params![word(asset.as_ref()), before, limit], kept)?
-            .collect::<Result<_, _>>()?,
-    };
+    let limit = query.limit.min(MAX_ROWS);
+    if query.asset.is_some() || query.strangers {
+        return of_one(store, word(query.asset.as_ref()), before, limit);
+    }
+    let rows: Vec<Option<Kept>> = store
+        .prepare_cached(&format!("{COLUMNS} WHERE id < ? ORDER BY id DESC LIMIT ?"))?
+        .query_map(params![before, most(limit)], kept)?
+        .collect::<Result<_, _>>()?;
+    Ok(rows.into_iter().flatten().collect())
+}
+
+/// Those of one asset, or of all that are none.
+fn of_one(
+    store: &Connection,
+    word: &str,
+    before: i64,
+    limit: usize,
+) -> rusqlite::Result<Vec<Kept>> {
+    let rows: Vec<Option<Kept>> = store
+        .prepare_cached(&format!("{COLUMNS} WHERE asset = ? AND id < ? ORDER BY id DESC LIMIT ?"))?
+        .query_map(params![word, before, most(limit)], kept)?
+        .collect::<Result<_, _>>()?;
     Ok(rows.into_iter().flatten().collect())
 }
 
@@ -256,12 +268,7 @@ pub(super) fn assets(store: &Connection) -> rusqlite::Result<Vec<HostName>> {
 
 /// What is stored of one asset, as its ledger is built again from it.
 pub(super) fn of(store: &Connection, asset: &HostName) -> rusqlite::Result<Vec<Kept>> {
-    let limit = i64::try_from(MAX_OF_ONE).unwrap_or(i64::MAX);
-    let rows: Vec<Option<Kept>> = store
-        .prepare_cached(&format!("{COLUMNS} WHERE asset = ? ORDER BY id DESC LIMIT ?"))?
-        .query_map(params![asset.as_str(), limit], kept)?
-        .collect::<Result<_, _>>()?;
-    Ok(rows.into_iter().flatten().collect())
+    of_one(store, asset.as_str(), i64::MAX, MAX_OF_ONE)
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! What runs on a computer that takes no agent: `hrSWRunTable` of HOST-RESOURCES-MIB (RFC 2790).
 
+use std::cmp::Reverse;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -33,4 +34,16 @@ pub struct Processes {
     pub list: Vec<Process>,
     /// How many kinds are left out, because there are more than [`MAX_PROCESSES`].
     pub left_out: usize,
+}
+
+impl Processes {
+    /// The `most` kinds that have the most memory, and how many others there are.
+    #[must_use]
+    pub fn largest(&self, most: usize) -> (Vec<&Process>, usize) {
+        let mut all: Vec<&Process> = self.list.iter().collect();
+        all.sort_by_key(|process| Reverse(process.memory));
+        all.truncate(most);
+        let others = self.list.len() - all.len() + self.left_out;
+        (all, others)
+    }
 }

@@ -206,6 +206,12 @@ impl Quality {
         self.answered_at.or(self.since).map_or(Duration::ZERO, |at| at.age(asked))
     }
 
+    /// Whether the newest packet was answered, or none was asked yet, and none could not be asked.
+    #[must_use]
+    pub fn answers(&self) -> bool {
+        self.silence().is_zero() && self.failed.is_none()
+    }
+
     /// What the last [`WINDOW`] says; `None` while there were too few packets.
     #[must_use]
     pub fn lately(&self) -> Option<Lately> {
@@ -252,6 +258,12 @@ impl Quality {
     #[must_use]
     pub fn samples(&self) -> usize {
         self.month.len()
+    }
+
+    /// When the newest sample ended.
+    #[must_use]
+    pub fn newest(&self) -> Option<Timestamp> {
+        self.month.back().map(|sample| sample.at)
     }
 
     /// The samples that ended after `at`, by time; all of them for `None`.

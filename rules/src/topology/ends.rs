@@ -71,7 +71,10 @@ pub fn disagreements(
 ) -> BTreeMap<HostName, Vec<Verdict>> {
     let mut found: BTreeMap<HostName, Vec<Verdict>> = BTreeMap::new();
     let mut note = |device: &HostName, here: &Seen, far: &HostName, there: &Seen| {
-        let Some(status) = broken(device).filter(|_| here.disagrees(there)) else { return };
+        if !here.disagrees(there) {
+            return;
+        }
+        let Some(status) = broken(device) else { return };
         found.entry(device.clone()).or_default().push(verdict(status, device, here, far, there));
     };
     // What is only likely may be another port, and a shared wire has more ends than two.

@@ -3,7 +3,7 @@
 
 use super::ledger::Ledger;
 use crate::check::device::is_on_battery;
-use crate::device::interface::{Interface, Link};
+use crate::device::interface::Link;
 use crate::device::{DeviceView, MAX_INTERFACES};
 
 /// Holds what is open in a ledger against what was read of the device last.
@@ -30,8 +30,9 @@ fn link(device: &DeviceView, subject: &str) -> Option<bool> {
         return None;
     }
     let interfaces = device.interfaces.value()?;
-    let named = |interface: &&Interface| subject.parse() == Ok(interface.index);
-    let Some(interface) = interfaces.iter().find(named) else {
+    let index: Option<u32> = subject.parse().ok();
+    let named = interfaces.iter().find(|interface| Some(interface.index) == index);
+    let Some(interface) = named else {
         let all_are_there = !interfaces.is_empty() && interfaces.len() < MAX_INTERFACES;
         return all_are_there.then_some(false);
     };
@@ -55,7 +56,7 @@ mod tests {
 
     use super::*;
     use crate::check::Status;
-    use crate::device::interface::Counters;
+    use crate::device::interface::{Counters, Interface};
     use crate::device::power::{Power, Source};
     use crate::finding::Severity;
     use crate::name::HostKey;

@@ -301,19 +301,17 @@ fn poe(poe: &Poe, screen: Screen) -> Option<Table> {
 /// The kinds of processes with the most memory.
 fn processes(processes: &Processes, screen: Screen) -> Option<Table> {
     const SHOWN: usize = 20;
-    let mut all: Vec<_> = processes.list.iter().collect();
-    all.sort_by_key(|process| std::cmp::Reverse(process.memory));
+    let (largest, more) = processes.largest(SHOWN);
     let mut table = Table::indented(2);
-    for process in all.iter().take(SHOWN) {
+    for process in &largest {
         let memory = process.memory.map(|memory| memory.to_string()).unwrap_or_default();
         let named = [process.name.as_str(), process.path.as_str()].join(" ");
         table.row([process.count.to_string().into(), memory.into(), named.trim_end().into()]);
     }
-    let more = all.len().saturating_sub(SHOWN) + processes.left_out;
     if more > 0 {
         table.row([format!("+{more}").into(), "".into(), screen.word("more kinds", "其他").into()]);
     }
-    (!all.is_empty()).then_some(table)
+    (!largest.is_empty()).then_some(table)
 }
 
 /// The first routes: default routes stand first.

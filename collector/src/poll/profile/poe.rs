@@ -63,11 +63,7 @@ mod tests {
     use crate::poll::value::Value;
 
     fn row(cells: &[(usize, Value)]) -> Cells {
-        let mut row = Cells::default();
-        for (column, value) in cells {
-            row.set(*column, value.clone());
-        }
-        row
+        cells.iter().cloned().collect()
     }
 
     #[test]

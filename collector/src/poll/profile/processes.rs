@@ -44,7 +44,9 @@ impl Profile for Running {
             // A process that ended while the table was read has a part of its row.
             let Some(name) = row.text(0) else { continue };
             let path = row.text(1).unwrap_or_default();
-            let busy = row.number(3).map(|hundredths| Duration::from_millis(hundredths * 10));
+            let busy = row
+                .number(3)
+                .map(|hundredths| Duration::from_millis(hundredths.saturating_mul(10)));
             let memory = row.number(4).map(|kib| Bytes(kib.saturating_mul(1024)));
             let kind = kinds.entry((name.clone(), path.clone())).or_insert(Process {
                 name,

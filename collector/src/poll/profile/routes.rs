@@ -198,11 +198,7 @@ mod tests {
     use super::*;
 
     fn row(cells: &[(usize, Value)]) -> Cells {
-        let mut row = Cells::default();
-        for (column, value) in cells {
-            row.set(*column, value.clone());
-        }
-        row
+        cells.iter().cloned().collect()
     }
 
     fn carried(interface: i32, kind: i32) -> Cells {

@@ -9,6 +9,7 @@ use axum::routing::get;
 use bailey_rules::check::{self, Verdict};
 use bailey_rules::device::Part;
 use bailey_rules::device::poe::{Feeding, Supply};
+use bailey_rules::device::processes::Process;
 use bailey_rules::name::HostName;
 use bailey_rules::time::Timestamp;
 use bailey_rules::topology::Asset;
@@ -159,6 +160,10 @@ impl DevicePage {
         findings.sort_by_key(|f| (std::cmp::Reverse(f.severity), f.first_at, f.id));
         let interfaces = view.interfaces.value().map(Vec::as_slice).unwrap_or_default();
         let links = interfaces.iter().take(MAX_ROWS);
+        let (largest, more_processes) = view
+            .processes
+            .value()
+            .map_or_else(Default::default, |processes| processes.largest(MAX_PROCESSES));
         Self {
             w,
             frame: Frame::new(shown, choice, session, view.name.as_str()),
@@ -174,8 +179,8 @@ impl DevicePage {
             more_links: interfaces.len().saturating_sub(MAX_ROWS),
             neighbours: neighbours(device),
             supplies: supplies(device),
-            processes: processes(device).take(MAX_PROCESSES).collect(),
-            more_processes: processes(device).count().saturating_sub(MAX_PROCESSES),
+            processes: largest.into_iter().map(process).collect(),
+            more_processes,
             routes: routes(device).take(MAX_ROUTES).collect(),
             more_routes: more_routes(device),
             events: events.map(|events| shown_events(events, shown, choice)),
@@ -295,11 +300,8 @@ fn supplies(device: &DeviceStatus) -> Vec<SupplyRow> {
 }
 
 /// Processes, those with the most memory first.
-fn processes(device: &DeviceStatus) -> impl Iterator<Item = ProcessRow> {
-    let held = device.view.processes.value();
-    let mut all: Vec<_> = held.into_iter().flat_map(|processes| &processes.list).collect();
-    all.sort_by_key(|process| std::cmp::Reverse(process.memory));
-    all.into_iter().map(|process| ProcessRow {
+fn process(process: &Process) -> ProcessRow {
+    ProcessRow {
         name: match (process.name.as_str(), process.path.as_str()) {
             (name, "") => name.to_owned(),
             (name, path) if path.ends_with(name) => path.to_owned(),
@@ -307,7 +309,7 @@ fn processes(device: &DeviceStatus) -> impl Iterator<Item = ProcessRow> {
         },
         count: process.count,
         memory: process.memory.map(|memory| memory.to_string()).unwrap_or_default(),
-    })
+    }
 }
 
 fn routes(device: &DeviceStatus) -> impl Iterator<Item = RouteRow> {

@@ -82,24 +82,23 @@ struct By {
 }
 
 impl Packets {
-    pub(super) fn of(shown: &Shown, choice: &Choice) -> Self {
-        let packets = worst_first(shown).into_iter().filter_map(|stands| packet(choice, &stands));
+    pub(super) fn of(standings: &[Stands<'_>], choice: &Choice) -> Self {
+        let packets = standings.iter().filter_map(|stands| packet(choice, stands));
         Self { w: choice.words(), packets: packets.take(MAX_PACKETS).collect() }
     }
 }
 
-/// Those that stand alike are in the order of their names.
-fn worst_first(shown: &Shown) -> Vec<Stands<'_>> {
+/// How every invariant stands, the worst first; those that stand alike are in the order of their names.
+pub(super) fn worst_first(shown: &Shown) -> Vec<Stands<'_>> {
     let mut standings = shown.standings();
     standings.sort_by_key(|stands| std::cmp::Reverse(stands.standing));
     standings
 }
 
 impl Invariants {
-    pub(super) fn of(shown: &Shown, choice: &Choice) -> Self {
-        let standings = worst_first(shown);
+    pub(super) fn of(shown: &Shown, standings: &[Stands<'_>], choice: &Choice) -> Self {
         let mut counts: Vec<(Mark, usize)> = Vec::new();
-        for stands in &standings {
+        for stands in standings {
             let mark = mark(stands.standing, choice.lang);
             match counts.iter_mut().find(|(known, _)| *known == mark) {
                 Some((_, count)) => *count += 1,

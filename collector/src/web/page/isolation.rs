@@ -19,7 +19,7 @@ use bailey_rules::text::Lang;
 use bailey_rules::time::Timestamp;
 use bailey_rules::unit::Bytes;
 
-use super::invariants::{Invariants, Packets};
+use super::invariants::{Invariants, Packets, worst_first};
 use super::{MAX_ROWS, Page};
 use crate::push::machine::{HostState, Push, PushId, PushKind, PushState, Target};
 use crate::site::HostStatus;
@@ -149,6 +149,7 @@ impl IsolationPage {
     pub fn build(shown: &Shown, choice: &Choice, session: Option<&SignedIn>) -> Self {
         let w = choice.words();
         let zone = choice.filter.zone.as_deref();
+        let standings = worst_first(shown);
         let pushes = shown.pushes.shown().map(|(id, push)| push_block(shown, choice, id, push));
         let drifting: Vec<(&HostStatus, &DriftSeen)> = shown
             .hosts
@@ -163,8 +164,8 @@ impl IsolationPage {
         Self {
             w,
             frame: Frame::new(shown, choice, session, w.isolation),
-            packets: Packets::of(shown, choice),
-            invariants: Invariants::of(shown, choice),
+            packets: Packets::of(&standings, choice),
+            invariants: Invariants::of(shown, &standings, choice),
             pushes: pushes.collect(),
             more_drifts: drifting.len().saturating_sub(MAX_DRIFTS),
             drifts: drifting

@@ -146,13 +146,17 @@ impl NetworkPage {
         let here = &rest[..rest.len().min(MAX_ROWS)];
         let more_href = (rest.len() > here.len())
             .then(|| filter.after(here.last().map(|device| cursor(device))).href("/network"));
-        let mut links: Vec<LinkRow> =
-            devices.iter().flat_map(|d| links(shown, d, w, lang)).collect();
+        let mut links: Vec<LinkRow> = Vec::new();
+        let mut lines: Vec<LineRow> = Vec::new();
+        for device in &devices {
+            let view = &device.view;
+            let wanted = shown.rule_files.for_host(&view.name, &view.zone).device;
+            links.extend(links_of(device, &wanted, w, lang));
+            lines.extend(lines_of(device, &wanted, w, lang));
+        }
         links.sort_by_key(|link| (Reverse(link.permille), link.device.clone(), link.name.clone()));
         let more_links = links.len().saturating_sub(MAX_LINKS);
         links.truncate(MAX_LINKS);
-        let mut lines: Vec<LineRow> =
-            devices.iter().flat_map(|d| lines(shown, d, w, lang)).collect();
         lines
             .sort_by_key(|line| (Reverse(line.state), line.device.clone(), line.interface.clone()));
         let more_lines = lines.len().saturating_sub(MAX_LINKS);
@@ -299,16 +303,20 @@ fn worst_why(device: &DeviceStatus, lang: Lang) -> String {
 }
 
 /// What is known of the lines of a device.
-fn lines(shown: &Shown, device: &DeviceStatus, w: &'static Words, lang: Lang) -> Vec<LineRow> {
+fn lines_of(
+    device: &DeviceStatus,
+    wanted: &DeviceWanted,
+    w: &'static Words,
+    lang: Lang,
+) -> Vec<LineRow> {
     let view = &device.view;
-    let wanted = shown.rule_files.for_host(&view.name, &view.zone).device;
     let interfaces = view.interfaces.value().map(Vec::as_slice).unwrap_or_default();
     let none = || "–".to_owned();
     let row = |(key, line): (&String, &LineWanted)| {
         let interface = interface_of(view, key);
         let known = interfaces.iter().find(|known| known.name == interface);
         let worst = of_interface(device, interface).map(Verdict::state).max();
-        let part = known.and_then(|known| used(view, &wanted, known)).and_then(|used| used.part);
+        let part = known.and_then(|known| used(view, wanted, known)).and_then(|used| used.part);
         let month = view.lines.get(interface).and_then(Month::percentile_95);
         let quality = view.quality.get(key);
         let lately = quality.and_then(|quality| quality.lately());
@@ -338,16 +346,20 @@ fn lines(shown: &Shown, device: &DeviceStatus, w: &'static Words, lang: Lang) ->
 }
 
 /// The lines of a device, and its other interfaces that pass anything.
-fn links(shown: &Shown, device: &DeviceStatus, w: &'static Words, lang: Lang) -> Vec<LinkRow> {
+fn links_of(
+    device: &DeviceStatus,
+    wanted: &DeviceWanted,
+    w: &'static Words,
+    lang: Lang,
+) -> Vec<LinkRow> {
     let view = &device.view;
-    let wanted = shown.rule_files.for_host(&view.name, &view.zone).device;
     let interfaces = view.interfaces.value().into_iter().flatten();
     let shown = interfaces.filter(|interface| {
-        line(&wanted, interface).is_some()
+        line(wanted, interface).is_some()
             || mark(device, interface, lang).is_some_and(|m| m.1)
-            || used(view, &wanted, interface).and_then(|used| used.part).is_some_and(|p| p.0 >= 10)
+            || used(view, wanted, interface).and_then(|used| used.part).is_some_and(|p| p.0 >= 10)
     });
-    shown.map(|interface| link_row(device, &wanted, interface, w, lang)).collect()
+    shown.map(|interface| link_row(device, wanted, interface, w, lang)).collect()
 }
 
 /// The worst state that checks give an interface, and whether it is worse than well.

@@ -24,8 +24,21 @@ pub(super) struct FarEnd<'a> {
     quality: Option<&'a Quality>,
 }
 
+/// The verdict of each far end of which something was seen, where `verdict` has one, and of the others why
+/// nothing can be said.
+pub(super) fn of_each(
+    given: &Given<'_>,
+    verdict: impl Fn(&FarEnd<'_>, &Quality) -> Option<Verdict>,
+) -> Vec<Verdict> {
+    let one = |far: &FarEnd<'_>| match far.seen() {
+        Ok(quality) => verdict(far, quality),
+        Err(unknown) => Some(unknown),
+    };
+    far_ends(given).iter().filter_map(one).collect()
+}
+
 /// The lines of the device whose far ends are asked, in the order of their keys.
-pub(super) fn far_ends<'a>(given: &Given<'a>) -> Vec<FarEnd<'a>> {
+fn far_ends<'a>(given: &Given<'a>) -> Vec<FarEnd<'a>> {
     let interfaces = given.device.interfaces.value().map(Vec::as_slice).unwrap_or_default();
     let lines = given.wanted.lines.iter();
     let asked = lines.filter_map(|(key, wanted)| {
@@ -53,7 +66,7 @@ impl FarEnd<'_> {
     }
 
     /// What was seen of it, or the verdict that nothing can be said, and why.
-    pub(super) fn seen(&self) -> Result<&Quality, Verdict> {
+    fn seen(&self) -> Result<&Quality, Verdict> {
         let name = self.called();
         let why = match self.quality {
             Some(Quality { failed: Some(failed), .. }) => Text::new(

@@ -2,8 +2,9 @@
 
 use super::super::sentence::{tight, with_limit};
 use super::super::{Alerts, Status, Verdict};
-use super::far_end::{FarEnd, far_ends};
+use super::far_end::{FarEnd, of_each};
 use super::{DeviceCheck, Given, named};
+use crate::device::quality::Quality;
 use crate::text::Text;
 
 /// One subject for each line whose far end is asked. What is lost in an outage is none of its business.
@@ -22,14 +23,10 @@ fn judge(given: &Given<'_>) -> Vec<Verdict> {
     if given.wanted.line_loss.is_off() {
         return Vec::new();
     }
-    far_ends(given).iter().map(|far| verdict(given, far)).collect()
+    of_each(given, |far, quality| Some(verdict(given, far, quality)))
 }
 
-fn verdict(given: &Given<'_>, far: &FarEnd<'_>) -> Verdict {
-    let quality = match far.seen() {
-        Ok(quality) => quality,
-        Err(unknown) => return unknown,
-    };
+fn verdict(given: &Given<'_>, far: &FarEnd<'_>, quality: &Quality) -> Verdict {
     let (name, wanted) = (far.called(), &given.wanted.line_loss);
     let Some(lately) = quality.lately() else {
         let why = Text::new(

@@ -2,8 +2,9 @@
 
 use super::super::sentence::with_limit;
 use super::super::{Alerts, Verdict};
-use super::far_end::{FarEnd, far_ends};
+use super::far_end::{FarEnd, of_each};
 use super::{DeviceCheck, Given, named};
+use crate::device::quality::Quality;
 use crate::text::Text;
 use crate::unit::Period;
 
@@ -23,14 +24,10 @@ fn judge(given: &Given<'_>) -> Vec<Verdict> {
     if given.wanted.line_round_trip.is_off() {
         return Vec::new();
     }
-    far_ends(given).iter().filter_map(|far| verdict(given, far)).collect()
+    of_each(given, |far, quality| verdict(given, far, quality))
 }
 
-fn verdict(given: &Given<'_>, far: &FarEnd<'_>) -> Option<Verdict> {
-    let quality = match far.seen() {
-        Ok(quality) => quality,
-        Err(unknown) => return Some(unknown),
-    };
+fn verdict(given: &Given<'_>, far: &FarEnd<'_>, quality: &Quality) -> Option<Verdict> {
     let round_trip = quality.lately()?.round_trip?;
     let (name, wanted) = (far.called(), &given.wanted.line_round_trip);
     let status = wanted.judge(Period(round_trip));
