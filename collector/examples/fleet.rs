@@ -4,7 +4,7 @@
 //! standard input ends.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a tool of the tests")]
 
-#[path = "../tests/support/fleet.rs"]
+#[path = "../tests/it/fleet.rs"]
 mod fleet;
 
 use tokio::io::AsyncReadExt as _;

@@ -1,5 +1,5 @@
 //! The decoders that meet what anybody can send, one function each. The fuzzer gives them anything; the
-//! test `collector/tests/corpus.rs` gives them what the fuzzer has found worth keeping.
+//! test `collector/tests/it/corpus.rs` gives them what the fuzzer has found worth keeping.
 //!
 //! Each asserts more than that nothing panics: what is written is read again as the same, what is taken is
 //! bounded, and nothing is believed without its proof.

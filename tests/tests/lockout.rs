@@ -2,7 +2,7 @@
 //! enforcers, each host a network namespace; collector, agents and enforcers are killed at random
 //! moments. After the time to revert every host is reachable again. Needs root.
 //!
-//! `agent/tests/lockout.rs` tries many more on the enforcer alone.
+//! `agent/tests/it/lockout.rs` tries many more on the enforcer alone.
 
 use std::time::Duration;
 
