@@ -99,6 +99,9 @@ impl Wire {
         route_between(&["near", "far", "out", "away"]);
         switch("netfilter/nf_conntrack_tcp_loose", "0");
         switch("netfilter/nf_conntrack_tcp_be_liberal", "1");
+        // A connection lasts as long as the test, however slowly it runs.
+        switch("netfilter/nf_conntrack_udp_timeout", "100000");
+        switch("netfilter/nf_conntrack_udp_timeout_stream", "100000");
         for line in [
             "ip addr add 10.3.0.1/24 dev near",
             "ip addr add 10.3.1.1/24 dev out",
