@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bailey_rules::model::field::device;
@@ -93,7 +94,7 @@ fn gateway(ruleset: Ruleset) -> Host {
         )
         .unwrap();
     network.add_routes("172.16.0.0/12 dev eth0\n10.0.0.0/8 dev eth1\n").unwrap();
-    Host { ruleset, network, forwards_v4: true, ..Host::default() }
+    Host { ruleset: Arc::new(ruleset), network, forwards_v4: true, ..Host::default() }
 }
 
 /// Processor time that this thread has used (proc(5), schedstat).
@@ -261,7 +262,7 @@ fn hosts() {
     let name: HostName = "h-0".parse().unwrap();
     let host = site.hosts[&name].clone();
     let (mut open, mut is_open) = (host.clone(), false);
-    open.ruleset.tables.clear();
+    open.ruleset = Arc::default();
     timed("  one host opened or closed, proved again", 11, None, || {
         is_open = !is_open;
         prover.update(&name, if is_open { open.clone() } else { host.clone() });
@@ -285,7 +286,8 @@ fn hosts() {
 /// The host without the last rule of its largest chain that says more than where to go on.
 fn less_one_rule(host: &Host) -> Host {
     let mut host = host.clone();
-    let chains = host.ruleset.tables.iter_mut().flat_map(|table| &mut table.chains);
+    let chains =
+        Arc::make_mut(&mut host.ruleset).tables.iter_mut().flat_map(|table| &mut table.chains);
     let chain = chains.max_by_key(|chain| chain.rules.len()).unwrap();
     let last = chain.rules.iter().rposition(|rule| rule.statements.len() > 1).unwrap();
     chain.rules.remove(last);

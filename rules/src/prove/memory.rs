@@ -3,11 +3,11 @@
 //! When one rule of thousands changes, all chains but its own, and those that call it, do with the same
 //! packets what they did before.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 
 use super::arena::Set;
-use super::pass::{Flows, Layer, Passed};
+use super::pass::{Flows, Layer, Passed, Traits};
 use crate::model::ruleset::{At, ChainId, Data, Hook, Ruleset, Statement, Table, Verdict};
 
 /// Answers of chains that are kept, at most; with more, all are forgotten.
@@ -64,9 +64,16 @@ pub(super) struct Memory {
     known: HashMap<Asked, Rc<Did>>,
     /// What came of packets at whole hooks.
     hooks: HashMap<AskedHook, Rc<Passed>>,
+    /// What the filters are as a whole.
+    traits: Option<Rc<Traits>>,
 }
 
 impl Memory {
+    /// What the ruleset is as a whole.
+    pub(super) fn traits(&mut self, ruleset: &Ruleset) -> Rc<Traits> {
+        Rc::clone(self.traits.get_or_insert_with(|| Rc::new(Traits::of(ruleset))))
+    }
+
     pub(super) fn recall(&self, asked: &Asked) -> Option<Rc<Did>> {
         self.known.get(asked).cloned()
     }
@@ -96,90 +103,82 @@ impl Memory {
     /// Forgets what is not so any more when the host has another ruleset. What chains know of the
     /// host's addresses must be the same.
     pub(super) fn turn(&mut self, before: &Ruleset, now: &Ruleset) {
-        let mut same: HashMap<At, At> = HashMap::new();
-        for (number, table) in (0..).zip(&now.tables) {
-            let of = |one: &Table| (one.family, one.maker) == (table.family, table.maker);
-            let alike = |one: &&Table| of(one) && one.name == table.name;
-            let Some(place) = before.tables.iter().position(|one| alike(&one)) else { continue };
-            let Ok(was) = u32::try_from(place) else { continue };
-            for chain in unchanged(&before.tables[place], table) {
-                same.insert(At { table: was, chain }, At { table: number, chain });
-            }
-        }
+        let tables = before.tables.iter().zip(&now.tables);
+        let same: Vec<Vec<bool>> = tables.map(|(before, now)| unchanged(before, now)).collect();
+        let is_same = |at: At| same.get(at.table as usize)?.get(at.chain.0 as usize).copied();
+        self.traits = None;
         self.hooks.clear();
-        let known = std::mem::take(&mut self.known);
-        self.known = known
-            .into_iter()
-            .filter_map(|(asked, did)| {
-                let chain = *same.get(&asked.chain)?;
-                Some((Asked { chain, ..asked }, did))
-            })
-            .collect();
+        self.known.retain(|asked, _| is_same(asked.chain) == Some(true));
     }
 }
 
-/// The chains of a table that do what they did. Where chains or sets have come or gone, nothing is known.
-fn unchanged(before: &Table, now: &Table) -> Vec<ChainId> {
+/// Which chains of a table do what they did, by their places. Where chains or sets have come or gone, or
+/// another table is in its place, nothing is known.
+fn unchanged(before: &Table, now: &Table) -> Vec<bool> {
+    let of = |one: &Table| (one.family, one.maker);
     let names = |table: &Table| table.chains.iter().map(|one| one.name.clone()).collect::<Vec<_>>();
-    if before.sets != now.sets || names(before) != names(now) {
+    if of(before) != of(now)
+        || before.name != now.name
+        || before.sets != now.sets
+        || names(before) != names(now)
+    {
         return Vec::new();
     }
-    let mut same: BTreeMap<ChainId, bool> = (0..)
-        .map(ChainId)
-        .zip(before.chains.iter().zip(&now.chains))
-        .map(|(id, (before, now))| {
+    let mut same: Vec<bool> = before
+        .chains
+        .iter()
+        .zip(&now.chains)
+        .map(|(before, now)| {
             let mut rules = before.rules.iter().zip(&now.rules);
-            let alike = before.rules.len() == now.rules.len()
-                && rules.all(|(before, now)| before.statements == now.statements);
-            (id, alike)
+            before.rules.len() == now.rules.len()
+                && rules.all(|(before, now)| before.statements == now.statements)
         })
         .collect();
     // Whoever calls a chain that has changed has changed. Calls are at most so deep.
+    let calls = now.chains.iter().enumerate().flat_map(|(place, chain)| {
+        let statements = chain.rules.iter().flat_map(|rule| &rule.statements);
+        statements.flat_map(|one| called(now, one)).map(move |to| (place, to))
+    });
+    let calls: BTreeSet<(usize, ChainId)> = calls.collect();
     for _ in 0..crate::model::MAX_DEPTH {
-        let mut more = false;
-        for (id, chain) in (0..).map(ChainId).zip(&now.chains) {
-            let calls = chain.rules.iter().flat_map(|rule| &rule.statements);
-            let changed = |to: ChainId| same.get(&to) != Some(&true);
-            if same.get(&id) == Some(&true)
-                && calls.into_iter().any(|one| leads(now, one, &changed))
-            {
-                same.insert(id, false);
-                more = true;
-            }
-        }
-        if !more {
+        let changed = |to: ChainId| same.get(to.0 as usize) != Some(&true);
+        let more: Vec<usize> =
+            calls.iter().filter(|(by, to)| same[*by] && changed(*to)).map(|(by, _)| *by).collect();
+        if more.is_empty() {
             break;
         }
+        more.into_iter().for_each(|by| same[by] = false);
     }
-    same.into_iter().filter(|(_, same)| *same).map(|(id, _)| id).collect()
+    same
 }
 
-/// Whether a statement leads to a chain of which something is true.
-fn leads(table: &Table, statement: &Statement, is: &impl Fn(ChainId) -> bool) -> bool {
+/// The chains that a statement leads to.
+fn called(table: &Table, statement: &Statement) -> Vec<ChainId> {
     let to = |verdict: &Verdict| match verdict {
-        Verdict::Jump(to) | Verdict::Goto(to) => is(*to),
+        Verdict::Jump(to) | Verdict::Goto(to) => Some(*to),
         Verdict::Accept
         | Verdict::Drop
         | Verdict::Reject
         | Verdict::Return
         | Verdict::Continue
-        | Verdict::Queue => false,
+        | Verdict::Queue => None,
     };
     match statement {
-        Statement::Verdict(verdict) => to(verdict),
+        Statement::Verdict(verdict) => to(verdict).into_iter().collect(),
         Statement::VerdictMap { map, .. } => {
             let set = table.set(*map);
             let all = set.elements.iter().map(|element| &element.data).chain(&set.otherwise);
-            all.into_iter().any(|data| match data {
+            let verdicts = all.filter_map(|data| match data {
                 Data::Verdict(verdict) => to(verdict),
-                Data::Present | Data::Value(_) | Data::Unknown => false,
-            })
+                Data::Present | Data::Value(_) | Data::Unknown => None,
+            });
+            verdicts.collect()
         }
         Statement::Match(_)
         | Statement::Set { .. }
         | Statement::Nat(_)
         | Statement::Notrack
         | Statement::Offload
-        | Statement::Unknown { .. } => false,
+        | Statement::Unknown { .. } => Vec::new(),
     }
 }

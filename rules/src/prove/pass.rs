@@ -19,7 +19,7 @@ use ipnet::IpNet;
 use super::arena::{Set, TooComplex};
 use super::change::Change;
 use super::memory::{Asked, AskedHook, Did, Memory, WORTH_KNOWING};
-use super::reads::reads;
+use super::reads::{asks_for_addresses, asks_for_input, reads};
 use super::space::{End, Space};
 use crate::model::field::{
     Field, ICMP, ICMPV6, Key, TCP, WITH_PORTS, address, device, kind, state, status,
@@ -158,7 +158,6 @@ impl Passed {
 
 /// A walk of packets through the rulesets of one kernel.
 #[derive(Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "each is asked by its own name")]
 pub struct Walk<'a> {
     space: &'a mut Space,
     ruleset: &'a Ruleset,
@@ -169,6 +168,15 @@ pub struct Walk<'a> {
     sets: HashMap<(u32, SetId, Vec<Key>), Truth>,
     /// What chains did before, where that is kept.
     memory: Option<&'a mut Memory>,
+    traits: Rc<Traits>,
+    /// Whether the packets were seen by connection tracking in a bridge that they came by.
+    tracked_in_frames: bool,
+}
+
+/// What is asked again and again of a ruleset as a whole.
+#[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is asked by its own name")]
+pub(super) struct Traits {
     has_nat: bool,
     /// Whether any rule may write the mark of a packet.
     marks: bool,
@@ -180,9 +188,32 @@ pub struct Walk<'a> {
     tracking: [Tracking; 2],
     /// Whether they are tracked in frames that a bridge carries.
     frame_tracking: Tracking,
-    /// Whether the packets were seen by connection tracking in a bridge that they came by.
-    tracked_in_frames: bool,
     offloads: bool,
+    /// See [`asks_for_input`].
+    pub(super) asks_for_input: bool,
+    /// See [`asks_for_addresses`].
+    pub(super) asks_for_addresses: bool,
+}
+
+impl Traits {
+    pub(super) fn of(ruleset: &Ruleset) -> Self {
+        let read = reads(ruleset);
+        let chains = || ruleset.tables.iter().flat_map(|table| &table.chains);
+        let statements =
+            || chains().flat_map(|chain| &chain.rules).flat_map(|rule| &rule.statements);
+        let mut bases = chains().filter_map(|chain| chain.base.as_ref());
+        Self {
+            has_nat: statements().any(|statement| matches!(statement, Statement::Nat(_))),
+            marks: statements().any(may_mark),
+            routes_by_mark: bases.any(|base| base.kind == ChainKind::Route),
+            reads: read.iter().filter(|one| is_of_connection(*one)).collect(),
+            tracking: [false, true].map(|v6| Tracking::of(ruleset, v6)),
+            frame_tracking: Tracking::of_frames(ruleset),
+            offloads: statements().any(|statement| matches!(statement, Statement::Offload)),
+            asks_for_input: asks_for_input(read, ruleset),
+            asks_for_addresses: asks_for_addresses(read, ruleset),
+        }
+    }
 }
 
 /// Where a condition may be true, and where it surely is.
@@ -360,25 +391,30 @@ impl<'a> Walk<'a> {
     /// Through these rulesets.
     #[must_use]
     pub fn new(space: &'a mut Space, ruleset: &'a Ruleset) -> Self {
-        let chains = || ruleset.tables.iter().flat_map(|table| &table.chains);
-        let statements =
-            || chains().flat_map(|chain| &chain.rules).flat_map(|rule| &rule.statements);
-        let mut bases = chains().filter_map(|chain| chain.base.as_ref());
+        Self::with(space, ruleset, Rc::new(Traits::of(ruleset)))
+    }
+
+    /// The same, with what the host's chains did before. All of it must be of this ruleset, of what is
+    /// known of the host, and of these sets.
+    pub(super) fn recalling(
+        space: &'a mut Space,
+        ruleset: &'a Ruleset,
+        memory: &'a mut Memory,
+    ) -> Self {
+        let traits = memory.traits(ruleset);
+        Self { memory: Some(memory), ..Self::with(space, ruleset, traits) }
+    }
+
+    fn with(space: &'a mut Space, ruleset: &'a Ruleset, traits: Rc<Traits>) -> Self {
         Self {
-            tracking: [false, true].map(|v6| Tracking::of(ruleset, v6)),
-            frame_tracking: Tracking::of_frames(ruleset),
-            tracked_in_frames: false,
-            has_nat: statements().any(|statement| matches!(statement, Statement::Nat(_))),
-            marks: statements().any(may_mark),
-            routes_by_mark: bases.any(|base| base.kind == ChainKind::Route),
-            reads: reads(ruleset).iter().filter(|one| is_of_connection(*one)).collect(),
-            offloads: statements().any(|statement| matches!(statement, Statement::Offload)),
             space,
             ruleset,
             network: None,
             seen: None,
             sets: HashMap::new(),
             memory: None,
+            traits,
+            tracked_in_frames: false,
         }
     }
 
@@ -387,13 +423,6 @@ impl<'a> Walk<'a> {
     #[must_use]
     pub const fn knowing(mut self, network: &'a Network) -> Self {
         self.network = Some(network);
-        self
-    }
-
-    /// The same, with what the host's chains did before. All of it must be of this ruleset, of what is
-    /// known of the host, and of these sets.
-    pub(super) const fn recalling(mut self, memory: &'a mut Memory) -> Self {
-        self.memory = Some(memory);
         self
     }
 
@@ -419,7 +448,7 @@ impl<'a> Walk<'a> {
         let here = Here { table, number, layer, hook, priority: 0, v6: false, tracked: false };
         let mut change = Change::NONE;
         let from_sockets = matches!(hook, Hook::Output | Hook::Postrouting | Hook::Egress);
-        if !self.marks && !from_sockets {
+        if !self.traits.marks && !from_sockets {
             change.set(Field::Mark, 0);
         }
         let truth = self.all_true(here, matches_of(rule), &change)?;
@@ -456,7 +485,7 @@ impl<'a> Walk<'a> {
     pub fn is_routed_again(&self, change: &Change) -> bool {
         let ends = [Field::Destination4, Field::Destination6];
         let is_sent_elsewhere = change.fields().any(|field| ends.contains(&field));
-        is_sent_elsewhere || self.routes_by_mark && change.fixes(Field::Mark) != Some(0)
+        is_sent_elsewhere || self.traits.routes_by_mark && change.fixes(Field::Mark) != Some(0)
     }
 
     /// Packets after `output`: of those that are routed once more nobody knows by which interface.
@@ -484,7 +513,7 @@ impl<'a> Walk<'a> {
     /// Packets that connection tracking has seen. Of a new connection everything is known: it begins
     /// with its first packet as that is by now. What nobody asks for is left out.
     fn tracked(&mut self, flows: &Flows) -> Result<Flows, TooComplex> {
-        if self.reads.is_empty() {
+        if self.traits.reads.is_empty() {
             return Ok(flows.clone());
         }
         let new = self.space.value(Field::State, state::NEW)?;
@@ -496,7 +525,8 @@ impl<'a> Walk<'a> {
                 continue;
             }
             let mut first = flow.change.clone();
-            for field in self.reads.clone() {
+            let traits = Rc::clone(&self.traits);
+            for &field in &traits.reads {
                 match field {
                     Field::Status => {
                         let translated = status::SNAT | status::DNAT;
@@ -550,7 +580,7 @@ impl<'a> Walk<'a> {
         let passed = self.recalled(layer, hook, flows)?;
         self.tracked_in_frames |= layer == Layer::Frame
             && hook == Hook::Prerouting
-            && self.frame_tracking == Tracking::Always;
+            && self.traits.frame_tracking == Tracking::Always;
         Ok(passed)
     }
 
@@ -608,7 +638,8 @@ impl<'a> Walk<'a> {
     fn frames(&mut self, hook: Hook, v6: bool, flows: Flows) -> Result<Ends, TooComplex> {
         let mut all = Ends::default();
         let mut flows = flows;
-        let mut untracked = hook == Hook::Prerouting && self.frame_tracking == Tracking::Always;
+        let mut untracked =
+            hook == Hook::Prerouting && self.traits.frame_tracking == Tracking::Always;
         for step in self.ruleset.frame_path(hook) {
             if untracked && step.priority >= CONNTRACK {
                 flows = self.tracked(&flows)?;
@@ -637,7 +668,7 @@ impl<'a> Walk<'a> {
     fn packets(&mut self, hook: Hook, v6: bool, flows: Flows) -> Result<Ends, TooComplex> {
         let mut all = Ends::default();
         // A connection that has a flowtable skips `forward` once it is established.
-        if hook == Hook::Forward && self.offloads {
+        if hook == Hook::Forward && self.traits.offloads {
             let states = Intervals::one(state::ESTABLISHED);
             let established = self.space.among(Field::State, &states)?;
             for flow in &flows.0 {
@@ -646,13 +677,13 @@ impl<'a> Walk<'a> {
             }
         }
         let mut flows = flows;
-        let [v4, of_v6] = self.tracking;
+        let [v4, of_v6] = self.traits.tracking;
         let tracking = if v6 { of_v6 } else { v4 };
         // The hooks at which connection tracking sees packets, if it has not yet.
         let mut untracked =
             matches!(hook, Hook::Prerouting | Hook::Output) && !self.tracked_in_frames;
         let mut after_nat = false;
-        let mut begun_known = !self.has_nat || !is_of_nat(hook);
+        let mut begun_known = !self.traits.has_nat || !is_of_nat(hook);
         for step in &self.ruleset.path(hook, v6) {
             if untracked && step.priority >= CONNTRACK {
                 flows = self.tracked(&flows)?;
@@ -1320,7 +1351,7 @@ impl<'a> Walk<'a> {
             let mut change = flow.change.clone();
             // A connection whose addresses and ports stay has no such status (nf_nat_setup_info).
             let stays = match &to {
-                _ if !self.reads.contains(&Field::Status) => Set::EMPTY,
+                _ if !self.traits.reads.contains(&Field::Status) => Set::EMPTY,
                 Some(to) => {
                     let same = self.space.among(place, to)?;
                     let same = flow.change.before(self.space, same)?.maybe;
@@ -1490,7 +1521,7 @@ impl<'a> Walk<'a> {
             }
         }
         let values = values.iter().filter_map(|(field, values)| Some((*field, values.as_deref()?)));
-        let mut all = Truth::of(self.space.product(values)?);
+        let mut all = Truth::of(self.space.known_product(values)?);
         for one in others {
             let truth = self.truth(here, one, change)?;
             all = all.and(self.space, truth)?;

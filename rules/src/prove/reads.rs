@@ -60,10 +60,9 @@ pub(super) fn reads(ruleset: &Ruleset) -> Fields {
     read
 }
 
-/// Whether it can matter to a ruleset by which interface a packet comes.
-pub(super) fn asks_for_input(ruleset: &Ruleset) -> bool {
+/// Whether it can matter to a ruleset that reads these fields by which interface a packet comes.
+pub(super) fn asks_for_input(read: Fields, ruleset: &Ruleset) -> bool {
     let input = [Field::InputDevice, Field::InputGroup, Field::InputType];
-    let read = reads(ruleset);
     let chains = || ruleset.tables.iter().flat_map(|table| &table.chains);
     let at_device = chains().filter_map(|chain| chain.base.as_ref());
     let mut statements = chains().flat_map(|chain| &chain.rules).flat_map(|rule| &rule.statements);
@@ -72,13 +71,12 @@ pub(super) fn asks_for_input(ruleset: &Ruleset) -> bool {
         || statements.any(|one| matches!(one, Statement::Nat(nat) if nat.kind == NatKind::Redirect))
 }
 
-/// Whether it can matter to a ruleset which addresses the host has: to what it translates for an interface,
-/// and what it asks about kinds of addresses.
-pub(super) fn asks_for_addresses(ruleset: &Ruleset) -> bool {
+/// Whether it can matter to a ruleset that reads these fields which addresses the host has: to what it
+/// translates for an interface, and what it asks about kinds of addresses.
+pub(super) fn asks_for_addresses(read: Fields, ruleset: &Ruleset) -> bool {
     let chains = ruleset.tables.iter().flat_map(|table| &table.chains);
     let mut statements = chains.flat_map(|chain| &chain.rules).flat_map(|rule| &rule.statements);
     let kinds = [Field::SourceKind, Field::DestinationKind];
-    let read = reads(ruleset);
     kinds.into_iter().any(|kind| read.has(kind))
         || statements.any(
             |one| matches!(one, Statement::Nat(nat) if matches!(nat.address, NatAddress::Kept)),

@@ -24,6 +24,7 @@ mod wire;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
@@ -51,8 +52,8 @@ pub const MAX_HOSTS: usize = 20_000;
 pub struct Host {
     /// The zone it is in.
     pub zone: Option<ZoneName>,
-    /// Its packet filters.
-    pub ruleset: Ruleset,
+    /// Its packet filters. Thousands of rules are not copied with the host.
+    pub ruleset: Arc<Ruleset>,
     /// Its interfaces, addresses and routes.
     pub network: Network,
     /// Whether it passes on IPv4 packets (`net.ipv4.ip_forward`).
@@ -284,6 +285,8 @@ pub struct Prover {
     /// The same as addresses.
     addresses: HashMap<HostName, Rc<Addresses>>,
     results: BTreeMap<String, Known>,
+    /// What is searched for, by invariant; where hosts are, and what they have, makes it another.
+    questions: HashMap<String, Rc<search::Question>>,
     /// Whether receivers are believed to filter what a router brings them.
     receivers_filter: bool,
 }
@@ -312,6 +315,7 @@ impl Prover {
             answers: HashMap::new(),
             addresses: HashMap::new(),
             results: BTreeMap::new(),
+            questions: HashMap::new(),
             receivers_filter: true,
         }
     }
@@ -388,6 +392,7 @@ impl Prover {
             self.wires = Rc::new(Wires::of(&self.site));
             self.parted = Parted::of(&self.site, &self.wires);
             self.owned.clear();
+            self.questions.clear();
             self.forget_kept();
             near.extend(self.near(&moved, &relinked));
             let Self { site, wires, results, .. } = self;
@@ -411,6 +416,7 @@ impl Prover {
         self.space = Space::new(self.nodes);
         self.transfers = Transfers::default();
         self.owned.clear();
+        self.questions.clear();
         self.takes.clear();
         self.answers.clear();
         self.forget_kept();
@@ -494,11 +500,11 @@ impl Prover {
         }
         let invariant = self.site.policy.invariants.get(name)?.clone();
         let mut seen = Footprint::default();
-        let mut found = search::answer(self, &invariant.what, &mut seen);
+        let mut found = search::answer(self, name, &invariant.what, &mut seen);
         if let Err(TooComplex::Nodes { .. }) = found {
             // The sets of this question may fit where those of all before do not.
             self.begin_afresh();
-            found = search::answer(self, &invariant.what, &mut seen);
+            found = search::answer(self, name, &invariant.what, &mut seen);
         }
         let (answer, kept) = found.unwrap_or_else(|why| (too_complex(why), None));
         let Footprint { hosts, wires } = seen;

@@ -1,6 +1,7 @@
 //! Sets of packets, by their fields.
 
 use std::collections::HashMap;
+use std::hash::BuildHasher as _;
 use std::net::IpAddr;
 use std::rc::Rc;
 
@@ -78,6 +79,9 @@ impl End {
 /// are made again.
 const MAX_KEPT: usize = 1 << 12;
 
+/// Runs of values of the conditions whose sets are kept, at most; with more, all are made again.
+const MAX_RUNS_KEPT: usize = 1 << 17;
+
 /// Sets of packets that belong together.
 #[derive(Debug)]
 pub struct Space {
@@ -89,6 +93,19 @@ pub struct Space {
     substitutions: HashMap<Change, Rc<Substitution>>,
     /// Sets that are asked for again and again.
     values: HashMap<(Field, u128), Set>,
+    /// Those of conditions, by what the conditions hash to.
+    products: HashMap<u64, (Box<[(Field, Intervals)]>, Set)>,
+    /// How many runs of values those conditions have.
+    runs: usize,
+}
+
+/// Fields in the order in which sets are built of them.
+fn from_the_last<'v>(
+    fields: impl IntoIterator<Item = (Field, &'v Intervals)>,
+) -> Vec<(Field, &'v Intervals)> {
+    let mut fields: Vec<_> = fields.into_iter().collect();
+    fields.sort_unstable_by_key(|(field, _)| std::cmp::Reverse(layout::first(*field)));
+    fields
 }
 
 /// What is kept under a key, or made now.
@@ -119,6 +136,8 @@ impl Space {
             fields: HashMap::new(),
             substitutions: HashMap::new(),
             values: HashMap::new(),
+            products: HashMap::new(),
+            runs: 0,
         }
     }
 
@@ -170,7 +189,7 @@ impl Space {
             let v6 = if values.contains(0x86dd) { self.version(true)? } else { Set::EMPTY };
             return self.or(v4, v6);
         }
-        self.onto(field, values, Set::ALL)
+        self.known_product([(field, values)])
     }
 
     /// The packets whose fields each have one of these values; no field is named twice, and none of them
@@ -179,9 +198,39 @@ impl Space {
         &mut self,
         fields: impl IntoIterator<Item = (Field, &'v Intervals)>,
     ) -> Result<Set, TooComplex> {
-        let mut fields: Vec<_> = fields.into_iter().collect();
-        fields.sort_unstable_by_key(|(field, _)| std::cmp::Reverse(layout::first(*field)));
-        fields.into_iter().try_fold(Set::ALL, |all, (field, values)| self.onto(field, values, all))
+        let fields = from_the_last(fields);
+        self.build_all(&fields)
+    }
+
+    /// The same, kept for when it is asked again: most rules of a ruleset that changes stay as they are.
+    pub(super) fn known_product<'v>(
+        &mut self,
+        fields: impl IntoIterator<Item = (Field, &'v Intervals)>,
+    ) -> Result<Set, TooComplex> {
+        let fields = from_the_last(fields);
+        let key = self.products.hasher().hash_one(&fields);
+        if let Some((known, set)) = self.products.get(&key) {
+            let these = known.iter().map(|(field, values)| (*field, values));
+            if these.eq(fields.iter().copied()) {
+                return Ok(*set);
+            }
+        }
+        let set = self.build_all(&fields)?;
+        let runs: usize = fields.iter().map(|(_, values)| values.as_slice().len()).sum();
+        if self.runs + runs > MAX_RUNS_KEPT {
+            self.products.clear();
+            self.runs = 0;
+        }
+        if runs <= MAX_RUNS_KEPT {
+            let owned = fields.into_iter().map(|(field, values)| (field, values.clone()));
+            self.products.insert(key, (owned.collect(), set));
+            self.runs += runs;
+        }
+        Ok(set)
+    }
+
+    fn build_all(&mut self, fields: &[(Field, &Intervals)]) -> Result<Set, TooComplex> {
+        fields.iter().try_fold(Set::ALL, |all, (field, values)| self.onto(*field, values, all))
     }
 
     /// The packets of a set whose field has one of these values. The set asks for later fields only.

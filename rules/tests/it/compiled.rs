@@ -2,6 +2,7 @@
 //! example and for policies made by chance.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use bailey_rules::compile::{self, NotCompiled};
 use bailey_rules::model::ruleset::{Hook, Place, Statement, Verdict};
@@ -65,7 +66,7 @@ fn a_rule_that_the_compiler_would_not_write_breaks_the_proof_and_is_named() {
     )
     .text
     .replace("chain forward {\n\t\ttype filter hook forward priority filter; policy drop;", wrong);
-    gateway.ruleset = compile::listed(&text).unwrap();
+    gateway.ruleset = Arc::new(compile::listed(&text).unwrap());
     let broken = Prover::new(site).without_receivers().invariant("INV-06").unwrap().answer;
     let Answer::Broken(breach) = broken else { panic!("{broken:?}") };
     assert_eq!(breach.packet.dport, Some(3389));

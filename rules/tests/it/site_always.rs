@@ -1,6 +1,7 @@
 //! Proofs of small sites that something always works: that it does, what stops it, and what is not known.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bailey_rules::model::network::Network;
 use bailey_rules::model::nft;
@@ -73,7 +74,7 @@ fn filtered(mut host: Host, text: &str, v6: bool) -> Host {
     for table in &mut read.tables {
         table.family = if v6 { Family::Ip6 } else { Family::Ip };
     }
-    host.ruleset.tables.append(&mut read.tables);
+    Arc::make_mut(&mut host.ruleset).tables.append(&mut read.tables);
     host
 }
 
@@ -278,7 +279,7 @@ fn behind_a_bridge(site: Site, policy: &str) -> Site {
             "prio": 0, "policy": policy,
         }},
     ]});
-    bridge.ruleset.join(nft::parse(&chain.to_string()).unwrap());
+    Arc::make_mut(&mut bridge.ruleset).join(nft::parse(&chain.to_string()).unwrap());
     let ports = ["eth0", "eth1"].map(str::to_owned).into_iter().collect();
     bridge.bridges = vec![Bridge { device: "br0".to_owned(), ports }];
     all.hosts.insert(name("fw-0"), bridge);

@@ -2,6 +2,7 @@
 //! what is behind their ports, or what a rule means, nothing is said for sure.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use bailey_rules::model::nft;
 use bailey_rules::name::HostName;
@@ -57,7 +58,7 @@ fn site(listings: &[String], own: &[(&str, &str)]) -> Site {
     middle.network.interfaces = None;
     middle.network.add_addresses(&text).unwrap();
     for listing in listings {
-        middle.ruleset.join(nft::parse(listing).unwrap());
+        Arc::make_mut(&mut middle.ruleset).join(nft::parse(listing).unwrap());
     }
     middle.bridges = vec![bridge(&["eth0", "eth1"])];
     let hosts = BTreeMap::from([
@@ -182,7 +183,7 @@ fn a_filter_of_frames_decides_nothing_where_nobody_knows_who_is_behind_it() {
     assert_eq!(statement, "bridge br0 filters, and not all is known that is behind its ports");
     assert_eq!(at, "fw-1");
     // One that filters nothing makes one wire of them.
-    all.hosts.get_mut(&name("fw-1")).unwrap().ruleset.tables.clear();
+    all.hosts.get_mut(&name("fw-1")).unwrap().ruleset = Arc::default();
     broken(all);
 }
 

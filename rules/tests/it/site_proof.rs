@@ -1,6 +1,7 @@
 //! Proofs of small sites: what holds is proved, what does not is shown in one packet.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use bailey_rules::model::network::Network;
 use bailey_rules::model::save;
@@ -75,7 +76,7 @@ pub(crate) fn filtered(host: Host, listings: &[(&str, bool)]) -> Host {
                 table.family = bailey_rules::model::ruleset::Family::Ip6;
             }
         }
-        host.ruleset.tables.append(&mut read.tables);
+        Arc::make_mut(&mut host.ruleset).tables.append(&mut read.tables);
     }
     host
 }
@@ -272,7 +273,7 @@ fn only_what_depends_on_a_changed_host_is_proved_again() {
     assert!(prover.prove().iter().all(|result| is_proved(&result.answer)));
     // A host that no proof looked at.
     let mut other = prover.site().hosts[&name("www-1")].clone();
-    other.ruleset = save::parse(CLOSED).unwrap();
+    other.ruleset = Arc::new(save::parse(CLOSED).unwrap());
     let looked_at = prover.invariant("INV-01").unwrap().hosts;
     assert!(!looked_at.contains(&name("www-1")), "{looked_at:?}");
     assert!(looked_at.contains(&name("fw-1")));
@@ -316,11 +317,14 @@ fn a_declared_device_is_a_way_as_far_as_its_filter_lets_it() {
     assert!(breach.packet.dst.to_string() == "10.1.0.254", "{}", told(&breach));
     let mut deaf = own;
     let host = deaf.hosts.get_mut(&name("core-1")).unwrap();
-    host.ruleset.tables.extend(save::parse("*filter\n:INPUT DROP [0:0]\nCOMMIT\n").unwrap().tables);
+    Arc::make_mut(&mut host.ruleset)
+        .tables
+        .extend(save::parse("*filter\n:INPUT DROP [0:0]\nCOMMIT\n").unwrap().tables);
     assert!(is_proved(&answer(deaf.clone(), "INV-01")));
     let filter = r#", "filter": ["deny udp", "permit tcp from 172.20.0.0/16 to 10.1.7.0/24 port 5000-5001 in vlan20"]"#;
     let host = device(filter).unwrap();
-    deaf.hosts.get_mut(&name("core-1")).unwrap().ruleset.tables[0] = host.ruleset.tables[0].clone();
+    let core = deaf.hosts.get_mut(&name("core-1")).unwrap();
+    Arc::make_mut(&mut core.ruleset).tables[0] = host.ruleset.tables[0].clone();
     let breach = broken(deaf, "INV-01");
     assert!(matches!(breach.packet.dport, Some(5000 | 5001)), "{}", told(&breach));
     assert!(told(&breach).contains("permit tcp from 172.20.0.0/16"), "{}", told(&breach));
@@ -493,7 +497,7 @@ proptest! {
             let mut text = "*filter\n".to_owned();
             (0..=nth).for_each(|nth| text.push_str(&format!(":unused{nth} - [0:0]\n")));
             let tables = save::parse(&format!("{text}COMMIT\n")).unwrap().tables;
-            host.ruleset.tables.extend(tables);
+            Arc::make_mut(&mut host.ruleset).tables.extend(tables);
         }
         prop_assert_eq!(gist(&mut Prover::new(alike)), gist(&mut Prover::new(apart)));
     }
@@ -631,7 +635,7 @@ fn a_mark_that_a_filter_sets_routes_nothing_again() {
         let rules = "0:\tfrom all lookup local\n1:\tfrom all fwmark 0x1 lookup 100\n\
                      32766:\tfrom all lookup main\n";
         both.network.add_routes(rules).unwrap();
-        both.ruleset.join(listing(kind));
+        Arc::make_mut(&mut both.ruleset).join(listing(kind));
         let hosts = BTreeMap::from([
             (name("both"), both),
             (name("oa-17"), host("inner", &[("eth0", "10.1.7.20/16")], None)),

@@ -6,7 +6,6 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::super::memory::Memory;
-use super::super::reads::asks_for_addresses;
 use super::{Host, Site};
 use crate::model::ruleset::{Rule, Ruleset, Table};
 use crate::name::HostName;
@@ -53,25 +52,25 @@ impl Alike {
         if self.groups.is_empty() {
             return;
         }
-        let memory = self.leave(name);
+        let left = self.leave(name);
         let Some(now) = site.hosts.get(name) else { return };
-        let kept = memory.zip(before).filter(|(_, before)| {
-            before.network == now.network || !asks_for_addresses(&before.ruleset)
-        });
-        let memory = kept.map(|(mut memory, before)| {
+        let kept = left
+            .zip(before)
+            .filter(|((_, is_open), before)| *is_open || before.network == now.network);
+        let memory = kept.map(|((mut memory, _), before)| {
             memory.turn(&before.ruleset, &now.ruleset);
             memory
         });
         self.join(site, name, now, memory.unwrap_or_default());
     }
 
-    /// Takes a host out of its group, with what the group knows.
-    fn leave(&mut self, name: &HostName) -> Option<Memory> {
+    /// Takes a host out of its group, with what the group knows, and whether it is open.
+    fn leave(&mut self, name: &HostName) -> Option<(Memory, bool)> {
         let number = self.of.remove(name)?;
         let group = self.groups.get_mut(&number)?;
         group.members.remove(name);
         if !group.members.is_empty() {
-            return Some(group.memory.clone());
+            return Some((group.memory.clone(), group.is_open));
         }
         let group = self.groups.remove(&number)?;
         if let Some(same) = self.by_size.get_mut(&group.size) {
@@ -80,12 +79,12 @@ impl Alike {
                 self.by_size.remove(&group.size);
             }
         }
-        Some(group.memory)
+        Some((group.memory, group.is_open))
     }
 
-    fn join(&mut self, site: &Site, name: &HostName, host: &Host, memory: Memory) {
+    fn join(&mut self, site: &Site, name: &HostName, host: &Host, mut memory: Memory) {
         let size = size(&host.ruleset);
-        let is_open = !asks_for_addresses(&host.ruleset);
+        let is_open = !memory.traits(&host.ruleset).asks_for_addresses;
         let same = self.by_size.entry(size).or_default();
         let found = same.iter().copied().find(|number| {
             let group = &self.groups[number];

@@ -10,6 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use sha2::{Digest as _, Sha256};
@@ -138,7 +139,7 @@ pub fn assemble(told: Told<'_>, policy: &Policy) -> Host {
     }
     Host {
         zone: Some(zone(view, policy).clone()),
-        ruleset,
+        ruleset: Arc::new(ruleset),
         network,
         forwards_v4,
         forwards_v6,
@@ -269,7 +270,7 @@ fn unknown(name: &HostName, policy: &Policy, unread: Vec<String>) -> Host {
     });
     Host {
         zone: entry.map(|entry| entry.zone.clone()),
-        ruleset: anything(unread.first().map_or("", String::as_str)),
+        ruleset: Arc::new(anything(unread.first().map_or("", String::as_str))),
         network: Network {
             interfaces: forwards.then(|| interfaces.collect()),
             routes: None,

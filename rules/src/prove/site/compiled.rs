@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
@@ -37,8 +38,9 @@ impl Site {
     pub fn compiled(policy: &Policy, file: &str) -> Result<Self, NotCompiled> {
         let enforced = enforced(policy);
         let compiler = Compiler::new(&enforced, file);
-        let ruleset =
-            |name: &HostName, zone: &ZoneName| compile::listed(&compiler.ruleset(name, zone).text);
+        let ruleset = |name: &HostName, zone: &ZoneName| {
+            compile::listed(&compiler.ruleset(name, zone).text).map(Arc::new)
+        };
         let gateways = Gateways::of(policy);
         let mut hosts = BTreeMap::new();
         for (name, entry) in policy.hosts.iter().filter(|(_, entry)| !entry.addresses.is_empty()) {

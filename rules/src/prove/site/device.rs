@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use serde::Deserialize;
@@ -93,7 +94,7 @@ impl Device {
         network.interfaces = Some(interfaces);
         Ok(Host {
             zone: self.zone.clone(),
-            ruleset: self.ruleset()?,
+            ruleset: Arc::new(self.ruleset()?),
             network,
             forwards_v4: self.forwards,
             forwards_v6: self.forwards,

@@ -1,6 +1,7 @@
 //! The search for a packet that breaks an invariant.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::rc::Rc;
 
@@ -90,7 +91,7 @@ pub(super) struct Reached {
 
 /// Whom an invariant is about.
 #[derive(Debug)]
-struct Question {
+pub(super) struct Question {
     from_zone: Option<Party>,
     /// The packets with a source of those whom it is about.
     from: Set,
@@ -110,7 +111,9 @@ struct Question {
     /// The hosts in which they begin.
     senders: Vec<Sender>,
     /// Which hosts are such that something may end in them, or go on.
-    matters: BTreeMap<HostName, Matters>,
+    matters: HashMap<HostName, Matters>,
+    /// The interfaces on a wire of hosts that are looked at at all, as far as they were asked for.
+    hearing: RefCell<HashMap<(Layout, WireId), Rc<[Port]>>>,
 }
 
 /// A host in which packets begin.
@@ -169,10 +172,11 @@ impl Count {
     }
 }
 
-/// What is known about a demand, and where that may outlast other rules on some host, what was found on the
-/// way. `seen` takes what was looked at.
+/// What is known about the demand of an invariant, and where that may outlast other rules on some host, what
+/// was found on the way. `seen` takes what was looked at.
 pub(super) fn answer(
     prover: &mut Prover,
+    invariant: &str,
     demand: &Demand,
     seen: &mut Footprint,
 ) -> Result<(Answer, Option<Kept>), TooComplex> {
@@ -180,7 +184,14 @@ pub(super) fn answer(
         let (answer, trace) = super::always::answer(prover, (from, to), service, seen)?;
         return Ok((answer, trace.map(Kept::Always)));
     }
-    let question = Rc::new(Question::of(prover, demand)?);
+    let question = match prover.questions.get(invariant) {
+        Some(known) => Rc::clone(known),
+        None => {
+            let question = Rc::new(Question::of(prover, demand)?);
+            prover.questions.insert(invariant.to_owned(), Rc::clone(&question));
+            question
+        }
+    };
     let usual = || {
         vec![
             Assumption::Kernels,
@@ -292,7 +303,7 @@ impl Question {
         let begun_on = |wires: &Wires| begun(&prover.site, wires, &from, from_internet);
         let begun = begun_on(prover.laid(Layout::Maybe));
         let surely_begun = prover.parted.as_ref().map(|parted| begun_on(&parted.surely));
-        let (mut senders, mut matters) = (Vec::new(), BTreeMap::new());
+        let (mut senders, mut matters) = (Vec::new(), HashMap::new());
         let names: Vec<HostName> = prover.site.hosts.keys().cloned().collect();
         for name in names {
             let own = prover.addresses_of(&name);
@@ -329,6 +340,7 @@ impl Question {
             surely_begun,
             senders,
             matters,
+            hearing: RefCell::default(),
         })
     }
 }
@@ -601,14 +613,23 @@ impl<'p> Search<'p> {
             self.reach(step, None, there, ends);
         }
         self.footprint.wires.insert((self.count.layout(), wire));
-        for port in &wires.get(wire).ports {
-            if question.matters[&port.host].at_all() {
-                let space = &mut self.prover.space;
-                let packets = come(space, packets, question.opening, &port.interface)?;
-                self.add(Place::Port(port.clone()), packets, Some((step, None)))?;
-            }
+        for port in self.hearing(wire).iter() {
+            let space = &mut self.prover.space;
+            let packets = come(space, packets, question.opening, &port.interface)?;
+            self.add(Place::Port(port.clone()), packets, Some((step, None)))?;
         }
         Ok(())
+    }
+
+    /// The interfaces on a wire of hosts that are looked at at all.
+    fn hearing(&self, wire: WireId) -> Rc<[Port]> {
+        let question = &self.question;
+        let mut known = question.hearing.borrow_mut();
+        let hearing = known.entry((self.count.layout(), wire)).or_insert_with(|| {
+            let all = self.wires().get(wire).ports.iter();
+            all.filter(|port| question.matters[&port.host].at_all()).cloned().collect()
+        });
+        Rc::clone(hearing)
     }
 
     fn in_host(
@@ -676,20 +697,19 @@ impl<'p> Search<'p> {
             // Whatever it is sent to there hears it as it would from whoever is on the wire.
             return self.add(Place::Wire(wire), image, Some((step, Some(piece))));
         }
+        let hearing = self.hearing(wire);
         let others: Vec<&Port> = match next {
             Next::Router(router) => {
                 // It may be behind a bridge.
                 let ports = self.prover.parted.as_ref().map(|_| &wires.get(wire).ports);
                 let bridged = ports.into_iter().flatten();
                 let bridged = bridged.filter(|other| self.bridge_of(other).is_some());
-                wires.owners(wire, router).chain(bridged).collect()
+                let all = wires.owners(wire, router).chain(bridged);
+                all.filter(|other| question.matters[&other.host].at_all()).collect()
             }
-            Next::Receiver | Next::Anybody => wires.get(wire).ports.iter().collect(),
+            Next::Receiver | Next::Anybody => hearing.iter().collect(),
         };
         for other in others.iter().filter(|other| other.host != *host) {
-            if !question.matters[&other.host].at_all() {
-                continue;
-            }
             let bridged = self.bridge_of(other).is_some();
             let packets = if next == Next::Receiver && !bridged {
                 let takes = self.takes(&other.host)?;

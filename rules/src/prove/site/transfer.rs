@@ -9,8 +9,7 @@ use ipnet::IpNet;
 use super::super::arena::{Set, TooComplex};
 use super::super::change::Change;
 use super::super::memory::Memory;
-use super::super::pass::{Flow, Flows, Layer, Stage, Walk};
-use super::super::reads::asks_for_input;
+use super::super::pass::{Flow, Flows, Layer, Stage, Traits, Walk};
 use super::super::space::{End, Space};
 use super::alike::Alike;
 use super::bridge;
@@ -99,10 +98,10 @@ enum Way {
 }
 
 /// Whether it makes no difference to a host by which interface a packet comes.
-fn is_alike_everywhere(host: &Host) -> bool {
+fn is_alike_everywhere(host: &Host, filters: &Traits) -> bool {
     let mut rules = host.network.rules.iter().flatten();
     host.filtering().next().is_none()
-        && !asks_for_input(&host.ruleset)
+        && !filters.asks_for_input
         && host.reverse_path.values().all(|wanted| *wanted == ReversePath::Off)
         && rules.all(|rule| rule.iif.is_none())
 }
@@ -214,9 +213,10 @@ impl Transfers {
         let Some((memory, is_shared)) = self.alike.of(site, host) else { return Ok(Rc::default()) };
         // Of a bridge that filters each port has its own way.
         let is_shared = is_shared && of.filtering().next().is_none();
+        let filters = memory.traits(&of.ruleset);
         let here = Here { host: of, memory, is_shared, routes, same };
         let (key, pieces) = match way {
-            Way::Comes(_) if is_alike_everywhere(of) => {
+            Way::Comes(_) if is_alike_everywhere(of, &filters) => {
                 (Way::ComesByAny, here.arriving(space, None)?)
             }
             Way::Comes(interface) => {
@@ -467,7 +467,7 @@ impl Here<'_> {
             forwards = space.or(forwards, version)?;
         }
         let forwards = space.without(forwards, same.unroutable)?;
-        let mut walk = Walk::new(space, &host.ruleset).knowing(&host.network).recalling(memory);
+        let mut walk = Walk::recalling(space, &host.ruleset, memory).knowing(&host.network);
         let flows = walk.begin(begin)?;
         let mut done = Vec::new();
         let (flows, stopped) = match interface.and_then(|one| Some((one, host.bridge_of(one)?))) {
@@ -530,7 +530,7 @@ impl Here<'_> {
         let all = space.all_of(&[same.openers, new, here])?;
         let begin = space.and(all, own)?;
         let all = is_shared.then_some(all);
-        let mut walk = Walk::new(space, &host.ruleset).knowing(&host.network).recalling(memory);
+        let mut walk = Walk::recalling(space, &host.ruleset, memory).knowing(&host.network);
         let flows: Vec<(Flow, Set)> =
             walk.begin(begin)?.as_slice().iter().map(|flow| (flow.clone(), flow.packets)).collect();
         let mut parts = routed(walk.space(), host, &flows, &routes.there.iter())?;
