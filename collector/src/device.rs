@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use bailey_rules::check::{Judged, State};
+use bailey_rules::check::{Judged, State, Verdict};
 use bailey_rules::device::line::Month;
 use bailey_rules::device::quality::Quality;
 use bailey_rules::device::{DeviceView, MAX_DEVICES};
@@ -71,6 +71,18 @@ pub struct DeviceStatus {
     pub added_by: Actor,
     /// The version of the protocol that it is asked with.
     pub version: &'static str,
+}
+
+impl DeviceStatus {
+    /// What the checks of the network say of a subject, such as an interface.
+    pub(crate) fn network_verdicts<'a>(
+        &'a self,
+        subject: &'a str,
+    ) -> impl Iterator<Item = &'a Verdict> {
+        let of_network = self.judged.iter().filter(|judged| judged.check.component == "network");
+        let verdicts = of_network.flat_map(|judged| &judged.verdicts);
+        verdicts.filter(move |verdict| verdict.subject == subject)
+    }
 }
 
 /// One device.

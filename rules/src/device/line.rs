@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::interface::Growth;
+use super::interface::{Growth, Rate};
 use crate::time::Timestamp;
 
 /// How long one sample of a line is: the operators' custom.
@@ -98,12 +98,18 @@ impl Month {
         self.samples.range(from..).copied()
     }
 
-    /// The 95th percentile of the busier direction, in octets a second: 36 hours of 30 days may lie
-    /// above it. `None` without a sample.
+    /// The 95th percentile of each direction, in octets a second: 36 hours of 30 days may lie above it.
+    /// Neither without a sample.
+    #[must_use]
+    pub fn percentiles_95(&self) -> Rate {
+        let of = |one: fn(&Carried) -> u64| percentile_95(self.samples.iter().map(one).collect());
+        Rate { received: of(|sample| sample.received), sent: of(|sample| sample.sent) }
+    }
+
+    /// The 95th percentile of the busier direction, by which lines are paid for.
     #[must_use]
     pub fn percentile_95(&self) -> Option<u64> {
-        let of = |one: fn(&Carried) -> u64| percentile_95(self.samples.iter().map(one).collect());
-        of(|sample| sample.received).max(of(|sample| sample.sent))
+        self.percentiles_95().busier()
     }
 }
 
@@ -153,6 +159,7 @@ mod tests {
             month.add(NOW + minute * poll, minute, &growth(600 * 60));
         }
         assert_eq!((month.samples(), month.percentile_95()), (2, Some(600)));
+        assert_eq!(month.percentiles_95(), Rate { received: Some(600), sent: Some(300) });
         for sample in 0..u32::try_from(MAX_SAMPLES).unwrap() + 9 {
             let at = NOW + minute * 10 + SAMPLE * (sample + 1);
             month.add(at, SAMPLE, &growth(9_000 * 300));

@@ -310,12 +310,11 @@ fn lines_of(
     lang: Lang,
 ) -> Vec<LineRow> {
     let view = &device.view;
-    let interfaces = view.interfaces.value().map(Vec::as_slice).unwrap_or_default();
     let none = || "–".to_owned();
     let row = |(key, line): (&String, &LineWanted)| {
-        let interface = interface_of(view, key);
-        let known = interfaces.iter().find(|known| known.name == interface);
-        let worst = of_interface(device, interface).map(Verdict::state).max();
+        let known = interface_of(view, key);
+        let interface = known.map_or(key, |known| &known.name);
+        let worst = device.network_verdicts(interface).map(Verdict::state).max();
         let part = known.and_then(|known| used(view, wanted, known)).and_then(|used| used.part);
         let month = view.lines.get(interface).and_then(Month::percentile_95);
         let quality = view.quality.get(key);
@@ -364,15 +363,8 @@ fn links_of(
 
 /// The worst state that checks give an interface, and whether it is worse than well.
 fn mark(device: &DeviceStatus, interface: &Interface, lang: Lang) -> Option<(Mark, bool)> {
-    let state = of_interface(device, &interface.name).map(Verdict::state).max()?;
+    let state = device.network_verdicts(&interface.name).map(Verdict::state).max()?;
     Some((Mark::of(state, lang), state > check::State::Unknown))
-}
-
-/// What the checks of the network say of an interface.
-fn of_interface<'a>(device: &'a DeviceStatus, name: &'a str) -> impl Iterator<Item = &'a Verdict> {
-    let of_network = device.judged.iter().filter(|judged| judged.check.component == "network");
-    let verdicts = of_network.flat_map(|judged| &judged.verdicts);
-    verdicts.filter(move |verdict| verdict.subject == name)
 }
 
 pub(super) fn link_row(

@@ -39,15 +39,13 @@ pub(super) fn of_each(
 
 /// The lines of the device whose far ends are asked, in the order of their keys.
 fn far_ends<'a>(given: &Given<'a>) -> Vec<FarEnd<'a>> {
-    let interfaces = given.device.interfaces.value().map(Vec::as_slice).unwrap_or_default();
     let lines = given.wanted.lines.iter();
     let asked = lines.filter_map(|(key, wanted)| {
-        let name = interface_of(given.device, key);
         Some(FarEnd {
             key,
             name: wanted.name.as_deref(),
             ask: wanted.ask?,
-            interface: interfaces.iter().find(|interface| interface.name == name),
+            interface: interface_of(given.device, key),
             quality: given.device.quality.get(key).map(AsRef::as_ref),
         })
     });
