@@ -501,6 +501,11 @@ impl DeviceView {
             let before: BTreeMap<u32, &Interface> = before.iter().map(|i| (i.index, i)).collect();
             let elapsed =
                 self.interfaces.read_at.filter(|read| *read < at).map(|read| read.age(at));
+            if self.lines.len() >= MAX_LINES {
+                // What is no line any more makes room for what is.
+                let is_one = |name: &str| list.iter().any(|i| i.name == name && is_line(i));
+                self.lines.retain(|name, _| is_one(name));
+            }
             let mut traffic = std::mem::take(&mut self.traffic);
             for interface in list.iter().take(MAX_INTERFACES) {
                 let mut window = traffic.remove(&interface.index).unwrap_or_default();

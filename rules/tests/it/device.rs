@@ -215,6 +215,55 @@ fn a_line_is_judged_by_what_is_paid_for_and_not_by_a_burst() {
 }
 
 #[test]
+fn a_line_without_an_interface_is_unknown_and_what_was_found_of_it_stays() {
+    let rules = "expectations: [{hosts: [exit-1], device: {lines: {GE1: {rated: 2 Mbit/s}, \
+                 to county: {name: county, rated: 2 Mbit/s}}}}]\n";
+    let mut lab = Lab::new("exit-1", rules);
+    let mut county = port("GE2", 0, 0);
+    county.alias = "to county".to_owned();
+    lab.answers().ports(vec![port("GE1", 0, 0), county.clone()]);
+    assert_eq!(lab.status("link_down", "GE2"), Some(Status::Ok));
+    county.link = Link::Down;
+    lab.later(MINUTE).answers().ports(vec![port("GE1", 0, 0), county]);
+    let open: BTreeMap<FindingId, Finding> =
+        advance(&BTreeMap::new(), &lab.view, &lab.judge(), NOW)
+            .into_iter()
+            .map(|change| (change.finding().id, change.finding().clone()))
+            .filter(|(_, finding)| finding.check == "link_down")
+            .collect();
+    assert_eq!(open.len(), 1);
+    // The card is taken out.
+    lab.later(MINUTE).answers().ports(vec![port("GE1", 0, 0)]);
+    let verdict = lab.verdict("link_down", "to county").unwrap();
+    assert_eq!((verdict.status, verdict.stale), (Status::Unknown, false));
+    assert_eq!(
+        verdict.why.en,
+        "the rule files name the line to county (county), and exit-1 has no such interface or alias"
+    );
+    let changes = advance(&open, &lab.view, &lab.judge(), lab.now);
+    let resolved = changes.iter().any(|change| matches!(change, Change::Resolved(_)));
+    assert!(!resolved, "{changes:?}");
+}
+
+#[test]
+fn lines_that_are_none_any_more_make_room_for_others() {
+    let mut lab = Lab::new("exit-1", "# nothing\n");
+    let mut poll = |lab: &mut Lab, first: u32, octets: u64| {
+        let ports = (first..first + 64).map(|nth| {
+            let name = format!("L{nth:03}");
+            Interface { index: nth, ..port(&name, octets, 0) }
+        });
+        lab.later(MINUTE).answers();
+        lab.view.take_interfaces(Ok(ports.collect()), lab.now, |_| true);
+    };
+    for (first, octets) in [(1, 0), (1, 1_000), (101, 0), (101, 1_000)] {
+        poll(&mut lab, first, octets);
+    }
+    let names: Vec<&String> = lab.view.lines.keys().collect();
+    assert_eq!((names.len(), names[0].as_str()), (64, "L101"));
+}
+
+#[test]
 fn a_port_of_a_desk_may_go_down_and_an_uplink_may_not() {
     let mut lab = Lab::new("floor-3", "# nothing\n");
     let with = |name: &str, alias: &str, wanted, link| Interface {

@@ -43,7 +43,7 @@ pub(super) struct LineRow {
     key: String,
     /// What they call it.
     name: Option<String>,
-    /// Absent where the device has no interface of this name or alias.
+    /// Absent where the device tells of no interface of this name or alias.
     interface: Option<String>,
     /// Whether that passes packets.
     link: Option<Link>,
@@ -176,7 +176,7 @@ mod tests {
         assert_eq!(unasked["far_end"]["failed"], "this program may not send ICMP");
         assert_eq!(missing["key"], "GE0/0/9");
         assert_eq!((&missing["interface"], &missing["link"]), (&Value::Null, &Value::Null));
-        assert_ne!(missing["state"], "ok", "nobody sees its interface");
+        assert_eq!(missing["state"], "unknown", "nobody sees its interface");
     }
 
     #[test]

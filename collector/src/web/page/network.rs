@@ -85,6 +85,8 @@ struct LineRow {
     state: check::State,
     device: String,
     interface: String,
+    /// The device has no such interface.
+    missing: bool,
     also: String,
     exit: bool,
     rated: String,
@@ -325,6 +327,7 @@ fn lines_of(
             state: worst.unwrap_or(check::State::Ok),
             device: view.name.to_string(),
             interface: interface.to_owned(),
+            missing: known.is_none() && view.interfaces.value().is_some(),
             also: line.name.clone().unwrap_or_default(),
             exit: line.exit,
             rated: line.rated.to_string(),
