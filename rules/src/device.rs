@@ -6,6 +6,7 @@
 //! says why.
 
 pub mod addresses;
+pub mod aggregate;
 pub mod bridge;
 pub mod ethernet;
 pub mod hardware;
@@ -32,6 +33,7 @@ use crate::name::{HostKey, HostName, ZoneName};
 use crate::text::Text;
 use crate::time::Timestamp;
 use addresses::Resolved;
+use aggregate::{Degraded, aggregates};
 use bridge::Learned;
 use ethernet::Port;
 use hardware::Hardware;
@@ -322,6 +324,8 @@ pub struct DeviceView {
     pub ethernet: Held<BTreeMap<u32, Port>>,
     /// Late collisions that came between the last two readings, by `ifIndex`; only where any did.
     pub collisions: BTreeMap<u32, u64>,
+    /// Aggregates that lack members, by `ifIndex`.
+    pub degraded: BTreeMap<u32, Degraded>,
     /// What it is as a UPS.
     pub power: Held<Option<Power>>,
     /// What it feeds through its ports.
@@ -383,6 +387,7 @@ impl DeviceView {
             quality: BTreeMap::new(),
             ethernet: Held::default(),
             collisions: BTreeMap::new(),
+            degraded: BTreeMap::new(),
             power: Held::default(),
             poe: Held::default(),
             resources: Held::default(),
@@ -532,6 +537,8 @@ impl DeviceView {
                 self.traffic.insert(interface.index, window);
             }
             self.up_at_interfaces = Some(up);
+            let ports = self.ethernet.value.clone().unwrap_or_default();
+            aggregate::note(&mut self.degraded, &aggregates(list, &ports), at);
         }
         let outcome = outcome.map(|mut list| {
             list.truncate(MAX_INTERFACES);

@@ -205,6 +205,8 @@ section! {
         link_down: Demand,
         /// Interfaces that must pass packets, by name or alias. Lines must too.
         links: Vec<Pattern>,
+        /// For how long an aggregate has lacked members.
+        aggregate_degraded: Ceiling<Period>,
         /// Part of the speed of an interface in use, on average over a quarter of an hour.
         link_use: Ceiling<Percent>,
         /// Packets in error, of all.

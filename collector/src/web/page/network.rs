@@ -117,6 +117,8 @@ pub(super) struct LinkRow {
     pub(super) device: String,
     pub(super) name: String,
     pub(super) also: String,
+    /// The aggregate that it is a part of.
+    pub(super) aggregate: String,
     pub(super) mark: Mark,
     pub(super) link: &'static str,
     pub(super) speed: String,
@@ -389,10 +391,15 @@ pub(super) fn link_row(
     let errors = faults.and_then(|faults| PerMillion::of(faults.errors, faults.packets));
     let port = view.ethernet.value().and_then(|ports| ports.get(&interface.index));
     let also = line.and_then(|line| line.name.clone()).unwrap_or_else(|| interface.alias.clone());
+    let aggregate = port.and_then(|port| port.aggregate).and_then(|number| {
+        let mut interfaces = view.interfaces.value()?.iter();
+        interfaces.find(|other| other.index == number).map(|other| other.name.clone())
+    });
     LinkRow {
         device: view.name.to_string(),
         name: interface.name.clone(),
         also,
+        aggregate: aggregate.unwrap_or_default(),
         mark: mark(device, interface, lang)
             .map_or_else(|| Mark::none(w.not_judged), |(mark, _)| mark),
         link: match (interface.wanted, interface.link) {
