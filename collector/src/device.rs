@@ -362,6 +362,36 @@ pub enum DeviceError {
     Store(#[from] StoreError),
 }
 
+impl DeviceError {
+    /// Why, in both languages. What a device or the system said stays as it was said.
+    #[must_use]
+    pub fn text(&self) -> Text {
+        let zh = match self {
+            Self::UnknownZone { zone, known, .. } => {
+                format!("策略中没有安全域 \"{zone}\"（现有：{known}）")
+            }
+            Self::Credentials(problems) => format!("凭据有误：\n{problems}"),
+            Self::NoAddress { name, why } => {
+                format!("\"{name}\" 没有地址：{why}；请给出设备的 IP 地址")
+            }
+            Self::NameTaken(name) => {
+                format!("\"{name}\" 是另一设备或主机的名称；请用 --name 另选")
+            }
+            Self::AddressTaken { address, name } => format!("{address} 已作为设备 \"{name}\" 轮询"),
+            Self::TooMany => {
+                format!("一个采集器最多 {MAX_DEVICES} 台设备；请先移除一台，或添加到另一采集器")
+            }
+            Self::Unknown(name) => format!("没有设备 \"{name}\"；bailey device list 列出现有设备"),
+            Self::Busy => format!("正在诊断 {EXAMINED_AT_ONCE} 台设备；请几秒后重试"),
+            Self::Ask(error) => format!("无法查询该设备：{error}"),
+            Self::Port(error) => return error.text(),
+            Self::Vault(error) => format!("无法加密保存凭据：{error}"),
+            Self::Store(error) => return error.text(),
+        };
+        Text::new(self.to_string(), zh)
+    }
+}
+
 /// Devices as they come and go. Cheap to clone.
 #[derive(Clone)]
 pub struct Devices(Arc<Shared>);

@@ -513,6 +513,26 @@ async fn the_api_refuses_what_it_does_not_understand() {
 }
 
 #[tokio::test]
+async fn a_refused_order_says_why_in_both_languages() {
+    let door = open().await;
+    let json = [("content-type", "application/json")];
+    let port = "{\"device\":\"core-9\",\"port\":\"GE1\",\"until\":\"2026-11-26T09:00:00Z\",\
+                \"reason\":\"a stray laptop\"}";
+    let token = "{\"host\":\"oa-19\",\"zone\":\"iner\",\"ttl_seconds\":600}";
+    for (path, body, en, zh) in [
+        ("/api/v1/devices/core-9/remove", "{}", "there is no device", "没有设备 \"core-9\""),
+        ("/api/v1/ports", port, "there is no device", "没有设备 \"core-9\""),
+        ("/api/v1/pushes/7/start", "", "there is no push 7", "没有下发 7"),
+        ("/api/v1/enroll/tokens", token, "did you mean \"inner\"?", "没有安全域 \"iner\""),
+    ] {
+        let answer = door.ask(&Knocker::Socket, Method::POST, path, &json, body).await;
+        let problem: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
+        assert!(problem["detail"].as_str().unwrap().contains(en), "{path}: {problem}");
+        assert!(problem["detail_zh"].as_str().unwrap().contains(zh), "{path}: {problem}");
+    }
+}
+
+#[tokio::test]
 async fn a_token_carries_the_security_roles_key_and_nothing_that_is_none() {
     let door = open().await;
     let json = [("content-type", "application/json")];

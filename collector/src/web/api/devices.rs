@@ -60,7 +60,7 @@ fn refused(error: &DeviceError) -> Problem {
             (StatusCode::SERVICE_UNAVAILABLE, "device")
         }
     };
-    Problem::new(status, kind, error.to_string())
+    Problem::said(status, kind, error.text())
 }
 
 #[derive(Deserialize)]
