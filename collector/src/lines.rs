@@ -145,7 +145,7 @@ impl Line {
         let known = self.device.quality().get(&self.key).cloned();
         match known {
             Some(known) if known.ask == self.ask => Quality::clone(&known),
-            Some(known) => Quality::new(self.ask, known.since(None)),
+            Some(known) => Quality::new(self.ask, known.month().since(None)),
             None => Quality::new(self.ask, []),
         }
     }

@@ -19,6 +19,7 @@ pub mod processes;
 pub mod quality;
 pub mod resources;
 pub mod routes;
+pub mod samples;
 pub mod schedule;
 pub mod vendor;
 

@@ -185,14 +185,14 @@ fn a_far_end_that_is_not_there_for_another_cause_is_unknown() {
 fn the_month_of_a_line_goes_on_after_a_restart() {
     let mut lab = Lab::new(LINES);
     lab.asks(300, Some(TOOK)).asks(100, None).asks(1, Some(TOOK));
-    let (samples, available) = (lab.quality.samples(), lab.quality.availability());
+    let (samples, available) = (lab.quality.month().len(), lab.quality.availability());
     assert_eq!(samples, 4);
-    let after = Quality::new(ask(), lab.quality.since(None));
-    assert_eq!((after.samples(), after.availability()), (samples, available));
+    let after = Quality::new(ask(), lab.quality.month().since(None));
+    assert_eq!((after.month().len(), after.availability()), (samples, available));
     assert_eq!(after.lately(), None, "of now it knows nothing yet");
-    let first = lab.quality.since(None).next().unwrap();
+    let first = lab.quality.month().since(None).next().unwrap();
     assert_eq!((first.asked, first.round_trip), (101, Some(TOOK)));
-    assert_eq!(lab.quality.since(Some(first.at)).count(), samples - 1);
+    assert_eq!(lab.quality.month().since(Some(first.at)).count(), samples - 1);
 }
 
 #[test]

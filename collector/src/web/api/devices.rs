@@ -212,7 +212,7 @@ impl MonthRow {
             month_95_bits: bits(parts.busier()),
             month_95_received_bits: bits(parts.received),
             month_95_sent_bits: bits(parts.sent),
-            month_samples: month.samples(),
+            month_samples: month.samples().len(),
         }
     }
 }
@@ -243,7 +243,7 @@ impl FarEndRow {
             answered_at: quality.answered_at(),
             lately: quality.lately(),
             available_ppm: quality.availability(),
-            available_samples: quality.samples(),
+            available_samples: quality.month().len(),
         }
     }
 }
