@@ -197,11 +197,15 @@ struct InterfaceRow {
 #[derive(Debug, Default, Serialize)]
 pub(super) struct MonthRow {
     /// Of the busier direction, by which it is paid for.
-    month_95_bits: Option<u64>,
-    month_95_received_bits: Option<u64>,
-    month_95_sent_bits: Option<u64>,
+    #[serde(rename = "month_95_bits")]
+    busier: Option<u64>,
+    #[serde(rename = "month_95_received_bits")]
+    received: Option<u64>,
+    #[serde(rename = "month_95_sent_bits")]
+    sent: Option<u64>,
     /// How many samples of 5 min there are.
-    month_samples: usize,
+    #[serde(rename = "month_samples")]
+    samples: usize,
 }
 
 impl MonthRow {
@@ -209,10 +213,10 @@ impl MonthRow {
         let parts = month.percentiles_95();
         let bits = |octets: Option<u64>| octets.map(|octets| octets.saturating_mul(8));
         Self {
-            month_95_bits: bits(parts.busier()),
-            month_95_received_bits: bits(parts.received),
-            month_95_sent_bits: bits(parts.sent),
-            month_samples: month.samples().len(),
+            busier: bits(parts.busier()),
+            received: bits(parts.received),
+            sent: bits(parts.sent),
+            samples: month.samples().len(),
         }
     }
 }
