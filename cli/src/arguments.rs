@@ -150,6 +150,8 @@ pub enum Command {
     Prove(Prove),
     /// Have the collector poll devices by SNMP: switches, UPS, minicomputers, firewall appliances
     Device(DeviceVerb),
+    /// List the lines: their use, loss, round trip and availability
+    Lines(Lines),
     /// Ask a device by SNMP
     Snmp(SnmpVerb),
     /// Print a link that signs one browser in, once
@@ -296,6 +298,17 @@ pub struct Traps {
         value_parser = clap::value_parser!(u8).range(1..=200)
     )]
     pub limit: u8,
+}
+
+/// Arguments of `lines`.
+#[derive(Debug, Clone, Args)]
+pub struct Lines {
+    /// Only the lines of this zone
+    #[arg(long, value_name = "ZONE")]
+    pub zone: Option<ZoneName>,
+    /// Only the lines of this device
+    #[arg(long, value_name = "DEVICE")]
+    pub device: Option<HostName>,
 }
 
 /// Arguments of `alerts`.

@@ -368,10 +368,15 @@ fn understood(status: StatusCode, bytes: &[u8]) -> Result<Value, Failure> {
     }
 }
 
-/// The collector's refusal (RFC 9457), which is in English; what sort it is, in both languages.
+/// The collector's refusal (RFC 9457), in both languages; where it knows the reason in English only, that
+/// stands in both.
 fn refused(status: StatusCode, problem: Option<&Value>) -> Failure {
-    let detail = problem.and_then(|problem| problem["detail"].as_str()).unwrap_or_default();
-    let detail: String = detail.chars().take(SHOWN).collect();
+    let told = |name: &str| -> Option<String> {
+        let told = problem.and_then(|problem| problem[name].as_str());
+        Some(told?.chars().take(SHOWN).collect())
+    };
+    let detail = told("detail").unwrap_or_default();
+    let detail_zh = told("detail_zh").unwrap_or_else(|| detail.clone());
     let (exit, words) = match status {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
             (Exit::Denied, Text::new("not allowed", "无权限"))
@@ -390,7 +395,7 @@ fn refused(status: StatusCode, problem: Option<&Value>) -> Failure {
             format!("{}（HTTP {code}）", words.zh),
         );
     }
-    Failure::new(exit, format!("{}: {detail}", words.en), format!("{}：{detail}", words.zh))
+    Failure::new(exit, format!("{}: {detail}", words.en), format!("{}：{detail_zh}", words.zh))
 }
 
 /// Asks a collector without the caller waiting on anything but the answer.
@@ -488,6 +493,16 @@ mod tests {
         check(404, Exit::NotFound);
         check(409, Exit::Error);
         check(503, Exit::Unreachable);
+    }
+
+    #[test]
+    fn a_refusal_is_read_in_the_language_of_the_reader() {
+        let problem = serde_json::json!({
+            "detail": "there is no device \"core-9\"", "detail_zh": "没有设备 \"core-9\"",
+        });
+        let words = refused(StatusCode::NOT_FOUND, Some(&problem)).words;
+        assert_eq!(words.en, "not found: there is no device \"core-9\"");
+        assert_eq!(words.zh, "不存在：没有设备 \"core-9\"");
     }
 
     #[test]

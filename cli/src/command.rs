@@ -7,6 +7,7 @@ pub mod demo;
 mod device;
 mod enroll;
 mod hosts;
+mod lines;
 mod policy;
 mod proofs;
 mod prove;
@@ -68,6 +69,7 @@ pub fn run(arguments: Arguments, screen: Screen) -> Result<Done, Failure> {
             None => proofs::run(&wanted, &Asking::new(&global, screen)?),
         },
         Command::Device(device) => device::run(&device.command, &Asking::new(&global, screen)?),
+        Command::Lines(wanted) => lines::run(&wanted, &Asking::new(&global, screen)?),
         Command::Snmp(snmp) => snmp::run(&snmp.command, global.output, screen),
         Command::Signin => signin::run(&Asking::new(&global, screen)?),
     }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use bailey_rules::check::{Judged, State};
+use bailey_rules::check::{Judged, State, Verdict};
 use bailey_rules::device::line::Month;
 use bailey_rules::device::quality::Quality;
 use bailey_rules::device::{DeviceView, MAX_DEVICES};
@@ -71,6 +71,18 @@ pub struct DeviceStatus {
     pub added_by: Actor,
     /// The version of the protocol that it is asked with.
     pub version: &'static str,
+}
+
+impl DeviceStatus {
+    /// What the checks of the network say of a subject, such as an interface.
+    pub(crate) fn network_verdicts<'a>(
+        &'a self,
+        subject: &'a str,
+    ) -> impl Iterator<Item = &'a Verdict> {
+        let of_network = self.judged.iter().filter(|judged| judged.check.component == "network");
+        let verdicts = of_network.flat_map(|judged| &judged.verdicts);
+        verdicts.filter(move |verdict| verdict.subject == subject)
+    }
 }
 
 /// One device.
@@ -348,6 +360,36 @@ pub enum DeviceError {
     /// The store could not be written.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl DeviceError {
+    /// Why, in both languages. What a device or the system said stays as it was said.
+    #[must_use]
+    pub fn text(&self) -> Text {
+        let zh = match self {
+            Self::UnknownZone { zone, known, .. } => {
+                format!("策略中没有安全域 \"{zone}\"（现有：{known}）")
+            }
+            Self::Credentials(problems) => format!("凭据有误：\n{problems}"),
+            Self::NoAddress { name, why } => {
+                format!("\"{name}\" 没有地址：{why}；请给出设备的 IP 地址")
+            }
+            Self::NameTaken(name) => {
+                format!("\"{name}\" 是另一设备或主机的名称；请用 --name 另选")
+            }
+            Self::AddressTaken { address, name } => format!("{address} 已作为设备 \"{name}\" 轮询"),
+            Self::TooMany => {
+                format!("一个采集器最多 {MAX_DEVICES} 台设备；请先移除一台，或添加到另一采集器")
+            }
+            Self::Unknown(name) => format!("没有设备 \"{name}\"；bailey device list 列出现有设备"),
+            Self::Busy => format!("正在诊断 {EXAMINED_AT_ONCE} 台设备；请几秒后重试"),
+            Self::Ask(error) => format!("无法查询该设备：{error}"),
+            Self::Port(error) => return error.text(),
+            Self::Vault(error) => format!("无法加密保存凭据：{error}"),
+            Self::Store(error) => return error.text(),
+        };
+        Text::new(self.to_string(), zh)
+    }
 }
 
 /// Devices as they come and go. Cheap to clone.

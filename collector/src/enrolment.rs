@@ -183,6 +183,41 @@ pub enum EnrolmentError {
     Store(#[from] StoreError),
 }
 
+impl EnrolmentError {
+    /// Why, in both languages.
+    #[must_use]
+    pub fn text(&self) -> Text {
+        let zh = match self {
+            Self::UnknownZone { zone, known, .. } => {
+                format!("策略中没有安全域 \"{zone}\"（现有：{known}）")
+            }
+            Self::OtherZone { host, wanted, zone } => {
+                format!("策略将主机 \"{host}\" 置于安全域 \"{wanted}\"，而非 \"{zone}\"")
+            }
+            Self::IsDevice(name) => {
+                format!("\"{name}\" 是被轮询设备的名称；请另选名称，或移除该设备")
+            }
+            Self::Life(life) => {
+                format!("令牌有效时间为 10 秒到 7 天，不能是 {} 秒", life.as_secs())
+            }
+            Self::TooManyTokens => {
+                format!("已有 {MAX_TOKENS} 个令牌等待使用；请先使用，或等待其过期")
+            }
+            Self::Address(address) => {
+                format!("令牌不能携带地址 {address}；请将 public_address 设为主机可以连接的地址")
+            }
+            Self::NothingWaits(name) => {
+                format!("没有以 \"{name}\" 等待批准的机器；bailey enroll ls 列出等待者")
+            }
+            Self::NotEnrolled(name) => {
+                format!("主机 \"{name}\" 未注册；bailey enroll ls 列出已注册的主机")
+            }
+            Self::Store(error) => return error.text(),
+        };
+        Text::new(self.to_string(), zh)
+    }
+}
+
 /// How long spent and expired tokens are kept, so that a late or repeated use is told what happened.
 const TOKENS_KEPT: Duration = Duration::from_hours(7 * 24);
 /// How long refused machines are remembered.

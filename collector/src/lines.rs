@@ -12,7 +12,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bailey_rules::device::line::MAX_LINES;
 use bailey_rules::device::quality::Quality;
 use bailey_rules::expectation::Ask;
 use bailey_rules::name::HostKey;
@@ -102,8 +101,8 @@ impl Measurer {
         for device in &devices {
             let wanted = self.site.wanted_of(device);
             let every = wanted.line_interval.0.clamp(*INTERVAL.start(), *INTERVAL.end());
-            let asked = wanted.lines.into_iter().filter_map(|(key, line)| Some((key, line.ask?)));
-            let asked: Vec<(String, Ask)> = asked.take(MAX_LINES).collect();
+            let asked: Vec<(String, Ask)> =
+                wanted.far_ends().map(|(key, ask)| (key.clone(), ask)).collect();
             device.keep_quality(|key| asked.iter().any(|(known, _)| known == key));
             for (key, ask) in asked {
                 let line = Line { device: Arc::clone(device), key: key.clone(), ask, every };
@@ -146,7 +145,7 @@ impl Line {
         let known = self.device.quality().get(&self.key).cloned();
         match known {
             Some(known) if known.ask == self.ask => Quality::clone(&known),
-            Some(known) => Quality::new(self.ask, known.since(None)),
+            Some(known) => Quality::new(self.ask, known.month().since(None)),
             None => Quality::new(self.ask, []),
         }
     }

@@ -189,6 +189,46 @@ pub enum PortError {
     Store(#[from] StoreError),
 }
 
+impl PortError {
+    /// Why, in both languages.
+    #[must_use]
+    pub fn text(&self) -> Text {
+        let zh = match self {
+            Self::UnknownDevice(name) => {
+                format!("没有设备 \"{name}\"；bailey device list 列出现有设备")
+            }
+            Self::UnknownPort { device, port } => {
+                format!("{device} 没有端口 \"{port}\"；bailey device show {device} 列出其端口")
+            }
+            Self::Guarded { device, port, why } => {
+                format!("不关闭 {device} {port}：{}", why.text().zh)
+            }
+            Self::Until => {
+                let days = LONGEST.as_secs() / 86_400;
+                format!("隔离的结束时间须在将来，且最多为 {days} 天之后")
+            }
+            Self::Reason => format!("原因须为一行纯文本，1 到 {MAX_REASON} 个字节"),
+            Self::AlreadyOff { device, port } => format!("{device} {port} 已被他人关闭"),
+            Self::Already { device, port } => format!("{device} {port} 已处于隔离或等待隔离"),
+            Self::Moved { device, port } => {
+                format!("{device} {port} 的隔离状态刚刚发生变化；请查看后重试")
+            }
+            Self::None { device, port } => format!("{device} {port} 未处于隔离，也未等待隔离"),
+            Self::SamePerson(who) => format!("由 {who} 申请；须由另一人批准"),
+            Self::Held { device, port } => format!(
+                "{device} {port} 处于隔离或等待隔离；请先用 bailey quarantine port {device} {port} \
+                 --release 解除"
+            ),
+            Self::Ending { device, port } => {
+                format!("正在重新打开 {device} {port}；请几秒后重试")
+            }
+            Self::TooMany => format!("已有 {MAX_PORTS} 个端口处于隔离；请先解除一个"),
+            Self::Store(error) => error.text().zh,
+        };
+        Text::new(self.to_string(), zh)
+    }
+}
+
 type Key = (HostName, PortNumber);
 
 /// Ports in quarantine. Cheap to clone.

@@ -106,14 +106,14 @@ pub enum PushError {
     #[error("push {0} has no orders yet; add some before it is started")]
     Empty(PushId),
     /// Too many of something, with the bound.
-    #[error("{what}: {most} are the most; {next}")]
+    #[error("{}: {most} are the most; {}", what.en, next.en)]
     TooMany {
         /// What there is too much of.
-        what: &'static str,
+        what: Text,
         /// How many there may be.
         most: usize,
         /// What to do.
-        next: &'static str,
+        next: Text,
     },
     /// Its policy cannot be kept.
     #[error("the policy is longer than {MAX_POLICY} octets, or its name than {MAX_POLICY_NAME}")]
@@ -167,6 +167,55 @@ pub enum BadOrder {
     /// It is damaged, or not signed by the key of this site.
     #[error("{0}")]
     Unusable(#[from] OrderError),
+}
+
+impl PushError {
+    /// Why, in both languages.
+    #[must_use]
+    pub fn text(&self) -> Text {
+        let zh = match self {
+            Self::NotFound(id) => format!("没有下发 {id}；`bailey policy pushes` 列出历次下发"),
+            Self::NotDraft(id) => format!("下发 {id} 已开始，不能再更改"),
+            Self::AlreadyRuns(id) => {
+                format!("下发 {id} 正在进行；请等待其结束，或用 `bailey policy cancel {id}` 停止")
+            }
+            Self::NothingAwaits { id, state } => {
+                format!("下发 {id} 不在等待确认（{}）", state.as_str())
+            }
+            Self::Ended { id, state } => format!("下发 {id} 已结束（{}）", state.as_str()),
+            Self::Empty(id) => format!("下发 {id} 还没有命令；请先添加再开始"),
+            Self::TooMany { what, most, next } => {
+                format!("{}最多为 {most}；{}", what.zh, next.zh)
+            }
+            Self::Policy => {
+                format!("策略超过 {MAX_POLICY} 个字节，或其名称超过 {MAX_POLICY_NAME} 个字节")
+            }
+            Self::Order { host, why } => format!("{host} 的命令：{}", why.text().zh),
+            Self::Store(error) => return error.text(),
+        };
+        Text::new(self.to_string(), zh)
+    }
+}
+
+impl BadOrder {
+    /// Why, in both languages.
+    #[must_use]
+    pub fn text(&self) -> Text {
+        let zh = match self {
+            Self::UnknownHost => "没有注册该名称的主机；`bailey hosts` 列出已注册的主机".to_owned(),
+            Self::Twice => "本次下发已有该主机的命令".to_owned(),
+            Self::OtherKey { of, wanted } => {
+                format!("为密钥 {of} 生成，而该主机的密钥为 {wanted}；请重新生成")
+            }
+            Self::OtherKind(kind) => format!("不是本次下发的种类（{}）", kind.as_str()),
+            Self::Expired(at) => format!("已于 {at} 过期；请重新签名"),
+            Self::Older { version, highest } => {
+                format!("其序号 {version} 不高于该主机已知的 {highest}；请以更高的序号签名")
+            }
+            Self::Unusable(error) => format!("不可用：{error}"),
+        };
+        Text::new(self.to_string(), zh)
+    }
 }
 
 /// A push as it is asked for.
@@ -344,9 +393,12 @@ impl Pushes {
         }
         let Some(id) = id else {
             return Err(PushError::TooMany {
-                what: "pushes that were not started",
+                what: Text::new("pushes that were not started", "未开始的下发"),
                 most: MAX_DRAFTS,
-                next: "start them, or cancel them with `bailey policy cancel`",
+                next: Text::new(
+                    "start them, or cancel them with `bailey policy cancel`",
+                    "请开始下发，或用 `bailey policy cancel` 取消",
+                ),
             });
         };
         book.live.insert(id, draft);
@@ -383,12 +435,13 @@ impl Pushes {
                 return Err(PushError::Order { host, why: BadOrder::Twice });
             }
         }
-        let next = "push to fewer hosts at a time";
+        let next = Text::new("push to fewer hosts at a time", "请减少每次下发的主机");
         if seen.len() > MAX_HOSTS {
-            return Err(PushError::TooMany { what: "hosts of one push", most: MAX_HOSTS, next });
+            let what = Text::new("hosts of one push", "一次下发的主机");
+            return Err(PushError::TooMany { what, most: MAX_HOSTS, next });
         }
         if octets > MAX_OCTETS {
-            let what = "octets of the orders of one push";
+            let what = Text::new("octets of the orders of one push", "一次下发的命令的字节");
             return Err(PushError::TooMany { what, most: MAX_OCTETS, next });
         }
         let added: Vec<(HostKey, Target)> =
@@ -430,9 +483,12 @@ impl Pushes {
         let started = book.live.values().filter(|push| push.state != PushState::Draft).count();
         if started >= MAX_LIVE {
             return Err(PushError::TooMany {
-                what: "pushes that are not settled",
+                what: Text::new("pushes that are not settled", "未结束的下发"),
                 most: MAX_LIVE,
-                next: "wait for them, or cancel them with `bailey policy cancel`",
+                next: Text::new(
+                    "wait for them, or cancel them with `bailey policy cancel`",
+                    "请等待其结束，或用 `bailey policy cancel` 取消",
+                ),
             });
         }
         let site = &self.0.site;

@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use bailey_rules::name::{BootId, HostKey};
 use bailey_rules::report::{Gap, Place};
+use bailey_rules::text::Text;
 use bailey_rules::time::Timestamp;
 use bytes::Bytes;
 use rusqlite::{
@@ -180,6 +181,16 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Why, in both languages. What the database said stays as it was said.
+    #[must_use]
+    pub fn text(&self) -> Text {
+        let zh = match self {
+            Self::Failed { why, .. } => format!("无法读写存储：{why}"),
+            Self::Closed => "采集器正在停止".to_owned(),
+        };
+        Text::new(self.to_string(), zh)
+    }
+
     pub(crate) fn failed(what: &'static str) -> impl FnOnce(rusqlite::Error) -> Self {
         move |error| Self::Failed { what, why: error.to_string() }
     }

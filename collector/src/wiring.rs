@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bailey_rules::check::{self, Judged, Verdict};
-use bailey_rules::device::ethernet::Duplex;
+use bailey_rules::device::aggregate::aggregates;
+use bailey_rules::device::ethernet::{self, Duplex};
 use bailey_rules::device::interface::Link;
 use bailey_rules::device::{DeviceView, Part};
 use bailey_rules::expectation::WireWanted;
@@ -481,19 +482,32 @@ fn ends(
     disagreements(topology, broken, port, card)
 }
 
-/// An Ethernet port of a device that is up; what is put together of several has a speed of its own.
+/// An Ethernet port of a device that is up, or an aggregate of such whose members run alike.
 fn end_of(device: &DeviceView, number: PortNumber, now: Timestamp) -> Option<Seen> {
     /// `ethernetCsmacd`, and what older devices say (IANA ifType-MIB).
     const ETHERNET: [u64; 3] = [6, 62, 117];
-    let interface = device.interfaces.value()?.iter().find(|port| port.index == number)?;
-    let is_one =
-        interface.kind.is_some_and(|kind| ETHERNET.contains(&kind)) && interface.link == Link::Up;
-    let ethernet = device.ethernet.value().and_then(|ports| ports.get(&number));
+    let interfaces = device.interfaces.value()?;
+    let interface = interfaces.iter().find(|port| port.index == number)?;
+    if interface.link != Link::Up {
+        return None;
+    }
+    let ports = device.ethernet.value();
+    let is_of = |port: &ethernet::Port| port.aggregate == Some(number);
+    let of_many = ports.filter(|ports| ports.values().any(is_of));
+    let (speed, duplex) = match of_many {
+        Some(ports) => aggregates(interfaces, ports).get(&number)?.runs()?,
+        None if interface.kind.is_some_and(|kind| ETHERNET.contains(&kind)) => {
+            let duplex = ports.and_then(|ports| ports.get(&number)).and_then(|port| port.duplex);
+            (interface.speed.filter(|bits| *bits > 0), duplex)
+        }
+        None => return None,
+    };
     let freshness = device.freshness(Part::Interfaces);
-    is_one.then(|| Seen {
+    Some(Seen {
         name: interface.name.clone(),
-        speed: interface.speed.filter(|bits| *bits > 0).map(BitRate),
-        duplex: ethernet.and_then(|port| port.duplex),
+        aggregate: of_many.is_some(),
+        speed: speed.map(BitRate),
+        duplex,
         read_at: freshness.read_at,
         stale: freshness.is_stale(now),
     })
@@ -509,6 +523,7 @@ fn card_of(host: &HostView, mac: Mac, now: Timestamp) -> Option<Seen> {
     let probe = host.facts.probe(FactKind::Interface.probe())?;
     Some(Seen {
         name: name.to_owned(),
+        aggregate: false,
         speed: card.speed_mbits.map(|mbits| BitRate(u64::from(mbits) * 1_000_000)),
         duplex: card.duplex.map(|duplex| match duplex {
             links::Duplex::Half => Duplex::Half,

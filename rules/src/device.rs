@@ -6,6 +6,7 @@
 //! says why.
 
 pub mod addresses;
+pub mod aggregate;
 pub mod bridge;
 pub mod ethernet;
 pub mod hardware;
@@ -18,6 +19,7 @@ pub mod processes;
 pub mod quality;
 pub mod resources;
 pub mod routes;
+pub mod samples;
 pub mod schedule;
 pub mod vendor;
 
@@ -32,6 +34,7 @@ use crate::name::{HostKey, HostName, ZoneName};
 use crate::text::Text;
 use crate::time::Timestamp;
 use addresses::Resolved;
+use aggregate::{Degraded, aggregates};
 use bridge::Learned;
 use ethernet::Port;
 use hardware::Hardware;
@@ -322,6 +325,8 @@ pub struct DeviceView {
     pub ethernet: Held<BTreeMap<u32, Port>>,
     /// Late collisions that came between the last two readings, by `ifIndex`; only where any did.
     pub collisions: BTreeMap<u32, u64>,
+    /// Aggregates that lack members, by `ifIndex`.
+    pub degraded: BTreeMap<u32, Degraded>,
     /// What it is as a UPS.
     pub power: Held<Option<Power>>,
     /// What it feeds through its ports.
@@ -383,6 +388,7 @@ impl DeviceView {
             quality: BTreeMap::new(),
             ethernet: Held::default(),
             collisions: BTreeMap::new(),
+            degraded: BTreeMap::new(),
             power: Held::default(),
             poe: Held::default(),
             resources: Held::default(),
@@ -501,6 +507,11 @@ impl DeviceView {
             let before: BTreeMap<u32, &Interface> = before.iter().map(|i| (i.index, i)).collect();
             let elapsed =
                 self.interfaces.read_at.filter(|read| *read < at).map(|read| read.age(at));
+            if self.lines.len() >= MAX_LINES {
+                // What is no line any more makes room for what is.
+                let is_one = |name: &str| list.iter().any(|i| i.name == name && is_line(i));
+                self.lines.retain(|name, _| is_one(name));
+            }
             let mut traffic = std::mem::take(&mut self.traffic);
             for interface in list.iter().take(MAX_INTERFACES) {
                 let mut window = traffic.remove(&interface.index).unwrap_or_default();
@@ -527,6 +538,8 @@ impl DeviceView {
                 self.traffic.insert(interface.index, window);
             }
             self.up_at_interfaces = Some(up);
+            let ports = self.ethernet.value.clone().unwrap_or_default();
+            aggregate::note(&mut self.degraded, &aggregates(list, &ports), at);
         }
         let outcome = outcome.map(|mut list| {
             list.truncate(MAX_INTERFACES);

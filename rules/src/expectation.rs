@@ -14,6 +14,7 @@ use std::num::NonZeroU32;
 use serde::{Deserialize, Serialize};
 
 use crate::check::Status;
+use crate::device::line::MAX_LINES;
 use crate::name::{HostName, ZoneName};
 use crate::topology::wish::{Wishes, WrittenLink};
 use crate::unit::{Celsius, Hundredths, PerMillion, Percent, Period, Size};
@@ -204,6 +205,8 @@ section! {
         link_down: Demand,
         /// Interfaces that must pass packets, by name or alias. Lines must too.
         links: Vec<Pattern>,
+        /// For how long an aggregate has lacked members.
+        aggregate_degraded: Ceiling<Period>,
         /// Part of the speed of an interface in use, on average over a quarter of an hour.
         link_use: Ceiling<Percent>,
         /// Packets in error, of all.
@@ -420,7 +423,7 @@ impl RuleFiles {
         }
         let entries = expectations.unwrap_or_default();
         let mut problems: Vec<Problem> =
-            entries.iter().filter_map(|entry| without_effect(&source, entry)).collect();
+            entries.iter().filter_map(|entry| mistaken(&source, entry)).collect();
         self.wishes.take(&source, &links.unwrap_or_default(), &mut problems);
         if let Some(wire) = wire {
             WireWanted::merge(&mut self.wire, &wire);
@@ -435,8 +438,8 @@ impl RuleFiles {
     }
 }
 
-/// An entry that can never change anything is a mistake.
-fn without_effect(source: &Source<'_>, entry: &Spanned<Entry>) -> Option<Problem> {
+/// An entry that can never change anything is a mistake; so are more lines than one device may have.
+fn mistaken(source: &Source<'_>, entry: &Spanned<Entry>) -> Option<Problem> {
     let Entry { hosts, zones, host, agent, firewall, backup, isolation, device } = &entry.value;
     let chooses_none =
         hosts.as_ref().is_some_and(Vec::is_empty) || zones.as_ref().is_some_and(Vec::is_empty);
@@ -459,7 +462,20 @@ fn without_effect(source: &Source<'_>, entry: &Spanned<Entry>) -> Option<Problem
                 .help("add a section: host, agent, firewall, backup, isolation or device"),
         )
     } else {
-        None
+        let lines = device.as_ref().and_then(|device| device.lines.as_ref()).map_or(0, Lines::len);
+        (lines > MAX_LINES).then(|| {
+            source
+                .at(entry, format!("{lines} lines of one device; it may have {MAX_LINES}"))
+                .help("give each device an entry of its own, with `hosts:`")
+        })
+    }
+}
+
+impl DeviceWanted {
+    /// The lines whose far ends are to be asked, by their keys. Several entries together may name more than
+    /// [`MAX_LINES`] for one device; of those the first ones are asked.
+    pub fn far_ends(&self) -> impl Iterator<Item = (&String, Ask)> {
+        self.lines.iter().filter_map(|(key, line)| Some((key, line.ask?))).take(MAX_LINES)
     }
 }
 

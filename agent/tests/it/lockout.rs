@@ -9,6 +9,7 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::fd::AsRawFd as _;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -22,6 +23,7 @@ use bailey_rules::name::HostKey;
 use bailey_rules::policy::Policy;
 use bailey_wire::order::{Order, SignedOrder, SigningKey, What, sign};
 use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::socket::{Shutdown, shutdown};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use rand::{Rng as _, SeedableRng as _};
@@ -150,8 +152,15 @@ impl Drop for Peer {
     }
 }
 
-/// Takes connections; the kernel answers for it.
+/// Takes connections; the kernel answers for it. Dropped, it is deaf at once and its port is free: a program
+/// that another thread is starting has a copy of the socket until it runs.
 struct Taker(std::net::TcpListener);
+
+impl Drop for Taker {
+    fn drop(&mut self) {
+        shutdown(self.0.as_raw_fd(), Shutdown::Both).unwrap();
+    }
+}
 
 impl Taker {
     /// Makes room for more.
@@ -361,7 +370,7 @@ fn try_policies(count: u32, seed: u64) {
                     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
                 runtime.block_on(async {
                     let peer = Peer::new();
-                    let ssh = std::net::TcpListener::bind(SSH).unwrap();
+                    let ssh = Taker(std::net::TcpListener::bind(SSH).unwrap());
                     let mut host = Host::new().await;
                     good(&host).await;
                     loop {
@@ -370,7 +379,7 @@ fn try_policies(count: u32, seed: u64) {
                             break;
                         }
                         one(&mut host, &peer, seed + u64::from(nth), &tally).await;
-                        Taker(ssh.try_clone().unwrap()).clear();
+                        ssh.clear();
                     }
                 });
             });

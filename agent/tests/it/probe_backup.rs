@@ -3,7 +3,7 @@
 
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use bailey_agent::probe::backup::BackupProbe;
@@ -451,13 +451,16 @@ async fn borg_names_what_is_wrong_with_a_repository() {
 #[tokio::test]
 async fn a_repository_that_another_borg_has_locked_says_so() {
     let kept = Kept::new(Tool::Borg);
-    let mut holder = kept.command().args(["with-lock", "::", "sleep", "12"]).spawn().unwrap();
+    // Holds the lock as long as its input is open, and leaves nobody behind.
+    let mut holder = kept.command();
+    holder.args(["with-lock", "::", "cat"]).stdin(Stdio::piped());
+    let mut holder = holder.spawn().unwrap();
     while !kept.repository().join("lock.exclusive").exists() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let locked = repository_read(kept.settings()).await;
-    holder.kill().unwrap();
-    holder.wait().unwrap();
+    drop(holder.stdin.take());
+    assert!(holder.wait().unwrap().success());
     assert!(locked.unwrap_err().contains("is locked by another borg"));
 }
 

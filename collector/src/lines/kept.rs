@@ -4,8 +4,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use bailey_rules::device::line::{Carried, MONTH};
+use bailey_rules::device::line::Carried;
 use bailey_rules::device::quality::Asked;
+use bailey_rules::device::samples::MONTH;
 use bailey_rules::name::HostKey;
 use bailey_rules::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
@@ -203,10 +204,11 @@ impl Keeper {
         let mut written = HashMap::new();
         for device in site.held_devices() {
             for (name, month) in &device.view().lines {
-                written.extend(month.newest().map(|at| ((device.key, name.clone(), false), at)));
+                let newest = month.samples().newest();
+                written.extend(newest.map(|at| ((device.key, name.clone(), false), at)));
             }
             for (line, quality) in device.quality() {
-                written.extend(quality.newest().map(|at| ((device.key, line, true), at)));
+                written.extend(quality.month().newest().map(|at| ((device.key, line, true), at)));
             }
         }
         Self { site, written }
@@ -237,12 +239,14 @@ impl Keeper {
             let after = |key: &Key| self.written.get(key).copied();
             for (name, month) in &device.view().lines {
                 let key = (device.key, name.clone(), false);
-                let new = month.since(after(&key)).map(|s| (key.clone(), Sample::Carried(s)));
+                let new = month.samples().since(after(&key));
+                let new = new.map(|sample| (key.clone(), Sample::Carried(sample)));
                 samples.extend(new.take(most - samples.len()));
             }
             for (line, quality) in device.quality() {
                 let key = (device.key, line, true);
-                let new = quality.since(after(&key)).map(|s| (key.clone(), Sample::Asked(s)));
+                let new = quality.month().since(after(&key));
+                let new = new.map(|sample| (key.clone(), Sample::Asked(sample)));
                 samples.extend(new.take(most - samples.len()));
             }
         }

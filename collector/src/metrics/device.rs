@@ -239,7 +239,7 @@ impl Page<'_> {
         let all = &self.view.quality;
         self.out.leave_out(all.len().saturating_sub(MAX_SUBJECTS) * 3);
         for (line, quality) in all.iter().take(MAX_SUBJECTS).filter(|(_, q)| q.failed.is_none()) {
-            let name = interface_of(self.view, line);
+            let name = interface_of(self.view, line).map_or(line, |interface| &interface.name);
             if let Some(lately) = quality.lately() {
                 self.out.add(&LINK_LOST, &[name], f64::from(lately.lost.0) / 1000.0);
                 if let Some(round_trip) = lately.round_trip {

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::poll::oid::Oid;
 use crate::poll::profile::bridge::{self, Bridge};
-use crate::poll::profile::ethernet::{self, Ethernet};
+use crate::poll::profile::ethernet::{self, ethernet};
 use crate::poll::profile::host_resources::{HostResources, Resources};
 use crate::poll::profile::interfaces::{Interface, Interfaces};
 use crate::poll::profile::lldp::{Lldp, Neighbour};
@@ -63,9 +63,15 @@ pub struct Look {
 pub async fn look(session: &impl Snmp, learned: &mut Learned) -> Result<Look, SnmpError> {
     let identity = take::<System>(session, learned).await?;
     let vendor = identity.product.as_ref().and_then(Vendor::of);
+    let interfaces = read::<Interfaces>(session, learned).await;
+    let ports = match &interfaces {
+        Reading::Known(list) => list.as_slice(),
+        Reading::Unreadable { .. } => &[],
+    };
+    let ports = ethernet(session, learned, ports);
     Ok(Look {
-        interfaces: read::<Interfaces>(session, learned).await,
-        ethernet: read::<Ethernet>(session, learned).await,
+        ethernet: reading(tokio::time::timeout(LONGEST, ports).await),
+        interfaces,
         power: read::<Ups>(session, learned).await,
         poe: read::<PowerEthernet>(session, learned).await,
         resources: read::<HostResources>(session, learned).await,

@@ -74,8 +74,17 @@ fn single(index: &[u32]) -> Option<u32> {
     }
 }
 
+/// So many octets, each of them a number of an index.
+fn octets<const COUNT: usize>(index: &[u32]) -> Option<[u8; COUNT]> {
+    let numbers: &[u32; COUNT] = index.try_into().ok()?;
+    let mut octets = [0; COUNT];
+    for (octet, number) in octets.iter_mut().zip(numbers) {
+        *octet = u8::try_from(*number).ok()?;
+    }
+    Some(octets)
+}
+
 /// Six octets of an index as a MAC address.
 fn mac_of(index: &[u32]) -> Option<Mac> {
-    let octets: Option<Vec<u8>> = index.iter().map(|arc| u8::try_from(*arc).ok()).collect();
-    octets?.try_into().ok().map(Mac)
+    octets(index).map(Mac)
 }

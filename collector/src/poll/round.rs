@@ -14,7 +14,7 @@ use crate::poll::oid::Oid;
 use crate::poll::profile::addresses::Addresses;
 use crate::poll::profile::bridge::Bridge;
 use crate::poll::profile::cdp::Cdp;
-use crate::poll::profile::ethernet::Ethernet;
+use crate::poll::profile::ethernet::ethernet;
 use crate::poll::profile::host_resources::HostResources;
 use crate::poll::profile::interfaces::Interfaces;
 use crate::poll::profile::lldp::{Lldp, Neighbour};
@@ -181,7 +181,9 @@ async fn taken(
             failed
         }
         Part::Ethernet => {
-            let (outcome, failed) = parted(asked::<Ethernet>(session, learned).await);
+            let interfaces = view.interfaces.value().map(Vec::as_slice).unwrap_or_default();
+            let outcome = in_time(ethernet(session, learned, interfaces)).await;
+            let (outcome, failed) = parted(outcome);
             view.take_ethernet(outcome, clock.now());
             failed
         }

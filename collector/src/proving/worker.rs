@@ -11,6 +11,7 @@ use bailey_rules::policy::Policy;
 use bailey_rules::prove::site::assemble::{assemble, without_agent};
 use bailey_rules::prove::site::follow::{Asked, Followed};
 use bailey_rules::prove::site::{Changes, Host, Port, Prover, Result as Proved, Site};
+use bailey_rules::text::Text;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
@@ -73,6 +74,17 @@ pub(crate) enum NotFollowed {
     Busy,
     #[error("the site has not been looked at yet; ask again in a moment")]
     NothingKnown,
+}
+
+impl NotFollowed {
+    /// Why, in both languages.
+    pub(crate) fn text(self) -> Text {
+        let zh = match self {
+            Self::Busy => "有其他查询，或证明耗时较长；请重试",
+            Self::NothingKnown => "尚未查看本站点；请稍后重试",
+        };
+        Text::new(self.to_string(), zh)
+    }
 }
 
 impl Questions {

@@ -6,6 +6,7 @@ pub mod devices;
 mod enforcement;
 pub mod enroll;
 mod flows;
+mod lines;
 mod listings;
 mod ports;
 mod proofs;
@@ -51,6 +52,7 @@ pub(crate) fn routes(web: &Web) -> Router<Web> {
         .route("/api/v1/hosts/{name}/listings/{source}", get(listings::one))
         .route("/api/v1/devices", get(devices::list))
         .route("/api/v1/devices/{name}", get(devices::one))
+        .route("/api/v1/lines", get(lines::list))
         .route(topology::PATH, get(topology::all))
         .route(ports::PATH, get(ports::list))
         .route("/api/v1/findings", get(findings))

@@ -507,28 +507,38 @@ fn device_port(
     }
 }
 
-/// Devices of both networks: a switch with a full uplink and a port at half duplex, a silent one, and a
-/// UPS on its battery. `said` is what one of them says of itself.
+/// Devices of both networks: a switch with a full uplink, an aggregate that has lost a member and a port at
+/// half duplex, a silent one, and a UPS on its battery. `said` is what one of them says of itself.
 pub(crate) fn devices(said: &str) -> Vec<DeviceView> {
     let mut floor = held_device("floor-3", "inner", "10.1.0.43:161");
     device_identity(&mut floor, said, "Huawei");
+    let port = |duplex, aggregate| Port {
+        duplex,
+        damaged: None,
+        late_collisions: Some(0),
+        aggregate,
+        detached: false,
+    };
+    let (half, full) = (Some(EthernetDuplex::Half), Some(EthernetDuplex::Full));
+    let trunk = Some(100);
+    let ethernet = [(1, port(half, None)), (49, port(full, trunk)), (50, port(None, trunk))];
+    floor.take_ethernet(Ok(ethernet.into()), ago(17 * 60));
     for minute in 0..=16_u64 {
         let at = ago((16 - minute) * 60 + 20);
+        let trunk = device_port(100, "Eth-Trunk1", "", Link::Up, minute * 60 * 11_500_000);
         let ports = vec![
             device_port(1, "GE0/0/1", said, Link::Up, minute * 60 * 12_000),
             device_port(49, "GE0/0/49", "uplink sw-b-2", Link::Up, minute * 60 * 11_500_000),
             device_port(50, "GE0/0/50", "uplink sw-b-3", Link::LowerLayerDown, 0),
+            device::interface::Interface {
+                kind: Some(device::aggregate::KIND),
+                speed: Some(200_000_000),
+                ..trunk
+            },
         ];
         floor.take_interfaces(Ok(ports), at, |_| false);
     }
-    let port = |duplex| Port {
-        duplex: Some(duplex),
-        damaged: None,
-        late_collisions: Some(0),
-        aggregate: None,
-    };
-    let ports = [(1, port(EthernetDuplex::Half)), (49, port(EthernetDuplex::Full))];
-    floor.take_ethernet(Ok(ports.into()), ago(140));
+    floor.take_ethernet(Ok(ethernet.into()), ago(140));
     let neighbour = device::neighbour::Neighbour {
         protocol: bailey_rules::topology::Protocol::Lldp,
         local_port: 49,

@@ -4,6 +4,7 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use bailey_rules::text::Text;
 use serde::Serialize;
 
 use super::access::Peer;
@@ -25,6 +26,9 @@ pub struct Problem {
     pub status: u16,
     /// What happened here, and what to do.
     pub detail: String,
+    /// The same in Chinese, where it is known in both languages.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail_zh: Option<String>,
 }
 
 impl Problem {
@@ -36,7 +40,14 @@ impl Problem {
             title: status.canonical_reason().unwrap_or("Error").to_owned(),
             status: status.as_u16(),
             detail: detail.into(),
+            detail_zh: None,
         }
+    }
+
+    /// A refusal of sort `kind` whose reason people read in their own language.
+    #[must_use]
+    pub fn said(status: StatusCode, kind: &'static str, why: Text) -> Self {
+        Self { detail_zh: Some(why.zh), ..Self::new(status, kind, why.en) }
     }
 
     /// 400: the request itself is wrong.

@@ -235,6 +235,7 @@ const DENY_TABLE: &[(&str, &str, [u16; 5])] = &[
     ("GET", "/api/v1/hosts/{name}/listings", [401, 401, 200, 200, 200]),
     ("GET", "/api/v1/hosts/{name}/listings/{source}", [401, 401, 404, 404, 404]),
     ("GET", "/api/v1/devices", [401, 401, 200, 200, 200]),
+    ("GET", "/api/v1/lines", [401, 401, 200, 200, 200]),
     ("GET", "/api/v1/topology", [401, 401, 200, 200, 200]),
     ("GET", "/api/v1/ports", [401, 401, 200, 200, 200]),
     ("GET", "/api/v1/devices/{name}", [401, 401, 404, 404, 404]),
@@ -464,6 +465,9 @@ async fn the_api_refuses_what_it_does_not_understand() {
         ("/api/v1/hosts/no-such-host", StatusCode::NOT_FOUND),
         ("/api/v1/flows?after=oa-1", StatusCode::OK),
         ("/api/v1/flows?limit=1", StatusCode::BAD_REQUEST),
+        ("/api/v1/lines?zone=outer&device=exit-1&after=exit-1/GE0/0/1", StatusCode::OK),
+        ("/api/v1/lines?after=exit-1", StatusCode::BAD_REQUEST),
+        ("/api/v1/lines?limit=201", StatusCode::BAD_REQUEST),
         ("/api/v1/proofs?at=2026-11-23T14:30:00%2B08:00", StatusCode::OK),
         ("/api/v1/proofs?at=yesterday", StatusCode::BAD_REQUEST),
         ("/api/v1/proofs/INV-01?limit=0", StatusCode::BAD_REQUEST),
@@ -506,6 +510,26 @@ async fn the_api_refuses_what_it_does_not_understand() {
     let answer =
         door.ask(&Knocker::Socket, Method::POST, "/api/v1/enroll/tokens", &json, &large).await;
     assert_eq!(answer.status, StatusCode::PAYLOAD_TOO_LARGE);
+}
+
+#[tokio::test]
+async fn a_refused_order_says_why_in_both_languages() {
+    let door = open().await;
+    let json = [("content-type", "application/json")];
+    let port = "{\"device\":\"core-9\",\"port\":\"GE1\",\"until\":\"2026-11-26T09:00:00Z\",\
+                \"reason\":\"a stray laptop\"}";
+    let token = "{\"host\":\"oa-19\",\"zone\":\"iner\",\"ttl_seconds\":600}";
+    for (path, body, en, zh) in [
+        ("/api/v1/devices/core-9/remove", "{}", "there is no device", "没有设备 \"core-9\""),
+        ("/api/v1/ports", port, "there is no device", "没有设备 \"core-9\""),
+        ("/api/v1/pushes/7/start", "", "there is no push 7", "没有下发 7"),
+        ("/api/v1/enroll/tokens", token, "did you mean \"inner\"?", "没有安全域 \"iner\""),
+    ] {
+        let answer = door.ask(&Knocker::Socket, Method::POST, path, &json, body).await;
+        let problem: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
+        assert!(problem["detail"].as_str().unwrap().contains(en), "{path}: {problem}");
+        assert!(problem["detail_zh"].as_str().unwrap().contains(zh), "{path}: {problem}");
+    }
 }
 
 #[tokio::test]

@@ -188,6 +188,8 @@ words! {
     lines_why: "what is paid for, what was used of it, and how the far end answers",
         "签约速率、使用情况与对端应答";
     exit_line: "exit", "出口";
+    aggregate: "a member of this aggregate", "该聚合的成员";
+    no_interface: "no such interface", "无此接口";
     month_95: "95 % of 30 d", "30 天 95 值";
     far_end: "Far end", "对端";
     round_trip: "Round trip", "往返时延";

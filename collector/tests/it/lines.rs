@@ -218,8 +218,8 @@ fn what_lines_lose_and_how_long_they_take_is_found_and_kept_over_a_restart() {
         until("there are samples", || {
             let view = view(&lab);
             let months = ["GE0/0/1", "GE0/0/2", "GE0/0/3"].map(|line| {
-                let used = view.lines.get(line).is_some_and(|month| month.samples() > 0);
-                used && view.quality.get(line).is_some_and(|quality| quality.samples() > 0)
+                let used = view.lines.get(line).is_some_and(|month| !month.samples().is_empty());
+                used && view.quality.get(line).is_some_and(|quality| !quality.month().is_empty())
             });
             months.iter().all(|has| *has)
         })
@@ -232,8 +232,14 @@ fn what_lines_lose_and_how_long_they_take_is_found_and_kept_over_a_restart() {
         let after = view(&lab);
         for line in ["GE0/0/1", "GE0/0/2", "GE0/0/3"] {
             assert!(before.lines[line].percentile_95() <= after.lines[line].percentile_95());
-            assert!(after.lines[line].samples() >= before.lines[line].samples(), "{line}");
-            assert!(after.quality[line].samples() >= before.quality[line].samples(), "{line}");
+            assert!(
+                after.lines[line].samples().len() >= before.lines[line].samples().len(),
+                "{line}"
+            );
+            assert!(
+                after.quality[line].month().len() >= before.quality[line].month().len(),
+                "{line}"
+            );
             assert!(after.quality[line].availability().is_some());
         }
         lab.collector.shutdown().await;

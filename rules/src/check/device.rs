@@ -1,6 +1,7 @@
 //! Checks of devices: the same as those of hosts, from what a device tells instead of facts. One
 //! check is one file; this file says what differs and lists them all.
 
+mod aggregate_degraded;
 mod core_silent;
 mod device_silent;
 mod duplex;
@@ -155,6 +156,7 @@ pub const CHECKS: &[DeviceCheck] = &[
     core_silent::CHECK,
     poll_failed::CHECK,
     link_down::CHECK,
+    aggregate_degraded::CHECK,
     link_use::CHECK,
     link_errors::CHECK,
     duplex::CHECK,

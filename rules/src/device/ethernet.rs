@@ -22,8 +22,11 @@ pub struct Port {
     /// `dot3StatsLateCollisions`: collisions that only happen when the other end is full duplex or the
     /// cable too long.
     pub late_collisions: Option<u64>,
-    /// `ifIndex` of the aggregate that the port is a part of (`dot3adAggPortAttachedAggID`, IEEE 802.1AX).
+    /// `ifIndex` of the aggregate that the port is a part of, or is to be one of (`dot3adAggPortAttachedAggID`,
+    /// `dot3adAggPortSelectedAggID`, IEEE 802.1AX; `ifStackTable`, RFC 2863).
     pub aggregate: Option<u32>,
+    /// Whether it passes no frames of that aggregate now, as LACP says.
+    pub detached: bool,
 }
 
 /// Whether the two ends of a link disagree: then it works, and slowly. `None` when an end does not

@@ -1,20 +1,10 @@
 //! How much of a line is used, as lines are paid for: the 95th percentile of a month.
 
-use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::Duration;
 
-use super::interface::Growth;
+use super::interface::{Growth, Rate};
+use super::samples::{SAMPLE, Samples, Timed};
 use crate::time::Timestamp;
-
-/// How long one sample of a line is: the operators' custom.
-pub const SAMPLE: Duration = Duration::from_mins(5);
-
-/// How far back samples are kept.
-pub const MONTH: Duration = Duration::from_hours(30 * 24);
-
-/// The most samples that are kept: [`MONTH`] full of them. The oldest go first.
-pub const MAX_SAMPLES: usize = 30 * 24 * 12;
 
 /// The most lines of one device whose samples are kept.
 pub const MAX_LINES: usize = 64;
@@ -30,11 +20,16 @@ pub struct Carried {
     pub sent: u64,
 }
 
+impl Timed for Carried {
+    fn at(&self) -> Timestamp {
+        self.at
+    }
+}
+
 /// The use of one line within the last 30 days, as far as it was counted, in samples of [`SAMPLE`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Month {
-    /// By time. Shared with every copy: views are copied for each poll.
-    samples: Arc<VecDeque<Carried>>,
+    samples: Samples<Carried>,
     /// When the sample that is being counted began.
     began: Option<Timestamp>,
     received: u64,
@@ -43,17 +38,10 @@ pub struct Month {
 }
 
 impl Month {
-    /// What was kept of a month, by time, for instance over a restart. Of more than [`MAX_SAMPLES`] the
-    /// newest.
+    /// What was kept of a month, by time, for instance over a restart.
     #[must_use]
     pub fn of(samples: impl IntoIterator<Item = Carried>) -> Self {
-        let mut kept = VecDeque::new();
-        for sample in samples {
-            if kept.back().is_none_or(|last: &Carried| last.at < sample.at) {
-                push(&mut kept, sample);
-            }
-        }
-        Self { samples: Arc::new(kept), ..Self::default() }
+        Self { samples: samples.into_iter().collect(), ..Self::default() }
     }
 
     /// Adds what passed within `elapsed` before `at`. A sample of which less than half was counted says
@@ -68,53 +56,38 @@ impl Month {
         if began.age(at) < SAMPLE && began <= at {
             return;
         }
-        if self.counted >= SAMPLE / 2 && self.newest().is_none_or(|newest| newest < at) {
+        if self.counted >= SAMPLE / 2 {
             let rate = |octets: u64| {
                 let rate = u128::from(octets) * 1000 / self.counted.as_millis().max(1);
                 u64::try_from(rate).unwrap_or(u64::MAX)
             };
             let sample = Carried { at, received: rate(self.received), sent: rate(self.sent) };
-            push(Arc::make_mut(&mut self.samples), sample);
+            self.samples.add(sample);
         }
         self.began = Some(at);
         (self.received, self.sent, self.counted) = (0, 0, Duration::ZERO);
     }
 
-    /// How many samples there are.
+    /// What is kept of it.
     #[must_use]
-    pub fn samples(&self) -> usize {
-        self.samples.len()
+    pub const fn samples(&self) -> &Samples<Carried> {
+        &self.samples
     }
 
-    /// When the newest sample ended.
+    /// The 95th percentile of each direction, in octets a second: 36 hours of 30 days may lie above it.
+    /// Neither without a sample.
     #[must_use]
-    pub fn newest(&self) -> Option<Timestamp> {
-        self.samples.back().map(|sample| sample.at)
+    pub fn percentiles_95(&self) -> Rate {
+        let of =
+            |one: fn(Carried) -> u64| percentile_95(self.samples.since(None).map(one).collect());
+        Rate { received: of(|sample| sample.received), sent: of(|sample| sample.sent) }
     }
 
-    /// The samples that ended after `at`, by time; all of them for `None`.
-    pub fn since(&self, at: Option<Timestamp>) -> impl Iterator<Item = Carried> {
-        let from = at.map_or(0, |at| self.samples.partition_point(|sample| sample.at <= at));
-        self.samples.range(from..).copied()
-    }
-
-    /// The 95th percentile of the busier direction, in octets a second: 36 hours of 30 days may lie
-    /// above it. `None` without a sample.
+    /// The 95th percentile of the busier direction, by which lines are paid for.
     #[must_use]
     pub fn percentile_95(&self) -> Option<u64> {
-        let of = |one: fn(&Carried) -> u64| percentile_95(self.samples.iter().map(one).collect());
-        of(|sample| sample.received).max(of(|sample| sample.sent))
+        self.percentiles_95().busier()
     }
-}
-
-/// Adds a sample that is newer than the others, and lets those go that are too old or too many.
-fn push(samples: &mut VecDeque<Carried>, sample: Carried) {
-    while samples.len() >= MAX_SAMPLES
-        || samples.front().is_some_and(|oldest| oldest.at.age(sample.at) > MONTH)
-    {
-        samples.pop_front();
-    }
-    samples.push_back(sample);
 }
 
 /// The smallest of the samples that at least 95 of 100 do not exceed (nearest rank).
@@ -127,6 +100,7 @@ pub fn percentile_95(mut samples: Vec<u64>) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::samples::{MAX_SAMPLES, MONTH};
     use super::*;
 
     const NOW: Timestamp = Timestamp::from_millis(1_795_415_520_000);
@@ -152,12 +126,13 @@ mod tests {
         for poll in 1..=10 {
             month.add(NOW + minute * poll, minute, &growth(600 * 60));
         }
-        assert_eq!((month.samples(), month.percentile_95()), (2, Some(600)));
+        assert_eq!((month.samples().len(), month.percentile_95()), (2, Some(600)));
+        assert_eq!(month.percentiles_95(), Rate { received: Some(600), sent: Some(300) });
         for sample in 0..u32::try_from(MAX_SAMPLES).unwrap() + 9 {
             let at = NOW + minute * 10 + SAMPLE * (sample + 1);
             month.add(at, SAMPLE, &growth(9_000 * 300));
         }
-        assert_eq!((month.samples(), month.percentile_95()), (MAX_SAMPLES, Some(9_000)));
+        assert_eq!((month.samples().len(), month.percentile_95()), (MAX_SAMPLES, Some(9_000)));
     }
 
     #[test]
@@ -177,16 +152,16 @@ mod tests {
         for sample in 1..=3 {
             before.add(NOW + SAMPLE * sample, SAMPLE, &growth(600 * 300));
         }
-        let mut month = Month::of(before.since(None));
-        assert_eq!((month.samples(), month.percentile_95()), (3, Some(600)));
-        let (first, newest) = (NOW + SAMPLE, month.newest().unwrap());
-        assert_eq!(month.since(Some(first)).count(), 2);
-        assert_eq!(month.since(Some(newest)).count(), 0);
+        let mut month = Month::of(before.samples().since(None));
+        assert_eq!((month.samples().len(), month.percentile_95()), (3, Some(600)));
+        let (first, newest) = (NOW + SAMPLE, month.samples().newest().unwrap());
+        assert_eq!(month.samples().since(Some(first)).count(), 2);
+        assert_eq!(month.samples().since(Some(newest)).count(), 0);
         // The collector was off for a while; all but the newest of what it had is too old now.
         month.add(newest + MONTH, SAMPLE, &growth(100 * 300));
-        assert_eq!((month.samples(), month.percentile_95()), (2, Some(600)));
+        assert_eq!((month.samples().len(), month.percentile_95()), (2, Some(600)));
         // What is stored twice, or out of order, counts once.
-        let twice = month.since(None).chain(month.since(None));
-        assert_eq!(Month::of(twice).samples(), 2);
+        let twice = month.samples().since(None).chain(month.samples().since(None));
+        assert_eq!(Month::of(twice).samples().len(), 2);
     }
 }

@@ -6,12 +6,11 @@
 //! count against its availability instead (as ITU-T G.826 draws the line for seconds).
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 
-use super::line::{MAX_SAMPLES, MONTH, SAMPLE};
+use super::samples::{SAMPLE, Samples, Timed};
 use crate::expectation::Ask;
 use crate::time::Timestamp;
 use crate::unit::Percent;
@@ -41,6 +40,12 @@ pub struct Asked {
     pub out: u32,
     /// How long an answer took on average; absent without one.
     pub round_trip: Option<Duration>,
+}
+
+impl Timed for Asked {
+    fn at(&self) -> Timestamp {
+        self.at
+    }
 }
 
 /// What the packets of the last [`WINDOW`] say.
@@ -79,8 +84,7 @@ pub struct Quality {
     answered_at: Option<Timestamp>,
     /// The last [`WINDOW`] by time.
     newest: VecDeque<(Timestamp, Packet)>,
-    /// The last [`MONTH`] by time.
-    month: Arc<VecDeque<Asked>>,
+    month: Samples<Asked>,
     /// When the sample that is being counted began.
     began: Option<Timestamp>,
     counting: Counting,
@@ -111,12 +115,6 @@ impl Quality {
     /// Of a line that is asked from now on; `month` is what was kept of it, by time.
     #[must_use]
     pub fn new(ask: Ask, month: impl IntoIterator<Item = Asked>) -> Self {
-        let mut kept = VecDeque::new();
-        for sample in month {
-            if kept.back().is_none_or(|last: &Asked| last.at < sample.at) {
-                push(&mut kept, sample);
-            }
-        }
         Self {
             ask,
             failed: None,
@@ -124,7 +122,7 @@ impl Quality {
             asked_at: None,
             answered_at: None,
             newest: VecDeque::new(),
-            month: Arc::new(kept),
+            month: month.into_iter().collect(),
             began: None,
             counting: Counting::default(),
         }
@@ -176,10 +174,7 @@ impl Quality {
         let Counting { asked, lost, out, answers, took, row } = self.counting;
         let average = (answers > 0).then(|| took / answers.max(1));
         self.counting = Counting { row, ..Counting::default() };
-        if self.month.back().is_none_or(|last| last.at < at) {
-            let sample = Asked { at, asked, lost, out, round_trip: average };
-            push(Arc::make_mut(&mut self.month), sample);
-        }
+        self.month.add(Asked { at, asked, lost, out, round_trip: average });
     }
 
     /// Notes that the far end could not even be asked: that says nothing of the line.
@@ -241,12 +236,12 @@ impl Quality {
         })
     }
 
-    /// The part of the packets of the last [`MONTH`] that fell into no outage, in millionths, those since
+    /// The part of the packets of the last month that fell into no outage, in millionths, those since
     /// the last sample too; `None` without a packet.
     #[must_use]
     pub fn availability(&self) -> Option<u32> {
-        let sum = |one: fn(&Asked) -> u32| -> u64 {
-            self.month.iter().map(|sample| u64::from(one(sample))).sum()
+        let sum = |one: fn(Asked) -> u32| -> u64 {
+            self.month.since(None).map(|sample| u64::from(one(sample))).sum()
         };
         let asked = sum(|sample| sample.asked) + u64::from(self.counting.asked);
         let out = (sum(|sample| sample.out) + u64::from(self.counting.out)).min(asked);
@@ -254,31 +249,9 @@ impl Quality {
         u32::try_from(part).ok()
     }
 
-    /// How many samples the month has.
+    /// What is kept of the last month.
     #[must_use]
-    pub fn samples(&self) -> usize {
-        self.month.len()
+    pub const fn month(&self) -> &Samples<Asked> {
+        &self.month
     }
-
-    /// When the newest sample ended.
-    #[must_use]
-    pub fn newest(&self) -> Option<Timestamp> {
-        self.month.back().map(|sample| sample.at)
-    }
-
-    /// The samples that ended after `at`, by time; all of them for `None`.
-    pub fn since(&self, at: Option<Timestamp>) -> impl Iterator<Item = Asked> {
-        let from = at.map_or(0, |at| self.month.partition_point(|sample| sample.at <= at));
-        self.month.range(from..).copied()
-    }
-}
-
-/// Adds a sample that is newer than the others, and lets those go that are too old or too many.
-fn push(samples: &mut VecDeque<Asked>, sample: Asked) {
-    while samples.len() >= MAX_SAMPLES
-        || samples.front().is_some_and(|oldest| oldest.at.age(sample.at) > MONTH)
-    {
-        samples.pop_front();
-    }
-    samples.push_back(sample);
 }

@@ -482,6 +482,7 @@ impl<'a> Walk<'a> {
 
     /// Whether packets that were changed so at `output` are routed once more: those that are sent elsewhere,
     /// or marked where there is a chain of routes (`ip_route_me_harder`).
+    #[must_use]
     pub fn is_routed_again(&self, change: &Change) -> bool {
         let ends = [Field::Destination4, Field::Destination6];
         let is_sent_elsewhere = change.fields().any(|field| ends.contains(&field));

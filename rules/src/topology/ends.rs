@@ -13,11 +13,13 @@ use crate::text::Text;
 use crate::time::Timestamp;
 use crate::unit::BitRate;
 
-/// One end of a link that is up, as its owner tells of it.
+/// One end of a link that is up, as its owner tells of it: a port, or an aggregate whose members run alike.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seen {
     /// What it is called there.
     pub name: String,
+    /// Whether it is an aggregate; then the rest is of each of its members.
+    pub aggregate: bool,
     /// How fast it runs, where that is told.
     pub speed: Option<BitRate>,
     /// Its duplex, where that is told.
@@ -53,8 +55,12 @@ impl Seen {
         format!("{speed}{duplex}")
     }
 
-    /// Whether both tell of something that is not the same.
+    /// Whether both tell of something that is not the same. What is an aggregate at one end only may be one
+    /// at the other too, and told of with the speed of all members together.
     fn disagrees(&self, other: &Self) -> bool {
+        if self.aggregate != other.aggregate {
+            return false;
+        }
         let speeds = self.speed.zip(other.speed).is_some_and(|(one, two)| one != two);
         speeds || self.duplex.zip(other.duplex).is_some_and(|(one, two)| one != two)
     }
@@ -62,7 +68,8 @@ impl Seen {
 
 /// The links whose ends do not agree, each once, with the device that the first of its ends is of; between
 /// a switch and a host with the switch. `port` tells of a port of a device, and `card` of the one
-/// interface of a host that has an address; both of physical ones only, and of those that are up.
+/// interface of a host that has an address; both of physical ones and of aggregates of them, and of those that
+/// are up.
 pub fn disagreements(
     topology: &Topology,
     broken: impl Fn(&HostName) -> Option<Status>,
@@ -108,10 +115,20 @@ fn verdict(
     there: &Seen,
 ) -> Verdict {
     let (name, other) = (&here.name, &there.name);
-    let why = Text::new(
-        format!("{name} runs at {here}, and {far} {other} at its other end at {there}"),
-        format!("{name} 为 {}，而对端 {far} {other} 为 {}", here.zh(), there.zh()),
-    );
+    let why = if here.aggregate {
+        Text::new(
+            format!(
+                "each member of {name} runs at {here}, and each of {far} {other} at its other end at \
+                 {there}"
+            ),
+            format!("{name} 的各成员为 {}，而对端 {far} {other} 的为 {}", here.zh(), there.zh()),
+        )
+    } else {
+        Text::new(
+            format!("{name} runs at {here}, and {far} {other} at its other end at {there}"),
+            format!("{name} 为 {}，而对端 {far} {other} 为 {}", here.zh(), there.zh()),
+        )
+    };
     let mut verdict = Verdict::new(name.as_str(), status, why);
     verdict.stale = here.stale || there.stale;
     verdict.evidence = [(device, here), (far, there)]

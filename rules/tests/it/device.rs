@@ -215,6 +215,55 @@ fn a_line_is_judged_by_what_is_paid_for_and_not_by_a_burst() {
 }
 
 #[test]
+fn a_line_without_an_interface_is_unknown_and_what_was_found_of_it_stays() {
+    let rules = "expectations: [{hosts: [exit-1], device: {lines: {GE1: {rated: 2 Mbit/s}, \
+                 to county: {name: county, rated: 2 Mbit/s}}}}]\n";
+    let mut lab = Lab::new("exit-1", rules);
+    let mut county = port("GE2", 0, 0);
+    county.alias = "to county".to_owned();
+    lab.answers().ports(vec![port("GE1", 0, 0), county.clone()]);
+    assert_eq!(lab.status("link_down", "GE2"), Some(Status::Ok));
+    county.link = Link::Down;
+    lab.later(MINUTE).answers().ports(vec![port("GE1", 0, 0), county]);
+    let open: BTreeMap<FindingId, Finding> =
+        advance(&BTreeMap::new(), &lab.view, &lab.judge(), NOW)
+            .into_iter()
+            .map(|change| (change.finding().id, change.finding().clone()))
+            .filter(|(_, finding)| finding.check == "link_down")
+            .collect();
+    assert_eq!(open.len(), 1);
+    // The card is taken out.
+    lab.later(MINUTE).answers().ports(vec![port("GE1", 0, 0)]);
+    let verdict = lab.verdict("link_down", "to county").unwrap();
+    assert_eq!((verdict.status, verdict.stale), (Status::Unknown, false));
+    assert_eq!(
+        verdict.why.en,
+        "the rule files name the line to county (county), and exit-1 has no such interface or alias"
+    );
+    let changes = advance(&open, &lab.view, &lab.judge(), lab.now);
+    let resolved = changes.iter().any(|change| matches!(change, Change::Resolved(_)));
+    assert!(!resolved, "{changes:?}");
+}
+
+#[test]
+fn lines_that_are_none_any_more_make_room_for_others() {
+    let mut lab = Lab::new("exit-1", "# nothing\n");
+    let poll = |lab: &mut Lab, first: u32, octets: u64| {
+        let ports = (first..first + 64).map(|nth| {
+            let name = format!("L{nth:03}");
+            Interface { index: nth, ..port(&name, octets, 0) }
+        });
+        lab.later(MINUTE).answers();
+        lab.view.take_interfaces(Ok(ports.collect()), lab.now, |_| true);
+    };
+    for (first, octets) in [(1, 0), (1, 1_000), (101, 0), (101, 1_000)] {
+        poll(&mut lab, first, octets);
+    }
+    let names: Vec<&String> = lab.view.lines.keys().collect();
+    assert_eq!((names.len(), names[0].as_str()), (64, "L101"));
+}
+
+#[test]
 fn a_port_of_a_desk_may_go_down_and_an_uplink_may_not() {
     let mut lab = Lab::new("floor-3", "# nothing\n");
     let with = |name: &str, alias: &str, wanted, link| Interface {
@@ -272,6 +321,7 @@ fn half_duplex_at_speed_and_late_collisions_are_a_mismatch() {
             damaged: None,
             late_collisions: Some(late),
             aggregate: None,
+            detached: false,
         };
         BTreeMap::from([
             (index("GE1"), port(Duplex::Full, 0)),
@@ -290,6 +340,118 @@ fn half_duplex_at_speed_and_late_collisions_are_a_mismatch() {
     assert_eq!(said("GE2"), Some(Status::Warning));
     assert_eq!(said("GE3"), Some(Status::Warning));
     assert_eq!(said("GE9"), Some(Status::Ok), "a hub may be at half duplex");
+}
+
+/// An aggregate of two ports, of which the second is in this state and at this speed.
+fn aggregate(link: Link, mbits: u64) -> Vec<Interface> {
+    let of_many = Interface { index: 100, kind: Some(161), ..port("Po1", 9_000, 0) };
+    let one = Interface { index: 1, ..port("GE1", 9_000, 0) };
+    let other = Interface { index: 2, link, speed: Some(mbits * 1_000_000), ..port("GE2", 0, 0) };
+    vec![one, other, of_many]
+}
+
+fn members(detached: bool) -> BTreeMap<u32, Port> {
+    let port = |detached| Port {
+        duplex: Some(Duplex::Full),
+        damaged: None,
+        late_collisions: None,
+        aggregate: Some(100),
+        detached,
+    };
+    BTreeMap::from([(1, port(false)), (2, port(detached))])
+}
+
+/// A poll at which an aggregate is like this.
+fn polled(lab: &mut Lab, ports: Vec<Interface>, detached: bool) {
+    lab.later(MINUTE).answers();
+    lab.view.take_ethernet(Ok(members(detached)), lab.now);
+    lab.ports(ports);
+}
+
+#[test]
+fn an_aggregate_that_lacks_a_member_is_a_warning_until_it_was_whole_for_a_while() {
+    let mut lab = Lab::new("floor-3", "# nothing\n");
+    polled(&mut lab, aggregate(Link::Up, 100), false);
+    let said = |lab: &Lab| {
+        let verdict = lab.verdict("aggregate_degraded", "Po1").unwrap();
+        (verdict.status, verdict.why.en, verdict.why.zh)
+    };
+    assert_eq!(said(&lab).0, Status::Ok);
+    assert_eq!(said(&lab).1, "all 2 members of Po1 work");
+    polled(&mut lab, aggregate(Link::Down, 100), false);
+    assert_eq!(said(&lab).0, Status::Ok, "it may come back at once");
+    polled(&mut lab, aggregate(Link::Down, 100), false);
+    polled(&mut lab, aggregate(Link::Down, 100), false);
+    let (status, en, zh) = said(&lab);
+    assert_eq!(status, Status::Warning);
+    assert_eq!(en, "1 of 2 members of Po1 work, for 2 min: not GE2 (limit 2 min)");
+    assert!(zh.starts_with("Po1 的 2 个成员端口中 1 个正常，已持续 2 分钟：异常的为 GE2"), "{zh}");
+    polled(&mut lab, aggregate(Link::Up, 100), false);
+    assert_eq!(said(&lab).0, Status::Warning, "it has just come back");
+    for _ in 0..5 {
+        polled(&mut lab, aggregate(Link::Up, 100), false);
+    }
+    assert_eq!(said(&lab).0, Status::Ok);
+}
+
+#[test]
+fn a_member_that_comes_and_goes_or_is_not_taken_in_or_runs_differently_is_missing() {
+    let after = |polls: &[(Link, u64, bool)]| {
+        let mut lab = Lab::new("floor-3", "# nothing\n");
+        for (link, mbits, detached) in polls {
+            polled(&mut lab, aggregate(*link, *mbits), *detached);
+        }
+        let verdict = lab.verdict("aggregate_degraded", "Po1").unwrap();
+        (verdict.status, verdict.why.en)
+    };
+    let (up, down) = ((Link::Up, 100, false), (Link::Down, 100, false));
+    assert_eq!(after(&[down, up, up, down, up]).0, Status::Warning, "it comes and goes");
+    let apart = after(&[(Link::Up, 100, true); 3]);
+    assert_eq!(apart.0, Status::Warning, "{}", apart.1);
+    let (status, said) = after(&[(Link::Up, 10, false); 3]);
+    assert_eq!(status, Status::Warning);
+    assert!(
+        said.contains("they run differently: GE1 100 Mbit/s full duplex, GE2 10 Mbit/s full"),
+        "{said}"
+    );
+}
+
+#[test]
+fn an_aggregate_that_lost_all_members_is_one_and_what_is_switched_off_or_unused_is_none() {
+    let mut lab = Lab::new("floor-3", "# nothing\n");
+    let changed = |change: fn(&mut Interface)| {
+        let mut ports = aggregate(Link::Down, 100);
+        ports.iter_mut().for_each(change);
+        ports
+    };
+    let dead = changed(|port| port.link = Link::Down);
+    for _ in 0..3 {
+        polled(&mut lab, dead.clone(), false);
+    }
+    let verdict = lab.verdict("aggregate_degraded", "Po1").unwrap();
+    assert_eq!(verdict.status, Status::Warning);
+    assert!(verdict.why.en.starts_with("0 of 2 members"), "{}", verdict.why.en);
+
+    let mut lab = Lab::new("floor-3", "# nothing\n");
+    let off = changed(|port| {
+        if port.name == "GE2" {
+            port.wanted = Link::Down;
+        }
+    });
+    let unused = changed(|port| {
+        port.link = Link::Down;
+        port.counters = Counters::default();
+    });
+    for (ports, said) in
+        [(off, "all 1 members"), (unused, "Po1 is down and has never passed anything")]
+    {
+        for _ in 0..3 {
+            polled(&mut lab, ports.clone(), false);
+        }
+        let verdict = lab.verdict("aggregate_degraded", "Po1").unwrap();
+        assert_eq!(verdict.status, Status::Ok);
+        assert!(verdict.why.en.contains(said), "{}", verdict.why.en);
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@ use bailey_rules::check::device::{Given, judge};
 use bailey_rules::check::{Status, Verdict};
 use bailey_rules::device::DeviceView;
 use bailey_rules::device::interface::{Counters, Interface, Link};
+use bailey_rules::device::line::MAX_LINES;
 use bailey_rules::device::quality::{OUTAGE, Quality};
 use bailey_rules::expectation::{Ask, By, Expectations, RuleFiles};
 use bailey_rules::name::HostKey;
@@ -69,12 +70,16 @@ impl Lab {
 
     fn verdict(&mut self, check: &str) -> Option<Verdict> {
         self.view.quality = [("GE1".to_owned(), Arc::new(self.quality.clone()))].into();
+        self.verdicts(check).into_iter().next()
+    }
+
+    fn verdicts(&self, check: &str) -> Vec<Verdict> {
         let Expectations { device: wanted, isolation, .. } = &self.wanted;
         let policy = "site: jiaxing\nzones: {outer: {networks: [172.20.0.0/16]}}\n";
         let policy = &Policy::parse("policy.yaml", policy).unwrap();
         let given = Given { device: &self.view, wanted, isolation, policy, now: self.now };
         let judged = judge(&given).into_iter().find(|judged| judged.check.name == check).unwrap();
-        judged.verdicts.into_iter().next()
+        judged.verdicts
     }
 
     fn said(&mut self, check: &str) -> (Status, String) {
@@ -180,14 +185,14 @@ fn a_far_end_that_is_not_there_for_another_cause_is_unknown() {
 fn the_month_of_a_line_goes_on_after_a_restart() {
     let mut lab = Lab::new(LINES);
     lab.asks(300, Some(TOOK)).asks(100, None).asks(1, Some(TOOK));
-    let (samples, available) = (lab.quality.samples(), lab.quality.availability());
+    let (samples, available) = (lab.quality.month().len(), lab.quality.availability());
     assert_eq!(samples, 4);
-    let after = Quality::new(ask(), lab.quality.since(None));
-    assert_eq!((after.samples(), after.availability()), (samples, available));
+    let after = Quality::new(ask(), lab.quality.month().since(None));
+    assert_eq!((after.month().len(), after.availability()), (samples, available));
     assert_eq!(after.lately(), None, "of now it knows nothing yet");
-    let first = lab.quality.since(None).next().unwrap();
+    let first = lab.quality.month().since(None).next().unwrap();
     assert_eq!((first.asked, first.round_trip), (101, Some(TOOK)));
-    assert_eq!(lab.quality.since(Some(first.at)).count(), samples - 1);
+    assert_eq!(lab.quality.month().since(Some(first.at)).count(), samples - 1);
 }
 
 #[test]
@@ -217,6 +222,43 @@ fn a_line_names_who_is_asked_and_how_and_what_is_wrong_is_said() {
         let problems = parsed(wrong).unwrap_err().to_string();
         assert!(problems.contains(said), "{wrong}: {problems}");
     }
+}
+
+/// So many lines of one device, in entries of at most `each`.
+fn many(lines: usize, each: usize) -> String {
+    let mut text = "expectations:\n".to_owned();
+    for nth in 0..lines {
+        if nth % each == 0 {
+            text.push_str("  - hosts: [exit-1]\n    device:\n      lines:\n");
+        }
+        let far = format!("10.254.1.{nth}");
+        text.push_str(&format!("        L{nth:03}: {{rated: 2 Mbit/s, far: {far}}}\n"));
+    }
+    text
+}
+
+#[test]
+fn more_lines_than_one_device_may_have_are_refused_with_the_place_and_what_to_do() {
+    let parse = |text: String| RuleFiles::parse(&[("site.yaml".to_owned(), text)]);
+    assert!(parse(many(MAX_LINES, MAX_LINES)).is_ok());
+    let refused = parse(many(MAX_LINES + 1, MAX_LINES + 1)).unwrap_err().to_string();
+    for part in ["site.yaml:2:", "65 lines of one device; it may have 64", "an entry of its own"] {
+        assert!(refused.contains(part), "{refused}");
+    }
+}
+
+#[test]
+fn of_several_entries_that_name_too_many_lines_those_beyond_say_that_they_are_not_asked() {
+    let lab = Lab::new(&many(MAX_LINES + 2, MAX_LINES));
+    assert_eq!(lab.wanted.device.far_ends().count(), MAX_LINES);
+    let verdicts = lab.verdicts("line_silent");
+    let beyond: Vec<_> =
+        verdicts.iter().filter(|verdict| verdict.why.en.contains("is not asked")).collect();
+    let subjects: Vec<_> = beyond.iter().map(|verdict| verdict.subject.as_str()).collect();
+    assert_eq!(subjects, ["L064", "L065"]);
+    assert_eq!(beyond[0].status, Status::Unknown);
+    assert!(beyond[0].why.zh.contains("超过 64 条"), "{}", beyond[0].why.zh);
+    assert_eq!(verdicts.len(), MAX_LINES + 2);
 }
 
 proptest! {

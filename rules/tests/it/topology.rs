@@ -650,6 +650,7 @@ fn ends_that_do_not_agree_are_found_once_with_both_ports() {
     let topology = infer(&[a, b], &hosts(), &Wishes::default());
     let seen = |name: &str, mbits: u64, duplex| Seen {
         name: name.to_owned(),
+        aggregate: false,
         speed: Some(BitRate(mbits * 1_000_000)),
         duplex: Some(duplex),
         read_at: None,
@@ -692,6 +693,17 @@ fn ends_that_do_not_agree_are_found_once_with_both_ports() {
           1 Gbit/s half duplex"
         ]
     );
+    // Of two aggregates the members are compared, and never members with what may be many.
+    let members = |mbits| Seen { aggregate: true, ..seen("Po1", mbits, Duplex::Full) };
+    assert_eq!(
+        said(members(1000), Some(members(100)), None),
+        [
+            "core-1 [Po1] each member of Po1 runs at 1 Gbit/s full duplex, and each of sw-b-2 Po1 at its \
+          other end at 100 Mbit/s full duplex"
+        ]
+    );
+    assert_eq!(said(members(1000), Some(members(1000)), None), Vec::<String>::new());
+    assert_eq!(said(members(1000), Some(full("Po1")), None), Vec::<String>::new());
     // What an end does not tell is no disagreement.
     let silent = Seen { speed: None, duplex: None, ..full("eth0") };
     assert_eq!(said(full("Gi1/0/48"), Some(silent.clone()), Some(silent)), Vec::<String>::new());

@@ -1,7 +1,6 @@
 //! `bailey device show NAME`: its checks, and its interfaces with their use.
 
 use std::cmp::Reverse;
-use std::time::Duration;
 
 use bailey_rules::check::State;
 use bailey_rules::name::HostName;
@@ -10,6 +9,7 @@ use bailey_rules::unit::{BitRate, Percent};
 use serde::Deserialize;
 
 use super::super::Asking;
+use super::super::lines::{self, Line};
 use crate::exit::{Done, Failure};
 use crate::screen::{Cell, Screen, Table};
 
@@ -27,6 +27,8 @@ struct Answer {
     parts: Vec<Part>,
     checks: Vec<Check>,
     interfaces_seen: Vec<Interface>,
+    #[serde(default)]
+    lines: Vec<Line>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -54,29 +56,8 @@ struct Interface {
     speed: Option<u64>,
     rated_bits: Option<u64>,
     line: Option<String>,
-    #[serde(default)]
-    month_95_bits: Option<u64>,
-    #[serde(default)]
-    exit: bool,
-    #[serde(default)]
-    far_end: Option<FarEnd>,
     rate: Rate,
     used_permille: Option<u32>,
-}
-
-#[derive(Debug, Deserialize)]
-struct FarEnd {
-    far: String,
-    by: String,
-    failed: Option<String>,
-    lately: Option<Lately>,
-    available_ppm: Option<u32>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Lately {
-    lost_permille: u32,
-    round_trip_micros: Option<u64>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -102,17 +83,6 @@ const INTERFACES: [(&str, &str); 7] = [
     ("sends", "发送"),
     ("used", "利用率"),
     ("alias", "描述"),
-];
-
-const LINES: [(&str, &str); 8] = [
-    ("line", "专线"),
-    ("interface", "接口"),
-    ("rated", "签约"),
-    ("95 % of 30 d", "30 天 95 值"),
-    ("far end", "对端"),
-    ("round trip", "往返时延"),
-    ("loss", "丢包"),
-    ("available, 30 d", "可用率（30 天）"),
 ];
 
 fn said(answer: &Answer, screen: Screen) -> String {
@@ -145,9 +115,9 @@ fn said(answer: &Answer, screen: Screen) -> String {
     }
     out.push('\n');
     out.push_str(&checks(answer, screen));
-    if answer.interfaces_seen.iter().any(|interface| interface.line.is_some()) {
+    if !answer.lines.is_empty() {
         out.push('\n');
-        out.push_str(&lines(answer, screen));
+        out.push_str(&lines::table(&answer.lines, false, screen));
     }
     if !answer.interfaces_seen.is_empty() {
         out.push('\n');
@@ -174,40 +144,6 @@ fn checks(answer: &Answer, screen: Screen) -> String {
     let well = answer.checks.len() - wrong.len();
     let rest = format!("{well} {}\n", screen.word("checks are well", "项检查正常"));
     if wrong.is_empty() { rest } else { table.render() + &rest }
-}
-
-/// The lines among the interfaces: what was used of each, and how its far end answers.
-fn lines(answer: &Answer, screen: Screen) -> String {
-    let mut table = Table::headed(screen.words_of(LINES));
-    for interface in &answer.interfaces_seen {
-        let Some(line) = &interface.line else { continue };
-        let none = || "-".to_owned();
-        let bits = |bits: Option<u64>| bits.map_or_else(none, |bits| BitRate(bits).to_string());
-        let far = interface.far_end.as_ref();
-        let lately = far.and_then(|far| far.lately.as_ref());
-        let asked = far.map_or_else(none, |far| match (&far.failed, far.by.as_str()) {
-            (Some(why), _) => format!("{}: {}", far.far, crate::screen::clean(why)),
-            (None, "icmp") => far.far.clone(),
-            (None, by) => format!("{} ({by})", far.far),
-        });
-        let exit = if interface.exit { screen.word(" (exit)", "（出口）") } else { "" };
-        let micros = lately.and_then(|lately| lately.round_trip_micros);
-        let took = micros.map(|micros| Duration::from_micros(micros).as_secs_f64() * 1000.0);
-        let available = far.and_then(|far| far.available_ppm);
-        let available =
-            available.map(|part| format!("{}.{:03} %", part / 10_000, part % 10_000 / 10));
-        table.row([
-            format!("{line}{exit}").into(),
-            interface.name.as_str().into(),
-            bits(interface.rated_bits).into(),
-            bits(interface.month_95_bits).into(),
-            asked.into(),
-            took.map_or_else(none, |took| format!("{took:.1} ms")).into(),
-            lately.map_or_else(none, |lately| Percent(lately.lost_permille).to_string()).into(),
-            available.unwrap_or_else(none).into(),
-        ]);
-    }
-    table.render()
 }
 
 fn interfaces(answer: &Answer, screen: Screen) -> String {
@@ -262,12 +198,18 @@ mod tests {
             ],
             "interfaces_seen": [{
                 "name": "GE0/0/1", "alias": "to province", "link": "up", "speed": 100_000_000_u64,
-                "rated_bits": 2_000_000, "line": "province", "month_95_bits": 1_840_000, "exit": false,
+                "rated_bits": 2_000_000, "line": "province",
+                "rate": {"received": 227_500, "sent": null}, "used_permille": 910,
+            }],
+            "lines": [{
+                "device": "exit-1", "key": "GE0/0/1", "name": "province", "interface": "GE0/0/1",
+                "exit": false, "state": "warning", "rated_bits": 2_000_000,
+                "rate": {"received": 227_500, "sent": null},
+                "month_95_received_bits": 1_840_000, "month_95_sent_bits": 230_000,
                 "far_end": {
                     "far": "10.254.0.1", "by": "icmp", "failed": null, "available_ppm": 999_120,
                     "lately": {"asked": 100, "lost_permille": 20, "round_trip_micros": 18_250},
                 },
-                "rate": {"received": 227_500, "sent": null}, "used_permille": 910,
             }],
         });
         let typed = read(&answer).unwrap();

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::{Mac, Profile, mib_2};
+use super::{Mac, Profile, mib_2, octets};
 use crate::poll::oid::Oid;
 use crate::poll::table::{Cells, Rows};
 
@@ -50,11 +50,6 @@ fn resolved(index: &[u32], row: &Cells) -> Option<Resolved> {
     }
     let mac = Mac(row.octets(mac)?.try_into().ok()?);
     Some(Resolved { interface, address, mac })
-}
-
-fn octets<const COUNT: usize>(index: &[u32]) -> Option<[u8; COUNT]> {
-    let octets: Option<Vec<u8>> = index.iter().map(|arc| u8::try_from(*arc).ok()).collect();
-    octets?.try_into().ok()
 }
 
 fn v4(index: &[u32]) -> Option<IpAddr> {

@@ -3,11 +3,11 @@
 //! it is not the table of the whole Internet.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 
-use super::{Profile, columns_of, mib_2, take};
+use super::{Profile, columns_of, mib_2, octets, take};
 use crate::poll::oid::Oid;
 use crate::poll::snmp::{Snmp, SnmpError, Status};
 use crate::poll::table::{Cells, Learned, Rows};
@@ -173,14 +173,12 @@ fn address(index: &[u32]) -> Option<(Option<IpAddr>, &[u32])> {
         [kind, length, rest @ ..] => (*kind, usize::try_from(*length).ok()?, rest),
         _ => return None,
     };
-    let (octets, rest) = rest.split_at_checked(length)?;
-    let octets: Vec<u8> =
-        octets.iter().map(|arc| u8::try_from(*arc).ok()).collect::<Option<_>>()?;
+    let (numbers, rest) = rest.split_at_checked(length)?;
     // Those with a zone index (types 3 and 4) are link-local; the zone is the interface.
-    let address = match (kind, octets.len()) {
+    let address = match (kind, length) {
         (0, 0) => None,
-        (1, 4) | (3, 8) => Some(Ipv4Addr::from(<[u8; 4]>::try_from(&octets[..4]).ok()?).into()),
-        (2, 16) | (4, 20) => Some(Ipv6Addr::from(<[u8; 16]>::try_from(&octets[..16]).ok()?).into()),
+        (1, 4) | (3, 8) => Some(octets::<4>(&numbers[..4])?.into()),
+        (2, 16) | (4, 20) => Some(octets::<16>(&numbers[..16])?.into()),
         _ => return None,
     };
     Some((address, rest))
@@ -188,9 +186,8 @@ fn address(index: &[u32]) -> Option<(Option<IpAddr>, &[u32])> {
 
 /// Four numbers at the beginning of an index as an address, and what follows.
 fn v4(index: &[u32]) -> Option<(Ipv4Addr, &[u32])> {
-    let (octets, rest) = index.split_first_chunk::<4>()?;
-    let [a, b, c, d] = octets.map(u8::try_from);
-    Some((Ipv4Addr::new(a.ok()?, b.ok()?, c.ok()?, d.ok()?), rest))
+    let (numbers, rest) = index.split_at_checked(4)?;
+    Some((octets::<4>(numbers)?.into(), rest))
 }
 
 #[cfg(test)]

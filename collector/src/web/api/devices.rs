@@ -32,6 +32,7 @@ use serde::{Deserialize, Serialize};
 
 use super::answer::{CheckRow, FindingRow, Severities, check_rows, worst};
 use super::enroll::actor_of;
+use super::lines::LineRow;
 use super::{Asked, Nothing, SCHEMA, Told, limit_of, page_of};
 use crate::device::{Answer, DeviceError, DeviceStatus, Wish};
 use crate::enrolment::Actor;
@@ -59,7 +60,7 @@ fn refused(error: &DeviceError) -> Problem {
             (StatusCode::SERVICE_UNAVAILABLE, "device")
         }
     };
-    Problem::new(status, kind, error.to_string())
+    Problem::said(status, kind, error.text())
 }
 
 #[derive(Deserialize)]
@@ -146,6 +147,7 @@ pub struct DeviceAnswer {
     parts: Vec<PartRow>,
     identity: Option<Identity>,
     interfaces_seen: Vec<InterfaceRow>,
+    lines: Vec<LineRow>,
     power: Option<Power>,
     poe: Option<Poe>,
     resources: Option<Resources>,
@@ -182,10 +184,8 @@ struct InterfaceRow {
     exit: bool,
     /// Of a line whose far end is asked: how it answers.
     far_end: Option<FarEndRow>,
-    /// Of a line: the 95th percentile of its use within a month, in bits a second, and of how many
-    /// samples of 5 min.
-    month_95_bits: Option<u64>,
-    month_samples: usize,
+    #[serde(flatten)]
+    month: MonthRow,
     /// Octets a second between the last two polls.
     rate: Rate,
     /// Use on average over a quarter of an hour, in tenths of a percent.
@@ -193,9 +193,37 @@ struct InterfaceRow {
     faults: Option<Faults>,
 }
 
+/// Of a line: the 95th percentile of its use within a month, in bits a second.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct MonthRow {
+    /// Of the busier direction, by which it is paid for.
+    #[serde(rename = "month_95_bits")]
+    busier: Option<u64>,
+    #[serde(rename = "month_95_received_bits")]
+    received: Option<u64>,
+    #[serde(rename = "month_95_sent_bits")]
+    sent: Option<u64>,
+    /// How many samples of 5 min there are.
+    #[serde(rename = "month_samples")]
+    samples: usize,
+}
+
+impl MonthRow {
+    pub(super) fn of(month: &Month) -> Self {
+        let parts = month.percentiles_95();
+        let bits = |octets: Option<u64>| octets.map(|octets| octets.saturating_mul(8));
+        Self {
+            busier: bits(parts.busier()),
+            received: bits(parts.received),
+            sent: bits(parts.sent),
+            samples: month.samples().len(),
+        }
+    }
+}
+
 /// How the far end of a line answers.
-#[derive(Serialize)]
-struct FarEndRow {
+#[derive(Debug, Serialize)]
+pub(super) struct FarEndRow {
     #[serde(flatten)]
     ask: Ask,
     /// Why it cannot be asked at all.
@@ -211,7 +239,7 @@ struct FarEndRow {
 }
 
 impl FarEndRow {
-    fn of(quality: &Quality) -> Self {
+    pub(super) fn of(quality: &Quality) -> Self {
         Self {
             ask: quality.ask,
             failed: quality.failed.clone(),
@@ -219,7 +247,7 @@ impl FarEndRow {
             answered_at: quality.answered_at(),
             lately: quality.lately(),
             available_ppm: quality.availability(),
-            available_samples: quality.samples(),
+            available_samples: quality.month().len(),
         }
     }
 }
@@ -236,8 +264,7 @@ impl InterfaceRow {
             rated_bits: line.map(|line| line.rated.0),
             exit: line.is_some_and(|line| line.exit),
             far_end: quality(view, wanted, interface).map(FarEndRow::of),
-            month_95_bits: month.and_then(Month::percentile_95).map(|octets| octets * 8),
-            month_samples: month.map_or(0, Month::samples),
+            month: month.map(MonthRow::of).unwrap_or_default(),
             rate: used.map(|used| used.newest).unwrap_or_default(),
             used_permille: used.and_then(|used| used.part).map(|part| part.0),
             faults: window.map(bailey_rules::device::interface::Window::faults),
@@ -262,6 +289,8 @@ impl DeviceAnswer {
             }
         });
         let interfaces = view.interfaces.value().into_iter().flatten();
+        let lines = wanted.lines.iter();
+        let lines = lines.map(|(key, line)| LineRow::of(device, &wanted, key, line));
         let open = shown.findings.iter().filter(|finding| finding.host == view.key);
         Self {
             schema: SCHEMA,
@@ -270,6 +299,7 @@ impl DeviceAnswer {
             parts: parts.collect(),
             identity: view.identity.value().cloned(),
             interfaces_seen: interfaces.map(|i| InterfaceRow::of(view, &wanted, i)).collect(),
+            lines: lines.collect(),
             power: view.power.value().cloned().flatten(),
             poe: view.poe.value().cloned(),
             resources: view.resources.value().cloned(),

@@ -82,9 +82,10 @@ pub(super) async fn all(
     State(web): State<Web>,
     _: Asked<Nothing>,
 ) -> Result<Json<EnforcementAnswer>, Problem> {
-    let next_version = web.pushes().next_version().await.map_err(|error| {
-        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "store", error.to_string())
-    })?;
+    let next_version =
+        web.pushes().next_version().await.map_err(|error| {
+            Problem::said(StatusCode::SERVICE_UNAVAILABLE, "store", error.text())
+        })?;
     let hosts = web.site().hosts().iter().map(|host| HostRow::of(host)).collect();
     let key_id = web.pushes().key_id().map(|key| key.to_string());
     Ok(Json(EnforcementAnswer { schema: SCHEMA, key_id, next_version, hosts }))

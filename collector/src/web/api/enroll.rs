@@ -38,7 +38,7 @@ fn refused(error: &EnrolmentError) -> Problem {
         }
         EnrolmentError::Store(_) => (StatusCode::SERVICE_UNAVAILABLE, "store"),
     };
-    Problem::new(status, kind, error.to_string())
+    Problem::said(status, kind, error.text())
 }
 
 #[derive(Serialize)]

@@ -38,7 +38,7 @@ fn refused(error: &PortError) -> Problem {
         | PortError::TooMany => (StatusCode::CONFLICT, "port"),
         PortError::Store(_) => (StatusCode::SERVICE_UNAVAILABLE, "port"),
     };
-    Problem::new(status, kind, error.to_string())
+    Problem::said(status, kind, error.text())
 }
 
 #[derive(Serialize)]

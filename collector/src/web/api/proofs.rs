@@ -93,8 +93,12 @@ pub(super) struct ProofsQuery {
 }
 
 fn unreadable(error: &StoreError) -> Problem {
-    let detail = format!("the history of proofs cannot be read: {error}");
-    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "proofs", detail)
+    let why = error.text();
+    let why = Text::new(
+        format!("the history of proofs cannot be read: {}", why.en),
+        format!("无法读取证明的历史：{}", why.zh),
+    );
+    Problem::said(StatusCode::SERVICE_UNAVAILABLE, "proofs", why)
 }
 
 /// Every invariant, now or at a time before.

@@ -52,7 +52,7 @@ fn refused(error: &PushError) -> Problem {
         },
         PushError::Store(_) => (StatusCode::SERVICE_UNAVAILABLE, "store"),
     };
-    Problem::new(status, kind, error.to_string())
+    Problem::said(status, kind, error.text())
 }
 
 #[derive(Deserialize)]

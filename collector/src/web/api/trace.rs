@@ -42,7 +42,7 @@ pub(super) async fn one(
     let asked = Connection::parse(&policy, &src, &dst)
         .map_err(|why| Problem::bad_request(why.to_string()))?;
     let followed = web.site().follow(asked).await.map_err(|why| {
-        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not-followed", why.to_string())
+        Problem::said(StatusCode::SERVICE_UNAVAILABLE, "not-followed", why.text())
     })?;
     Ok(Json(TraceAnswer { schema: SCHEMA, followed }))
 }

@@ -57,7 +57,8 @@ async fn show(
         return frame::plain_error(&choice, StatusCode::NOT_FOUND, choice.words().error_device);
     };
     let query = EventQuery { host: Some(device.view.name.clone()), before: None, limit: MAX_ROWS };
-    let events = web.site().events(query).await.map_err(|e| e.to_string());
+    let events =
+        web.site().events(query).await.map_err(|e| e.text().in_lang(choice.lang).to_owned());
     let page = DevicePage::build(&Shown::of(&web), &device, events, &choice, caller.session());
     frame::page(&choice, StatusCode::OK, &page)
 }

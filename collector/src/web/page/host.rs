@@ -64,7 +64,8 @@ async fn show(
         return frame::plain_error(&choice, StatusCode::NOT_FOUND, choice.words().error_host);
     };
     let query = EventQuery { host: Some(host.view.name.clone()), before: None, limit: MAX_ROWS };
-    let events = web.site().events(query).await.map_err(|e| e.to_string());
+    let events =
+        web.site().events(query).await.map_err(|e| e.text().in_lang(choice.lang).to_owned());
     let page = HostPage::build(&Shown::of(&web), &host, events, &choice, caller.session());
     frame::page(&choice, StatusCode::OK, &page)
 }

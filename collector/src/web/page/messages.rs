@@ -49,10 +49,10 @@ async fn show(
         before: wanted.before_of(TRAPS),
         limit: MAX_MESSAGES + 1,
     };
-    let traps = site.kept_traps(query).await.map_err(|e| e.to_string());
+    let traps = site.kept_traps(query).await.map_err(|e| e.text().in_lang(choice.lang).to_owned());
     let before = wanted.before_of(SYSLOG);
     let events = site.messages(wanted.asset.clone(), before, MAX_MESSAGES + 1).await;
-    let events = events.map_err(|e| e.to_string());
+    let events = events.map_err(|e| e.text().in_lang(choice.lang).to_owned());
     let catalogue = site.traps().catalogue();
     let said = Said { traps, events, catalogue, received: site.traps().are_received() };
     let page = MessagesPage::build(&Shown::of(&web), said, &choice, caller.session());

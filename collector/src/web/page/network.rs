@@ -85,6 +85,8 @@ struct LineRow {
     state: check::State,
     device: String,
     interface: String,
+    /// The device has no such interface.
+    missing: bool,
     also: String,
     exit: bool,
     rated: String,
@@ -115,6 +117,8 @@ pub(super) struct LinkRow {
     pub(super) device: String,
     pub(super) name: String,
     pub(super) also: String,
+    /// The aggregate that it is a part of.
+    pub(super) aggregate: String,
     pub(super) mark: Mark,
     pub(super) link: &'static str,
     pub(super) speed: String,
@@ -310,12 +314,11 @@ fn lines_of(
     lang: Lang,
 ) -> Vec<LineRow> {
     let view = &device.view;
-    let interfaces = view.interfaces.value().map(Vec::as_slice).unwrap_or_default();
     let none = || "–".to_owned();
     let row = |(key, line): (&String, &LineWanted)| {
-        let interface = interface_of(view, key);
-        let known = interfaces.iter().find(|known| known.name == interface);
-        let worst = of_interface(device, interface).map(Verdict::state).max();
+        let known = interface_of(view, key);
+        let interface = known.map_or(key, |known| &known.name);
+        let worst = device.network_verdicts(interface).map(Verdict::state).max();
         let part = known.and_then(|known| used(view, wanted, known)).and_then(|used| used.part);
         let month = view.lines.get(interface).and_then(Month::percentile_95);
         let quality = view.quality.get(key);
@@ -326,6 +329,7 @@ fn lines_of(
             state: worst.unwrap_or(check::State::Ok),
             device: view.name.to_string(),
             interface: interface.to_owned(),
+            missing: known.is_none() && view.interfaces.value().is_some(),
             also: line.name.clone().unwrap_or_default(),
             exit: line.exit,
             rated: line.rated.to_string(),
@@ -364,15 +368,8 @@ fn links_of(
 
 /// The worst state that checks give an interface, and whether it is worse than well.
 fn mark(device: &DeviceStatus, interface: &Interface, lang: Lang) -> Option<(Mark, bool)> {
-    let state = of_interface(device, &interface.name).map(Verdict::state).max()?;
+    let state = device.network_verdicts(&interface.name).map(Verdict::state).max()?;
     Some((Mark::of(state, lang), state > check::State::Unknown))
-}
-
-/// What the checks of the network say of an interface.
-fn of_interface<'a>(device: &'a DeviceStatus, name: &'a str) -> impl Iterator<Item = &'a Verdict> {
-    let of_network = device.judged.iter().filter(|judged| judged.check.component == "network");
-    let verdicts = of_network.flat_map(|judged| &judged.verdicts);
-    verdicts.filter(move |verdict| verdict.subject == name)
 }
 
 pub(super) fn link_row(
@@ -394,10 +391,15 @@ pub(super) fn link_row(
     let errors = faults.and_then(|faults| PerMillion::of(faults.errors, faults.packets));
     let port = view.ethernet.value().and_then(|ports| ports.get(&interface.index));
     let also = line.and_then(|line| line.name.clone()).unwrap_or_else(|| interface.alias.clone());
+    let aggregate = port.and_then(|port| port.aggregate).and_then(|number| {
+        let mut interfaces = view.interfaces.value()?.iter();
+        interfaces.find(|other| other.index == number).map(|other| other.name.clone())
+    });
     LinkRow {
         device: view.name.to_string(),
         name: interface.name.clone(),
         also,
+        aggregate: aggregate.unwrap_or_default(),
         mark: mark(device, interface, lang)
             .map_or_else(|| Mark::none(w.not_judged), |(mark, _)| mark),
         link: match (interface.wanted, interface.link) {

@@ -172,3 +172,43 @@ async fn a_switch_shows_ports_stations_neighbours_and_sensors() {
     let resources = known(look.resources);
     assert!(resources.storage.is_empty() && resources.processes.is_none());
 }
+
+#[tokio::test]
+async fn members_of_aggregates_are_told_by_lacp_and_without_it_by_what_lies_on_what() {
+    let mut switch = Vec::new();
+    let mut add = |name: String, value| switch.push((name, value));
+    // Two aggregates, of which LACP knows the first; and a VLAN on a port.
+    for (index, kind) in
+        [(1, 6), (2, 6), (3, 6), (4, 6), (5, 6), (100, 161), (101, 161), (200, 136)]
+    {
+        add(format!("1.3.6.1.2.1.2.2.1.2.{index}"), text(&format!("if{index}")));
+        add(format!("1.3.6.1.2.1.2.2.1.3.{index}"), Value::Integer(kind));
+        add(format!("1.3.6.1.2.1.2.2.1.7.{index}"), Value::Integer(1));
+        add(format!("1.3.6.1.2.1.2.2.1.8.{index}"), Value::Integer(1));
+        if kind == 6 {
+            add(format!("1.3.6.1.2.1.10.7.2.1.19.{index}"), Value::Integer(3));
+        }
+    }
+    for (index, selected, attached) in [(1, 100, 100), (2, 100, 0), (3, 0, 0), (5, 0, 0)] {
+        add(format!("1.2.840.10006.300.43.1.2.1.1.12.{index}"), Value::Integer(selected));
+        add(format!("1.2.840.10006.300.43.1.2.1.1.13.{index}"), Value::Integer(attached));
+    }
+    for (higher, lower) in [(0, 101), (100, 5), (101, 3), (101, 4), (200, 1), (3, 0)] {
+        add(format!("1.3.6.1.2.1.31.1.2.1.3.{higher}.{lower}"), Value::Integer(1));
+    }
+    let switch: Vec<_> = switch.iter().map(|(name, value)| (&**name, value.clone())).collect();
+    let responder = Responder::start(values(&switch), Habit::Honest).await;
+    let dialler = Dialler::new(responder.address, PATIENCE).await.unwrap();
+    let ports = known(looked_at(&dialler).await.ethernet);
+    let said = ports.iter().map(|(index, port)| (*index, port.aggregate, port.detached));
+    assert_eq!(
+        said.collect::<Vec<_>>(),
+        [
+            (1, Some(100), false),
+            (2, Some(100), true),
+            (3, Some(101), false),
+            (4, Some(101), false),
+            (5, Some(100), true)
+        ]
+    );
+}

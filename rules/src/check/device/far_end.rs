@@ -6,6 +6,7 @@ use super::Given;
 use super::watched::{interface_of, line_called};
 use crate::check::{Evidence, Status, Verdict};
 use crate::device::interface::{Interface, Link};
+use crate::device::line::MAX_LINES;
 use crate::device::quality::Quality;
 use crate::expectation::Ask;
 use crate::text::Text;
@@ -20,6 +21,8 @@ pub(super) struct FarEnd<'a> {
     key: &'a str,
     name: Option<&'a str>,
     pub(super) ask: Ask,
+    /// Whether it is one more than are asked of one device.
+    beyond: bool,
     interface: Option<&'a Interface>,
     quality: Option<&'a Quality>,
 }
@@ -30,7 +33,7 @@ pub(super) fn of_each(
     given: &Given<'_>,
     verdict: impl Fn(&FarEnd<'_>, &Quality) -> Option<Verdict>,
 ) -> Vec<Verdict> {
-    let one = |far: &FarEnd<'_>| match far.seen() {
+    let one = |far: &FarEnd<'_>| match far.seen(given) {
         Ok(quality) => verdict(far, quality),
         Err(unknown) => Some(unknown),
     };
@@ -39,19 +42,17 @@ pub(super) fn of_each(
 
 /// The lines of the device whose far ends are asked, in the order of their keys.
 fn far_ends<'a>(given: &Given<'a>) -> Vec<FarEnd<'a>> {
-    let interfaces = given.device.interfaces.value().map(Vec::as_slice).unwrap_or_default();
     let lines = given.wanted.lines.iter();
-    let asked = lines.filter_map(|(key, wanted)| {
-        let name = interface_of(given.device, key);
-        Some(FarEnd {
-            key,
-            name: wanted.name.as_deref(),
-            ask: wanted.ask?,
-            interface: interfaces.iter().find(|interface| interface.name == name),
-            quality: given.device.quality.get(key).map(AsRef::as_ref),
-        })
+    let wanted = lines.filter_map(|(key, wanted)| Some((key, wanted.name.as_deref(), wanted.ask?)));
+    let far_ends = wanted.enumerate().map(|(nth, (key, name, ask))| FarEnd {
+        key,
+        name,
+        ask,
+        beyond: nth >= MAX_LINES,
+        interface: interface_of(given.device, key),
+        quality: given.device.quality.get(key).map(AsRef::as_ref),
     });
-    asked.collect()
+    far_ends.collect()
 }
 
 impl FarEnd<'_> {
@@ -66,9 +67,21 @@ impl FarEnd<'_> {
     }
 
     /// What was seen of it, or the verdict that nothing can be said, and why.
-    fn seen(&self) -> Result<&Quality, Verdict> {
+    fn seen(&self, given: &Given<'_>) -> Result<&Quality, Verdict> {
         let name = self.called();
         let why = match self.quality {
+            _ if self.beyond => Text::new(
+                format!(
+                    "{}, the far end of {name}, is not asked: the rule files name more than \
+                     {MAX_LINES} lines of {}; give each device an entry of its own",
+                    self.ask, given.device.name
+                ),
+                format!(
+                    "未探测 {name} 的对端 {}：规则文件为 {} 列出的专线超过 {MAX_LINES} 条，请为每台设备\
+                     单独列出",
+                    self.ask, given.device.name
+                ),
+            ),
             Some(Quality { failed: Some(failed), .. }) => Text::new(
                 format!("{} cannot be asked, the far end of {name}: {failed}", self.ask),
                 format!("无法探测 {name} 的对端 {}：{failed}", self.ask),

@@ -1,10 +1,11 @@
 //! Do the interfaces pass packets that must?
 
 use super::super::{Alerts, Status, Verdict};
-use super::watched::{called, must_be_up};
+use super::watched::{called, interface_of, line_called, must_be_up};
 use super::{DeviceCheck, Given, named};
 use crate::device::Part;
 use crate::device::interface::{Interface, Link};
+use crate::expectation::LineWanted;
 use crate::text::Text;
 
 pub(super) const CHECK: DeviceCheck = DeviceCheck {
@@ -25,7 +26,22 @@ fn judge(given: &Given<'_>) -> Vec<Verdict> {
         Err(unknown) => return vec![unknown],
     };
     let watched = interfaces.iter().filter(|interface| must_be_up(given, interface));
-    watched.map(|interface| verdict(given, interface, broken)).collect()
+    let mut verdicts: Vec<_> = watched.map(|interface| verdict(given, interface, broken)).collect();
+    let lines = given.wanted.lines.iter();
+    let missing = lines.filter(|(key, _)| interface_of(given.device, key).is_none());
+    verdicts.extend(missing.map(|(key, line)| not_there(given, key, line)));
+    verdicts
+}
+
+/// A line without an interface: the rule files are wrong, or a card was taken out. Nobody knows how it is.
+fn not_there(given: &Given<'_>, key: &str, line: &LineWanted) -> Verdict {
+    let (name, device) = (line_called(key, line.name.as_deref()), &given.device.name);
+    let why = Text::new(
+        format!("the rule files name the line {name}, and {device} has no such interface or alias"),
+        format!("规则文件列出专线 {name}，但 {device} 没有该名称或描述的接口"),
+    );
+    let verdict = Verdict::new(key, Status::Unknown, why);
+    given.rests_on(verdict, Part::Interfaces, key, "not there".to_owned())
 }
 
 fn verdict(given: &Given<'_>, interface: &Interface, broken: Status) -> Verdict {

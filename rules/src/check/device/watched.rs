@@ -97,11 +97,11 @@ pub fn quality<'a>(
     device.quality.get(key).map(AsRef::as_ref)
 }
 
-/// The interface that a key of the lines is for, by its name; the key itself where there is none.
+/// The interface that a key of the lines is for: the one of this name, else one of this alias; `None` where
+/// the device has neither.
 #[must_use]
-pub fn interface_of<'a>(device: &'a DeviceView, key: &'a str) -> &'a str {
+pub fn interface_of<'a>(device: &'a DeviceView, key: &str) -> Option<&'a Interface> {
     let interfaces = device.interfaces.value().map(Vec::as_slice).unwrap_or_default();
     let named = interfaces.iter().find(|interface| interface.name == key);
-    let found = named.or_else(|| interfaces.iter().find(|interface| interface.alias == key));
-    found.map_or(key, |interface| &interface.name)
+    named.or_else(|| interfaces.iter().find(|interface| interface.alias == key))
 }
