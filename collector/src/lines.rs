@@ -5,7 +5,6 @@
 //! end is to be asked. How much a line was used, and how it answered, is kept in the store ([`kept`]) over
 //! a restart.
 
-pub mod echo;
 pub(crate) mod kept;
 
 use std::collections::BTreeMap;
@@ -16,13 +15,13 @@ use bailey_rules::device::line::MAX_LINES;
 use bailey_rules::device::quality::Quality;
 use bailey_rules::expectation::Ask;
 use bailey_rules::name::HostKey;
+use bailey_wire::echo::{Asker, LONGEST};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error};
 
 use crate::device::Device;
-use crate::lines::echo::{Asker, LONGEST};
 use crate::site::Site;
 
 /// The most lines whose far ends one collector asks. Each has a socket.

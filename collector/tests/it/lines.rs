@@ -10,11 +10,11 @@ use crate::fleet::{COMMUNITY, Fleet, Kind, Plan, PortPlan};
 use crate::support::{Lab, state, until};
 use bailey_collector::device::{Answer, Wish};
 use bailey_collector::enrolment::Actor;
-use bailey_collector::lines::echo::{Asker, LONGEST};
 use bailey_rules::check::Status;
 use bailey_rules::device::DeviceView;
 use bailey_rules::expectation::{Ask, By};
 use bailey_rules::finding::Finding;
+use bailey_wire::echo::{Asker, LONGEST};
 use nix::sched::{CloneFlags, unshare};
 use tokio::net::UdpSocket;
 
