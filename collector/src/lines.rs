@@ -15,7 +15,7 @@ use bailey_rules::device::line::MAX_LINES;
 use bailey_rules::device::quality::Quality;
 use bailey_rules::expectation::Ask;
 use bailey_rules::name::HostKey;
-use bailey_wire::echo::{Asker, LONGEST};
+use bailey_wire::echo::{Asker, INTERVAL, LONGEST};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -29,10 +29,6 @@ const MAX_ASKED: usize = 512;
 
 /// The tasks are compared with the rule files and devices this often.
 const LOOKED_AT: Duration = Duration::from_secs(2);
-
-/// How often a far end may be asked.
-const INTERVAL: std::ops::RangeInclusive<Duration> =
-    Duration::from_millis(200)..=Duration::from_mins(1);
 
 /// Of which device, by which key of the rule files.
 type Key = (HostKey, String);
