@@ -124,6 +124,13 @@ impl Agent {
     }
 }
 
+/// Which probes begin anew, since settings of their own have changed.
+#[derive(Debug, Clone, Copy, Default)]
+struct Anew {
+    backup: bool,
+    lines: bool,
+}
+
 /// Everything between the probes and the uplink.
 struct Core {
     folder: StateFolder,
@@ -138,7 +145,7 @@ struct Core {
 }
 
 impl Core {
-    /// Every probe but the one for backups.
+    /// Every probe but those that begin anew when their settings change.
     fn probes(&self) -> [Box<dyn Probe>; 6] {
         let roots = &self.roots;
         let firewall = probe::firewall::FirewallProbe::new(roots);
@@ -153,10 +160,15 @@ impl Core {
         ]
     }
 
-    /// The probe for backups, which begins anew when its settings change.
+    /// The probe for backups.
     fn backup(&self) -> Box<dyn Probe> {
         let probe = probe::backup::BackupProbe::new(&self.settings.backup);
         Box::new(probe.remembering_in(self.folder.path()))
+    }
+
+    /// The probe for lines.
+    fn lines(&self) -> Box<dyn Probe> {
+        Box::new(probe::lines::LinesProbe::new(&self.settings.lines, self.clock.now()))
     }
 
     async fn run(mut self, mut stopping: channel_watch::Receiver<bool>) {
@@ -176,6 +188,7 @@ impl Core {
             start(&mut tasks, probe);
         }
         let mut backup = start(&mut tasks, self.backup());
+        let mut lines = start(&mut tasks, self.lines());
         let uplink = Uplink {
             folder: self.folder.clone(),
             address: destination,
@@ -233,9 +246,14 @@ impl Core {
                     held = self.spool.tell(&self.own).await;
                 }
                 reloaded = watch.changed() => {
-                    if self.reload(&reloaded, &schedules, &address, &wanted).await {
+                    let anew = self.reload(&reloaded, &schedules, &address, &wanted).await;
+                    if anew.backup {
                         backup.abort();
                         backup = start(&mut tasks, self.backup());
+                    }
+                    if anew.lines {
+                        lines.abort();
+                        lines = start(&mut tasks, self.lines());
                     }
                 }
                 () = uplink::stopped(&mut stopping) => break,
@@ -266,36 +284,39 @@ impl Core {
         self.spool.tell(&self.own).await
     }
 
-    /// Takes up changed settings; bad ones are said and the old ones stay. Tells whether the backup
-    /// probe must begin anew.
+    /// Takes up changed settings; bad ones are said and the old ones stay. Tells which probes must
+    /// begin anew.
     async fn reload(
         &mut self,
         reloaded: &Path,
         schedules: &channel_watch::Sender<Schedules>,
         address: &channel_watch::Sender<Option<String>>,
         wanted: &[(ProbeName, Option<Duration>)],
-    ) -> bool {
+    ) -> Anew {
         match Settings::read(reloaded, Some(self.folder.path())) {
             Ok(settings) => {
                 self.own.set_problem(own::Part::Settings, None);
                 if settings == self.settings {
-                    return false;
+                    return Anew::default();
                 }
                 info!("the settings file has changed and is taken up");
-                let backup = settings.backup != self.settings.backup;
+                let anew = Anew {
+                    backup: settings.backup != self.settings.backup,
+                    lines: settings.lines != self.settings.lines,
+                };
                 let now = ordered(settings.probes, wanted);
                 schedules.send_if_modified(|held| std::mem::replace(held, now) != now);
                 address.send_replace(settings.collector.clone());
                 self.spool.set_bounds(settings.spool).await;
                 self.settings = settings;
-                backup
+                anew
             }
             Err(error) => {
                 warn!(%error, "the settings file is refused; the settings before it stay in force");
                 let first = error.to_string();
                 let first = first.lines().next().unwrap_or("cannot be read");
                 self.own.set_problem(own::Part::Settings, Some(format!("settings: {first}")));
-                false
+                Anew::default()
             }
         }
     }

@@ -9,6 +9,7 @@ pub mod enforcement;
 pub mod firewall;
 pub mod flows;
 pub mod host;
+pub mod lines;
 pub mod links;
 pub(crate) mod program;
 pub mod system;

@@ -4,10 +4,13 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use bailey_rules::fact::ProbeName;
+use bailey_rules::expectation::{Ask, By, Far};
+use bailey_rules::fact::lines::MAX_FAR_ENDS;
+use bailey_rules::fact::{ProbeName, disturbs};
 use bailey_rules::host::MAX_INTERVAL;
 use bailey_rules::unit::{Bytes, Period, Size};
 use bailey_rules::yaml::{self, Problem, Problems, Source, Spanned};
+use bailey_wire::echo;
 use serde::Deserialize;
 
 use crate::enforce::DEFAULT_SOCKET;
@@ -28,6 +31,9 @@ pub const MAX_REPOSITORIES: usize = 64;
 /// The longest name of a repository, in octets.
 pub const MAX_REPOSITORY_NAME: usize = 128;
 
+/// The longest name of a line, in octets.
+pub const MAX_LINE_NAME: usize = 64;
+
 /// The smallest spool that is taken: room for a few complete reports.
 pub const MIN_SPOOL_SIZE: Bytes = Bytes(8 * 1024 * 1024);
 
@@ -47,6 +53,8 @@ pub struct Settings {
     pub probes: Schedules,
     /// What the backup probe looks at.
     pub backup: Backup,
+    /// The lines whose far ends are asked.
+    pub lines: Lines,
     /// How much the spool keeps.
     pub spool: SpoolBounds,
 }
@@ -61,6 +69,7 @@ pub struct Schedules {
     backup: Schedule,
     enforcement: Schedule,
     flows: Schedule,
+    lines: Schedule,
 }
 
 impl Schedules {
@@ -75,6 +84,7 @@ impl Schedules {
             ProbeName::Backup => self.backup,
             ProbeName::Enforcement => self.enforcement,
             ProbeName::Flows => self.flows,
+            ProbeName::Lines => self.lines,
         }
     }
 
@@ -89,6 +99,7 @@ impl Schedules {
             ProbeName::Backup => self.backup = schedule,
             ProbeName::Enforcement => self.enforcement = schedule,
             ProbeName::Flows => self.flows = schedule,
+            ProbeName::Lines => self.lines = schedule,
         }
         self
     }
@@ -108,6 +119,7 @@ impl Default for Schedules {
             backup: every(60, 120),
             enforcement: every(60, 20),
             flows: every(60, 20),
+            lines: every(15, 10),
         }
     }
 }
@@ -150,6 +162,30 @@ pub struct Repository {
     pub password_file: Option<PathBuf>,
     /// A file with lines `NAME=value` for the program's environment (credentials of a store).
     pub environment_file: Option<PathBuf>,
+}
+
+/// The lines whose far ends are asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lines {
+    /// From one question to the next, of each far end.
+    pub interval: Duration,
+    /// At most [`MAX_FAR_ENDS`], names unique.
+    pub far_ends: Vec<FarEnd>,
+}
+
+impl Default for Lines {
+    fn default() -> Self {
+        Self { interval: Duration::from_secs(3), far_ends: Vec::new() }
+    }
+}
+
+/// The far end of a line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FarEnd {
+    /// The name of the line in facts and on screen.
+    pub name: String,
+    /// What is asked, and how.
+    pub ask: Ask,
 }
 
 /// A program that reads repositories of its own kind.
@@ -200,6 +236,7 @@ impl Settings {
             enforcer: PathBuf::from(DEFAULT_SOCKET),
             probes: Schedules::default(),
             backup: Backup { drop_directory, repositories: Vec::new() },
+            lines: Lines::default(),
             spool: SpoolBounds::default(),
         }
     }
@@ -255,6 +292,7 @@ struct Written {
     enforcer: Option<Spanned<String>>,
     probes: WrittenProbes,
     backup: WrittenBackup,
+    lines: WrittenLines,
     spool: WrittenSpool,
 }
 
@@ -268,6 +306,7 @@ struct WrittenProbes {
     backup: WrittenSchedule,
     enforcement: WrittenSchedule,
     flows: WrittenSchedule,
+    lines: WrittenSchedule,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -296,6 +335,21 @@ struct WrittenRepository {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+struct WrittenLines {
+    interval: Option<Spanned<Period>>,
+    far_ends: Vec<WrittenFarEnd>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenFarEnd {
+    name: Spanned<String>,
+    far: Far,
+    by: Option<By>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 struct WrittenSpool {
     size: Option<Spanned<Size>>,
     age: Option<Spanned<Period>>,
@@ -317,7 +371,7 @@ impl Reader<'_> {
         if let Some(socket) = written.enforcer.as_ref().and_then(|path| self.absolute(path)) {
             settings.enforcer = socket;
         }
-        let WrittenProbes { host, system, links, firewall, backup, enforcement, flows } =
+        let WrittenProbes { host, system, links, firewall, backup, enforcement, flows, lines } =
             written.probes;
         for (probe, schedule) in [
             (ProbeName::Host, host),
@@ -327,6 +381,7 @@ impl Reader<'_> {
             (ProbeName::Backup, backup),
             (ProbeName::Enforcement, enforcement),
             (ProbeName::Flows, flows),
+            (ProbeName::Lines, lines),
         ] {
             let schedule = self.schedule(&schedule, settings.probes.of(probe));
             settings.probes = settings.probes.with(probe, schedule);
@@ -336,6 +391,7 @@ impl Reader<'_> {
             settings.backup.drop_directory = folder;
         }
         settings.backup.repositories = self.repositories(written.backup.repositories);
+        settings.lines = self.lines(written.lines, settings.lines);
         settings.spool = self.spool(&written.spool, settings.spool);
         settings
     }
@@ -444,6 +500,41 @@ impl Reader<'_> {
             });
         }
         repositories
+    }
+
+    fn lines(&mut self, written: WrittenLines, default: Lines) -> Lines {
+        let interval = self.period(
+            written.interval.as_ref(),
+            default.interval,
+            (*echo::INTERVAL.start(), *echo::INTERVAL.end()),
+            "the interval of the questions",
+        );
+        let mut names = BTreeSet::new();
+        let mut far_ends = Vec::new();
+        for (nth, entry) in written.far_ends.into_iter().enumerate() {
+            if nth == MAX_FAR_ENDS {
+                let problem = format!("more than {MAX_FAR_ENDS} far ends on one host");
+                self.problems.push(self.source.at(&entry.name, problem));
+                break;
+            }
+            let name = &entry.name.value;
+            if name.is_empty() || name.len() > MAX_LINE_NAME || name.chars().any(disturbs) {
+                self.problems.push(
+                    self.source
+                        .at(&entry.name, "this cannot be the name of a line")
+                        .help(format!("write 1 to {MAX_LINE_NAME} octets of text")),
+                );
+            }
+            if !names.insert(name.clone()) {
+                self.problems.push(
+                    self.source
+                        .at(&entry.name, format!("a second line is called \"{name}\""))
+                        .help("give each its own name: it is how findings tell them apart"),
+                );
+            }
+            far_ends.push(FarEnd { ask: entry.far.asked(entry.by), name: entry.name.value });
+        }
+        Lines { interval, far_ends }
     }
 
     fn absolute(&mut self, written: &Spanned<String>) -> Option<PathBuf> {

@@ -11,7 +11,7 @@
 //! - [`alerts`]: findings to Alertmanager; [`web`] and [`metrics`]: everything to people and
 //!   Prometheus.
 //! - [`device`]: devices without an agent, who they are and what is held of them; [`poll`] asks them by
-//!   SNMP; [`trap`] and [`syslog`]: what they send of themselves; [`lines`]: how well their lines carry
+//!   SNMP; [`trap`] and [`syslog`]: what they send of themselves; `lines`: how well their lines carry
 //!   packets.
 //! - [`watch`]: the policy and rule files, read again when they change.
 //!
@@ -29,7 +29,7 @@ mod host;
 pub mod intake;
 pub mod journal;
 pub mod judging;
-pub mod lines;
+mod lines;
 mod listings;
 pub mod metrics;
 mod numbering;

@@ -5,7 +5,6 @@
 //! end is to be asked. How much a line was used, and how it answered, is kept in the store ([`kept`]) over
 //! a restart.
 
-pub mod echo;
 pub(crate) mod kept;
 
 use std::collections::BTreeMap;
@@ -15,13 +14,13 @@ use std::time::Duration;
 use bailey_rules::device::quality::Quality;
 use bailey_rules::expectation::Ask;
 use bailey_rules::name::HostKey;
+use bailey_wire::echo::{Asker, INTERVAL, LONGEST};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error};
 
 use crate::device::Device;
-use crate::lines::echo::{Asker, LONGEST};
 use crate::site::Site;
 
 /// The most lines whose far ends one collector asks. Each has a socket.
@@ -29,10 +28,6 @@ const MAX_ASKED: usize = 512;
 
 /// The tasks are compared with the rule files and devices this often.
 const LOOKED_AT: Duration = Duration::from_secs(2);
-
-/// How often a far end may be asked.
-const INTERVAL: std::ops::RangeInclusive<Duration> =
-    Duration::from_millis(200)..=Duration::from_mins(1);
 
 /// Of which device, by which key of the rule files.
 type Key = (HostKey, String);

@@ -26,9 +26,13 @@ mod foreign_address;
 mod foreign_neighbour;
 mod foreign_route;
 mod forwarding;
+mod host_line_loss;
+mod host_line_round_trip;
+mod host_line_silent;
 mod host_quarantined;
 mod host_silent;
 mod invariant;
+mod line;
 pub mod link_ends;
 mod load_per_core;
 mod memory_available;
@@ -328,7 +332,8 @@ pub struct Check {
     /// Its name on screen.
     pub title: fn() -> Text,
     /// What part of the site it is about, the alert label `component`:
-    /// `host`, `firewall`, `backup`, `isolation`, `agent`; of devices `network`, `power` and `host`.
+    /// `host`, `firewall`, `backup`, `isolation`, `agent`, `network`; of devices `network`, `power` and
+    /// `host` too.
     pub component: &'static str,
     /// The alert's name when it is critical and when it is a warning, such as `BaileyBackupMissing`.
     pub alert: Alerts,
@@ -494,4 +499,8 @@ pub const CHECKS: &[Check] = &[
     foreign_route::CHECK,
     foreign_neighbour::CHECK,
     unexpected_interface::CHECK,
+    // network
+    host_line_silent::CHECK,
+    host_line_loss::CHECK,
+    host_line_round_trip::CHECK,
 ];

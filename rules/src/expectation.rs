@@ -22,7 +22,7 @@ use crate::yaml::{self, Problem, Problems, Source, Spanned};
 
 pub use layer::{Ceiling, Demand, Floor, Network, Pattern};
 use layer::{Layered, section};
-pub use line::{Ask, By, LineWanted, Lines};
+pub use line::{Ask, By, Far, LineWanted, Lines};
 pub use wire::{Approved, MacPrefix, Makers, Vlans, ZoneVlans};
 
 /// The shipped rule files, in their order.

@@ -5,6 +5,7 @@ pub mod enforcement;
 pub mod firewall;
 pub mod flows;
 pub mod host;
+pub mod lines;
 pub mod links;
 
 use std::sync::Arc;
@@ -37,11 +38,13 @@ pub enum ProbeName {
     Enforcement,
     /// Connections that were opened, as connection tracking saw them.
     Flows,
+    /// How well lines carry packets whose far ends the host asks.
+    Lines,
 }
 
 impl ProbeName {
     /// Every probe, in the order of the screens.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Host,
         Self::System,
         Self::Links,
@@ -49,6 +52,7 @@ impl ProbeName {
         Self::Backup,
         Self::Enforcement,
         Self::Flows,
+        Self::Lines,
     ];
 
     /// The name in settings, metrics and on screen.
@@ -62,6 +66,7 @@ impl ProbeName {
             Self::Backup => "backup",
             Self::Enforcement => "enforcement",
             Self::Flows => "flows",
+            Self::Lines => "lines",
         }
     }
 }
@@ -199,6 +204,8 @@ facts! {
     SeenFlow(flows::SeenFlow) = "flows.seen" by Flows;
     /// How they are watched. Subject: empty.
     FlowWatch(flows::FlowWatch) = "flows.watch" by Flows;
+    /// How well a line carries packets. Subject: what the settings of the agent call it.
+    LineQuality(lines::LineQuality) = "lines.quality" by Lines;
 }
 
 // It is so much larger than every other value that it lies elsewhere, which its readers need not know.

@@ -287,6 +287,7 @@ pub const fn probe_to_wire(probe: ProbeName) -> v1::ProbeName {
         ProbeName::Backup => v1::ProbeName::Backup,
         ProbeName::Enforcement => v1::ProbeName::Enforcement,
         ProbeName::Flows => v1::ProbeName::Flows,
+        ProbeName::Lines => v1::ProbeName::Lines,
     }
 }
 
@@ -302,6 +303,7 @@ pub fn probe_from_wire(number: i32) -> Option<ProbeName> {
         v1::ProbeName::Backup => Some(ProbeName::Backup),
         v1::ProbeName::Enforcement => Some(ProbeName::Enforcement),
         v1::ProbeName::Flows => Some(ProbeName::Flows),
+        v1::ProbeName::Lines => Some(ProbeName::Lines),
     }
 }
 

@@ -1,9 +1,10 @@
 //! What goes between agent and collector: the messages, their conversion to and from the domain,
-//! who may speak to whom, and how a host is let in.
+//! who may speak to whom, and how a host is let in; and what both send to others.
 //!
 //! - [`v1`]: the protobuf messages and gRPC services, generated from `proto/`.
 //! - [`convert`]: messages to domain types and back. The other side is hostile: every bound is
 //!   checked here, and nothing past this module sees a message.
+//! - [`echo`]: asks the far end of a line, which agent and collector do alike.
 //! - [`tls`]: every TLS configuration there is.
 //! - [`identity`]: keys, certificates and signatures.
 //! - [`listing`]: what a program printed of a packet filter, packed.
@@ -12,6 +13,7 @@
 //! - [`token`]: the line with which a host is enrolled.
 
 pub mod convert;
+pub mod echo;
 pub mod identity;
 pub mod listing;
 pub mod order;

@@ -14,6 +14,7 @@ mod probe_backup;
 mod probe_enforcement;
 mod probe_firewall;
 mod probe_flows;
+mod probe_lines;
 mod probe_links;
 mod probe_units;
 mod proof;

@@ -11,6 +11,7 @@ use bailey_rules::fact::firewall::{DefaultPolicy, Hook, Ruleset};
 use bailey_rules::fact::host::{
     Agent, Clock, Cpu, Disk, FileSystem, Identity, Load, Memory, Pressure, Temperature,
 };
+use bailey_rules::fact::lines::{LatelyAsked, LineQuality};
 use bailey_rules::fact::links::{Forwarding, Interface, Traffic};
 use bailey_rules::fact::{Named, ProbeName};
 use bailey_rules::finding::{Finding, Severity};
@@ -20,7 +21,7 @@ use bailey_rules::unit::Bytes;
 
 use super::{Declared, Families, MAX_SERIES, MAX_SUBJECTS, counter, gauge};
 use crate::site::HostStatus;
-use crate::web::shown::COMPONENTS;
+use crate::web::shown::components_of;
 
 const INFO: Declared = gauge(
     "bailey_host_info",
@@ -118,6 +119,21 @@ pub(super) const LINK_ERRORS: Declared = counter(
     "Frames received in error or that could not be sent.",
     &["interface", "direction"],
 );
+const LINE_LOST: Declared = gauge(
+    "bailey_link_lost_ratio",
+    "Part of the packets lost to the far end of a line and back within 5 min, outages left out.",
+    &["line"],
+);
+const LINE_ROUND_TRIP: Declared = gauge(
+    "bailey_link_round_trip_seconds",
+    "Median time of a packet to the far end of a line and back within 5 min.",
+    &["line"],
+);
+const LINE_AVAILABLE: Declared = gauge(
+    "bailey_link_available_ratio",
+    "Part of the packets to the far end of a line within 30 days that fell into no outage.",
+    &["line"],
+);
 const FORWARDING: Declared = gauge(
     "bailey_forwarding_enabled",
     "Whether the kernel forwards packets of the family.",
@@ -197,6 +213,7 @@ pub(crate) fn families<'a>(
     page.load();
     page.storage();
     page.network();
+    page.far_ends();
     page.firewall();
     page.enforcement();
     page.backup();
@@ -272,7 +289,7 @@ impl<'a> Page<'a> {
             *counts.entry((finding.component.as_str(), finding.severity)).or_insert(0_u32) += 1;
             violations += u32::from(finding.component == "isolation");
         }
-        for component in COMPONENTS {
+        for component in components_of(self.host) {
             for severity in [Severity::Warning, Severity::Critical] {
                 let count = counts.get(&(component, severity)).copied().unwrap_or(0);
                 self.out.add(&FINDINGS, &[component, severity.as_str()], f64::from(count));
@@ -341,6 +358,21 @@ impl<'a> Page<'a> {
         if let Some(forwarding) = self.one::<Forwarding>() {
             self.out.add_flag(&FORWARDING, &["ipv4"], forwarding.ipv4);
             self.out.add_flag(&FORWARDING, &["ipv6"], forwarding.ipv6);
+        }
+    }
+
+    /// How the far ends of lines answer.
+    fn far_ends(&mut self) {
+        for (line, quality) in self.fresh::<LineQuality>(3) {
+            if let Some(lately) = &quality.lately {
+                self.out.add(&LINE_LOST, &[line], lately.lost.ratio());
+            }
+            if let Some(took) = quality.lately.as_ref().and_then(LatelyAsked::round_trip) {
+                self.out.add(&LINE_ROUND_TRIP, &[line], took.as_secs_f64());
+            }
+            if let Some(millionths) = quality.available_millionths {
+                self.out.add(&LINE_AVAILABLE, &[line], f64::from(millionths) / 1e6);
+            }
         }
     }
 

@@ -227,6 +227,30 @@ fn a_host_cannot_flood_prometheus() {
     assert!(left_out > 4_000, "what is left out is counted: {left_out}");
 }
 
+#[test]
+fn a_host_page_tells_of_the_lines_that_the_host_measures_while_they_are_fresh() {
+    let page = page_of(fixture::measuring("province B"));
+    assert_eq!(promtool(&page), "");
+    let found = series(&page);
+    let at = "host=\"gis-1\",zone=\"inner\"";
+    let county = format!("{{{at},line=\"county\"}}");
+    for (metric, value) in [
+        ("bailey_link_lost_ratio", "0.02"),
+        ("bailey_link_round_trip_seconds", "0.0184"),
+        ("bailey_link_available_ratio", "0.999812"),
+    ] {
+        assert_eq!(found[&*format!("{metric}{county}")], value, "{metric}");
+    }
+    assert!(!page.contains("line=\"province\""), "nothing is known of it");
+    let findings =
+        format!("bailey_host_findings{{{at},component=\"network\",severity=\"critical\"}}");
+    assert_eq!(found[&*findings], "2");
+    let stale = page_of(fixture::measuring("province B").silent(5400));
+    assert!(!stale.contains("bailey_link_lost_ratio"), "{stale}");
+    let without = page_of(Machine::new("oa-17", "inner", "10.1.7.20"));
+    assert!(!without.contains("component=\"network\""), "it measures none");
+}
+
 fn device_page(said: &str, name: &str) -> String {
     let shown = fixture::with_devices(Vec::new(), fixture::devices(said));
     let device = shown.devices.iter().find(|d| d.view.name.as_str() == name).unwrap();

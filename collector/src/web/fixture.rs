@@ -13,7 +13,7 @@ use bailey_rules::device::power::{Power, Source};
 use bailey_rules::device::quality::Quality;
 use bailey_rules::device::{self, DeviceView};
 use bailey_rules::digest::FactDigest;
-use bailey_rules::expectation::RuleFiles;
+use bailey_rules::expectation::{self, Ask, RuleFiles};
 use bailey_rules::fact::backup::{Job, Repository, Snapshot};
 use bailey_rules::fact::enforcement::{
     DriftSeen, Enforcement, OrderRef, PendingOrder, QuarantineOrder, RuleCounter,
@@ -22,6 +22,7 @@ use bailey_rules::fact::firewall::{DefaultPolicy, Hook, Manager, Ruleset, Table}
 use bailey_rules::fact::host::{
     self, Agent, Cpu, Disk, FileSystem, Load, Memory, Pressure, Reboot, Temperature, Units,
 };
+use bailey_rules::fact::lines::{LatelyAsked, LineQuality};
 use bailey_rules::fact::links::{
     Duplex, Forwarding, Interface, LinkKind, Mac, Neighbour, Route, RouteKind, Rule, RuleAction,
     Traffic,
@@ -290,7 +291,7 @@ impl Machine {
         for probe in ProbeName::ALL {
             let failed = self.failed.as_ref().filter(|(name, _)| *name == probe);
             let interval = match probe {
-                ProbeName::Host | ProbeName::Links => 15,
+                ProbeName::Host | ProbeName::Links | ProbeName::Lines => 15,
                 ProbeName::System
                 | ProbeName::Firewall
                 | ProbeName::Backup
@@ -1056,6 +1057,30 @@ pub(crate) fn hostile() -> Machine {
         machine.set(fact);
     }
     machine.failed = Some((ProbeName::Firewall, h));
+    machine
+}
+
+/// A host that measures four lines: a good one, one that is cut, one that never answered, and one that
+/// it cannot ask. It says `said` of them.
+pub(crate) fn measuring(said: &str) -> Machine {
+    let mut machine = Machine::new("gis-1", "inner", "10.1.5.8");
+    let line = |far: &str, silence: u64, lately| LineQuality {
+        ask: Ask { far: far.parse().unwrap(), by: expectation::By::Icmp },
+        since: Some(ago(86_400)),
+        answered: true,
+        silence_millis: silence * 1000,
+        lately,
+        available_millionths: Some(999_812),
+    };
+    let lately = LatelyAsked { asked: 100, lost: Permille(20), round_trip_micros: Some(18_400) };
+    let by = expectation::By::Udp(33434.try_into().unwrap());
+    let mut never = line("10.254.0.9", 86_400, None);
+    (never.answered, never.available_millionths) = (false, Some(0));
+    never.ask.by = by;
+    machine.set(Fact::known("county", line("10.254.0.1", 0, Some(lately))));
+    machine.set(Fact::known("exit A", line("203.0.113.1", 240, None)));
+    machine.set(Fact::known(said, never));
+    machine.set(Fact::unreadable(FactKind::LineQuality, "province", said));
     machine
 }
 

@@ -11,6 +11,7 @@ use bailey_rules::fact::host::{
     Agent, Clock, Cpu, Disk, FileSystem, Identity, Load, Memory, Pressure, Reboot, Temperature,
     Units,
 };
+use bailey_rules::fact::lines::{LatelyAsked, LineQuality};
 use bailey_rules::fact::links::{
     Duplex, Forwarding, Interface, LinkKind, Neighbour, Route, RouteKind, Rule, RuleAction, Traffic,
 };
@@ -57,6 +58,7 @@ pub fn in_words(value: &FactValue, now: Timestamp, local: LocalTime) -> Text {
         FactValue::RuleCounter(value) => rule_counter(value),
         FactValue::SeenFlow(value) => seen_flow(value, local),
         FactValue::FlowWatch(value) => flow_watch(value, local),
+        FactValue::LineQuality(value) => line_quality(value),
     }
 }
 
@@ -91,6 +93,7 @@ pub fn kind_title(kind: FactKind) -> Text {
         FactKind::RuleCounter => Text::new("Rule counter", "规则计数"),
         FactKind::SeenFlow => Text::new("Connections seen", "已见连接"),
         FactKind::FlowWatch => Text::new("Watch of connections", "连接观察"),
+        FactKind::LineQuality => Text::new("Line", "专线"),
     }
 }
 
@@ -105,6 +108,7 @@ pub fn probe_title(probe: ProbeName) -> Text {
         ProbeName::Backup => Text::new("Backup", "备份"),
         ProbeName::Enforcement => Text::new("Enforcement", "策略执行"),
         ProbeName::Flows => Text::new("Connections", "连接"),
+        ProbeName::Lines => Text::new("Lines", "专线"),
     }
 }
 
@@ -626,6 +630,41 @@ fn flow_watch(value: &FlowWatch, local: LocalTime) -> Text {
     if value.overrun > 0 {
         let _ = write!(en, "; {} times too many at once", value.overrun);
         let _ = write!(zh, "；{} 次因瞬时过多而可能遗漏", value.overrun);
+    }
+    Text::new(en, zh)
+}
+
+fn line_quality(value: &LineQuality) -> Text {
+    let ask = value.ask;
+    let (mut en, mut zh) = (format!("{ask}: "), format!("{ask}："));
+    let silence = span(value.silence());
+    match (value.since, value.answers(), value.answered) {
+        (None, _, _) => {
+            en.push_str("not asked yet");
+            zh.push_str("尚未探测");
+        }
+        (Some(_), true, _) => {
+            en.push_str("answers");
+            zh.push_str("应答正常");
+        }
+        (Some(_), false, true) => {
+            let _ = write!(en, "silent for {}", silence.en);
+            let _ = write!(zh, "已有 {}没有应答", silence.zh);
+        }
+        (Some(_), false, false) => {
+            let _ = write!(en, "has not answered, asked for {}", silence.en);
+            let _ = write!(zh, "从未应答，已探测 {}", silence.zh);
+        }
+    }
+    if let Some(lately) = value.lately {
+        let _ = write!(en, "; {} of {} lost within 5 min", lately.lost, lately.asked);
+        let lost = lately.lost.to_string().replace(" %", "%");
+        let _ = write!(zh, "；5 分钟内 {} 个报文丢失 {lost}", lately.asked);
+    }
+    if let Some(took) = value.lately.as_ref().and_then(LatelyAsked::round_trip) {
+        let millis = took.as_secs_f64() * 1000.0;
+        let _ = write!(en, "; {millis:.1} ms there and back");
+        let _ = write!(zh, "；往返 {millis:.1} ms");
     }
     Text::new(en, zh)
 }

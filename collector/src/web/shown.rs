@@ -26,9 +26,18 @@ use crate::push::Overview;
 use crate::site::{ConfigProblem, HostStatus};
 use crate::wiring::Wiring;
 
-/// The parts of the site that a host is judged in, in the order of the screens. They are the
+/// The parts of the site that every host is judged in, in the order of the screens. They are the
 /// `component` of a check.
 pub const COMPONENTS: [&str; 5] = ["host", "firewall", "backup", "isolation", "agent"];
+
+/// The part that a host is judged in besides, where it measures lines.
+const LINES: &str = "network";
+
+/// The parts of the site that a host is judged in.
+pub fn components_of(host: &HostStatus) -> impl Iterator<Item = &'static str> {
+    let lines = component_state(host, LINES).map(|_| LINES);
+    COMPONENTS.into_iter().chain(lines)
+}
 
 /// The parts of the site that a device is judged in, in the order of the screens.
 pub const DEVICE_COMPONENTS: [&str; 4] = ["network", "isolation", "power", "host"];

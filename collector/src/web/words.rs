@@ -194,6 +194,8 @@ words! {
     far_end: "Far end", "对端";
     round_trip: "Round trip", "往返时延";
     loss: "Loss, 5 min", "丢包（5 分钟）";
+    asked_by: "Asked by", "探测方式";
+    available_since: "Available", "可用率";
     available: "Available, 30 d", "可用率（30 天）";
     place: "Plugged into", "接入端口";
     wiring: "Wiring", "物理连接";

@@ -7,14 +7,18 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::fleet::{COMMUNITY, Fleet, Kind, Plan, PortPlan};
-use crate::support::{Lab, state, until};
+use crate::support::{Facts, Lab, state, until};
+use bailey_collector::clock::{Clock as _, SystemClock};
 use bailey_collector::device::{Answer, Wish};
 use bailey_collector::enrolment::Actor;
-use bailey_collector::lines::echo::{Asker, LONGEST};
 use bailey_rules::check::Status;
 use bailey_rules::device::DeviceView;
 use bailey_rules::expectation::{Ask, By};
+use bailey_rules::fact::lines::{LatelyAsked, LineQuality};
+use bailey_rules::fact::{Fact, FactKind};
 use bailey_rules::finding::Finding;
+use bailey_rules::unit::Permille;
+use bailey_wire::echo::{Asker, LONGEST};
 use nix::sched::{CloneFlags, unshare};
 use tokio::net::UdpSocket;
 
@@ -244,4 +248,52 @@ fn what_lines_lose_and_how_long_they_take_is_found_and_kept_over_a_restart() {
         }
         lab.collector.shutdown().await;
     });
+}
+
+/// A line of a host, of which `lost` of 100 packets were lost, and none was answered for `silence`.
+fn line(lost: u16, silence: Duration) -> Fact {
+    let lately = LatelyAsked { asked: 100, lost: Permille(lost), round_trip_micros: Some(18_000) };
+    Fact::known(
+        "county",
+        LineQuality {
+            ask: icmp("10.254.0.1"),
+            since: Some(SystemClock.now() - Duration::from_hours(1)),
+            answered: true,
+            silence_millis: silence.as_millis().try_into().unwrap(),
+            lately: Some(lately),
+            available_millionths: Some(999_900),
+        },
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_host_tells_of_its_lines_is_found_and_resolved() {
+    let lab = Lab::start().await;
+    let machine = lab.enrolled("oa-17").await;
+    let link = machine.connect().await;
+    let mut facts = Facts::new(1);
+    link.report(facts.complete([line(0, Duration::from_mins(3))])).await;
+    until("the silence is found", || found(&lab, "host_line_silent").is_some()).await;
+    let cut = found(&lab, "host_line_silent").unwrap();
+    assert_eq!((cut.subject.as_str(), cut.alert.as_str()), ("county", "BaileyLineDown"));
+    assert_eq!((cut.component.as_str(), found(&lab, "host_line_loss")), ("network", None));
+
+    link.report(facts.changed([line(300, Duration::ZERO)])).await;
+    until("it is resolved", || found(&lab, "host_line_silent").is_none()).await;
+    until("the loss is found", || found(&lab, "host_line_loss").is_some()).await;
+    let loss = found(&lab, "host_line_loss").unwrap();
+    assert_eq!(loss.alert, "BaileyLineQuality");
+    // That it cannot be asked any more resolves nothing.
+    let cannot = Fact::unreadable(FactKind::LineQuality, "county", "may not send ICMP");
+    link.report(facts.changed([cannot])).await;
+    let site = lab.collector.site();
+    until("it is unknown", || {
+        let host = site.host(&"oa-17".parse().unwrap()).unwrap();
+        let verdicts = host.judged.iter().filter(|judged| judged.check.name == "host_line_loss");
+        verdicts.flat_map(|judged| &judged.verdicts).all(|v| v.status == Status::Unknown)
+    })
+    .await;
+    assert!(found(&lab, "host_line_loss").is_some());
+    link.report(facts.changed([line(0, Duration::ZERO)])).await;
+    until("it is resolved", || found(&lab, "host_line_loss").is_none()).await;
 }

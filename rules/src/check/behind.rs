@@ -6,8 +6,15 @@ use crate::text::Text;
 use crate::topology::cause::Cause;
 
 /// The checks that say of an asset, or of something of it, that it does not answer.
-const OF_SILENCE: [&str; 6] =
-    ["host_silent", "probe_failed", "device_silent", "core_silent", "poll_failed", "line_silent"];
+const OF_SILENCE: [&str; 7] = [
+    "host_silent",
+    "probe_failed",
+    "device_silent",
+    "core_silent",
+    "poll_failed",
+    "line_silent",
+    "host_line_silent",
+];
 
 /// Those of them that say it of the asset as a whole.
 const OF_THE_WHOLE: [&str; 3] = ["host_silent", "device_silent", "core_silent"];

@@ -43,7 +43,8 @@ const fn is_needed(kind: FactKind) -> bool {
         | FactKind::BackupJob
         | FactKind::BackupRepository
         | FactKind::Enforcement
-        | FactKind::RuleCounter => true,
+        | FactKind::RuleCounter
+        | FactKind::LineQuality => true,
         FactKind::Identity
         | FactKind::Reboot
         | FactKind::Units
@@ -89,7 +90,7 @@ fn judge(given: &Given<'_>) -> Vec<Verdict> {
 /// Whether the host's agent is of a version that does not have this probe yet: agents name every
 /// probe they have in each report, one that has not answered too.
 fn is_of_a_newer_agent(given: &Given<'_>, probe: ProbeName) -> bool {
-    let later = matches!(probe, ProbeName::Enforcement | ProbeName::Flows);
+    let later = matches!(probe, ProbeName::Enforcement | ProbeName::Flows | ProbeName::Lines);
     later && given.host.facts.probe(probe).is_none()
 }
 

@@ -182,6 +182,18 @@ impl Quality {
         self.failed = Some(why);
     }
 
+    /// When it was asked first, of all that is known here.
+    #[must_use]
+    pub const fn asked_since(&self) -> Option<Timestamp> {
+        self.since
+    }
+
+    /// How many packets in a row were lost up to now.
+    #[must_use]
+    pub const fn lost_in_a_row(&self) -> u32 {
+        self.counting.row
+    }
+
     /// When it was asked last.
     #[must_use]
     pub const fn asked_at(&self) -> Option<Timestamp> {

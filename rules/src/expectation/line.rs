@@ -30,7 +30,7 @@ pub struct LineWanted {
 pub type Lines = BTreeMap<String, LineWanted>;
 
 /// What is asked to know how well a line carries packets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Ask {
     /// The address of the far end.
     pub far: IpAddr,
@@ -87,9 +87,17 @@ impl<'de> Deserialize<'de> for By {
     }
 }
 
-/// An address that can be asked.
-#[derive(Debug, Clone, Copy)]
-struct Far(IpAddr);
+/// The address of a far end as it is written: that of one machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Far(IpAddr);
+
+impl Far {
+    /// What is asked where nobody says how: by ICMP.
+    #[must_use]
+    pub fn asked(self, by: Option<By>) -> Ask {
+        Ask { far: self.0, by: by.unwrap_or(By::Icmp) }
+    }
+}
 
 impl<'de> Deserialize<'de> for Far {
     fn deserialize<D: serde::Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
@@ -131,7 +139,7 @@ impl TryFrom<Written> for LineWanted {
     fn try_from(written: Written) -> Result<Self, &'static str> {
         let Written { name, rated, far, by, exit } = written;
         let ask = match (far, by) {
-            (Some(Far(far)), by) => Some(Ask { far, by: by.unwrap_or(By::Icmp) }),
+            (Some(far), by) => Some(far.asked(by)),
             (None, None) => None,
             (None, Some(_)) => return Err("by says how `far` is asked; add the far end's address"),
         };

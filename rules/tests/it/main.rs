@@ -17,6 +17,7 @@ mod firewall;
 mod follow;
 mod host;
 mod isolation;
+mod lines;
 mod model;
 mod packet_sets;
 mod plan;

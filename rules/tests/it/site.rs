@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use bailey_rules::check::{self, Given, Judged, Status, Verdict};
 use bailey_rules::digest::FactDigest;
-use bailey_rules::expectation::RuleFiles;
+use bailey_rules::expectation::{Ask, By, RuleFiles};
 use bailey_rules::fact::backup::{Job, Repository, Snapshot};
 use bailey_rules::fact::firewall::{DefaultPolicy, Hook, Manager, Ruleset};
 use bailey_rules::fact::host::{
     Clock, Cpu, FileSystem, Load, Memory, Pressure, Reboot, Temperature, Units,
 };
+use bailey_rules::fact::lines::{LatelyAsked, LineQuality};
 use bailey_rules::fact::links::{Forwarding, Interface, LinkKind, Neighbour, Route, RouteKind};
 use bailey_rules::fact::{Fact, FactKey, FactKind, FactValue, ProbeName, Reading};
 use bailey_rules::host::{FactSet, HeldProbe, HostView, Pushed, Session};
@@ -294,10 +295,26 @@ pub(crate) fn repository(age: Duration, sizes: &[u64]) -> Repository {
     Repository { tool: "borg".to_owned(), snapshots: u32::try_from(newest.len()).unwrap(), newest }
 }
 
+fn line() -> LineQuality {
+    LineQuality {
+        ask: Ask { far: "10.254.0.1".parse().unwrap(), by: By::Icmp },
+        since: Some(NOW - HOUR),
+        answered: true,
+        silence_millis: 0,
+        lately: Some(LatelyAsked {
+            asked: 100,
+            lost: permille(0),
+            round_trip_micros: Some(18_000),
+        }),
+        available_millionths: Some(1_000_000),
+    }
+}
+
 fn well() -> Vec<(&'static str, FactValue)> {
     let pressure = || Pressure { some: permille(20), full: Some(permille(5)) };
     vec![
         ("/", file_system().into()),
+        ("county", line().into()),
         ("", Reboot { needed: false, because: Vec::new() }.into()),
         ("", Units { failed: Vec::new(), failed_count: 0 }.into()),
         (
@@ -421,7 +438,7 @@ fn every_check_has_its_own_name_and_speaks_both_languages() {
         assert!(check.alert.warning.starts_with("Bailey"));
         let title = (check.title)();
         assert!(!title.en.is_empty() && !title.zh.is_ascii(), "{}", check.name);
-        let components = ["host", "agent", "firewall", "backup", "isolation"];
+        let components = ["host", "agent", "firewall", "backup", "isolation", "network"];
         assert!(components.contains(&check.component));
     }
 }

@@ -1,14 +1,16 @@
 //! The value of every kind of fact, to its message and back.
 
 use std::net::IpAddr;
+use std::num::NonZeroU16;
 
+use bailey_rules::expectation::{Ask, By};
 use bailey_rules::fact::backup::{self, MAX_SNAPSHOTS};
 use bailey_rules::fact::enforcement::{
     self, MAX_DRIFT_LINES, MAX_OTHER_TABLES, MAX_WAYS_ROUND, OrderRef,
 };
 use bailey_rules::fact::flows;
 use bailey_rules::fact::links::Mac;
-use bailey_rules::fact::{FactKind, FactValue, firewall, host, links};
+use bailey_rules::fact::{FactKind, FactValue, firewall, host, lines, links};
 use bailey_rules::policy::Mode;
 use bailey_rules::time::Timestamp;
 use bailey_rules::unit::Bytes;
@@ -114,6 +116,7 @@ values! {
     RuleCounter("rule_counter"),
     SeenFlow("seen_flow"),
     FlowWatch("flow_watch"),
+    LineQuality("line_quality"),
 }
 
 /// An enumeration, both ways. Zero is "nobody said", a number beyond is a newer version's.
@@ -1121,6 +1124,67 @@ impl Message for flows::FlowWatch {
             since: Timestamp::from_millis(wire.since_millis),
             forgotten: wire.forgotten,
             overrun: wire.overrun,
+        })
+    }
+}
+
+impl Message for lines::LineQuality {
+    type Wire = v1::LineQuality;
+
+    fn to_wire(&self) -> Result<v1::LineQuality, ConvertError> {
+        Ok(v1::LineQuality {
+            far: address_to(self.ask.far),
+            udp_port: match self.ask.by {
+                By::Icmp => 0,
+                By::Udp(port) => port.get().into(),
+            },
+            since_millis: self.since.map(Timestamp::as_millis),
+            answered: self.answered,
+            silence_millis: self.silence_millis,
+            lately: self.lately.as_ref().map(Message::to_wire).transpose()?,
+            available_millionths: self.available_millionths,
+        })
+    }
+
+    fn from_wire(wire: v1::LineQuality) -> Result<Self, ConvertError> {
+        let out = |field, value: u32, rule| {
+            ConvertError::new(field, Problem::OutOfRange { value: value.into(), rule })
+        };
+        let port = u16::try_from(wire.udp_port)
+            .map_err(|_| out("udp_port", wire.udp_port, "ports end at 65535"))?;
+        if let Some(part) = wire.available_millionths.filter(|part| *part > 1_000_000) {
+            return Err(out("available_millionths", part, "more than the whole (1000000)"));
+        }
+        Ok(Self {
+            ask: Ask {
+                far: address_from("far", &wire.far)?,
+                by: NonZeroU16::new(port).map_or(By::Icmp, By::Udp),
+            },
+            since: time(wire.since_millis),
+            answered: wire.answered,
+            silence_millis: wire.silence_millis,
+            lately: maybe("lately", wire.lately)?,
+            available_millionths: wire.available_millionths,
+        })
+    }
+}
+
+impl Message for lines::LatelyAsked {
+    type Wire = v1::LatelyAsked;
+
+    fn to_wire(&self) -> Result<v1::LatelyAsked, ConvertError> {
+        Ok(v1::LatelyAsked {
+            asked: self.asked,
+            lost: self.lost.0.into(),
+            round_trip_micros: self.round_trip_micros,
+        })
+    }
+
+    fn from_wire(wire: v1::LatelyAsked) -> Result<Self, ConvertError> {
+        Ok(Self {
+            asked: wire.asked,
+            lost: permille("lost", wire.lost)?,
+            round_trip_micros: wire.round_trip_micros,
         })
     }
 }

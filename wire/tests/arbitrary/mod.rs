@@ -1,14 +1,17 @@
 //! Facts and reports of every shape that may be sent.
 
 use std::net::IpAddr;
+use std::num::NonZeroU16;
 use std::time::Duration;
 
 use bailey_rules::digest::FactDigest;
+use bailey_rules::expectation::{Ask, By};
 use bailey_rules::fact::backup::{self, MAX_SNAPSHOTS};
 use bailey_rules::fact::enforcement::{
     self, DriftEnded, Ended, MAX_DRIFT_LINES, MAX_OTHER_TABLES, OrderRef, RoundBy,
 };
 use bailey_rules::fact::flows;
+use bailey_rules::fact::lines;
 use bailey_rules::fact::links::Mac;
 use bailey_rules::fact::{
     Fact, FactKey, FactKind, FactValue, ProbeName, Reading, bounded, firewall, host, links,
@@ -432,6 +435,28 @@ fn flows_value() -> impl Strategy<Value = FactValue> {
     ]
 }
 
+fn line_value() -> impl Strategy<Value = FactValue> {
+    let by = prop_oneof![Just(By::Icmp), any::<NonZeroU16>().prop_map(By::Udp)];
+    let ask = (any::<IpAddr>(), by).prop_map(|(far, by)| Ask { far, by });
+    let lately = (any::<u32>(), permille(), option::of(any::<u64>())).prop_map(
+        |(asked, lost, round_trip_micros)| lines::LatelyAsked { asked, lost, round_trip_micros },
+    );
+    let stood = (option::of(time()), any::<bool>(), any::<u64>());
+    (ask, stood, option::of(lately), option::of(0..=1_000_000_u32)).prop_map(
+        |(ask, (since, answered, silence_millis), lately, available_millionths)| {
+            lines::LineQuality {
+                ask,
+                since,
+                answered,
+                silence_millis,
+                lately,
+                available_millionths,
+            }
+            .into()
+        },
+    )
+}
+
 /// Boxed, since one shape of everything that it may be would not fit on a test's stack.
 fn value() -> impl Strategy<Value = FactValue> {
     prop_oneof![
@@ -441,6 +466,7 @@ fn value() -> impl Strategy<Value = FactValue> {
         2 => backup_value().boxed(),
         2 => enforcement_value().boxed(),
         2 => flows_value().boxed(),
+        1 => line_value().boxed(),
     ]
 }
 

@@ -3,9 +3,12 @@
 use std::cmp::Reverse;
 
 use bailey_rules::check::State;
+use bailey_rules::fact::lines::{LatelyAsked, LineQuality};
+use bailey_rules::fact::{FactKind, Reading};
 use bailey_rules::name::HostName;
 use bailey_rules::text::Text;
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::super::{Asking, host_path, short_key};
 use crate::exit::{Done, Failure};
@@ -20,6 +23,8 @@ struct Answer {
     state: State,
     session: Session,
     probes: Vec<Probe>,
+    #[serde(default)]
+    facts: Vec<Fact>,
     checks: Vec<Check>,
 }
 
@@ -36,6 +41,13 @@ struct Probe {
     age_seconds: f64,
     stale: bool,
     failed: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Fact {
+    fact: String,
+    subject: String,
+    reading: Reading<Value>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -57,6 +69,60 @@ const CHECKS: [(&str, &str); 5] =
     [("state", "状态"), ("part", "部分"), ("check", "检查"), ("subject", "对象"), ("why", "原因")];
 
 const PROBES: [(&str, &str); 3] = [("probe", "探针"), ("read", "最近读取"), ("", "")];
+
+const LINES: [(&str, &str); 7] = [
+    ("line", "专线"),
+    ("far end", "对端"),
+    ("asked by", "探测方式"),
+    ("loss", "丢包"),
+    ("round trip", "往返时延"),
+    ("available", "可用率"),
+    ("last answer", "最近应答"),
+];
+
+/// The lines whose far ends the host asks; `None` where it asks none.
+fn lines(answer: &Answer, screen: Screen) -> Option<String> {
+    let kind = FactKind::LineQuality;
+    let mut facts = answer.facts.iter().filter(|fact| fact.fact == kind.as_str()).peekable();
+    facts.peek()?;
+    let probe = answer.probes.iter().find(|probe| probe.name == kind.probe().as_str());
+    let mut table = Table::headed(screen.words_of(LINES));
+    for Fact { subject, reading, .. } in facts {
+        let line = match reading {
+            Reading::Known(value) => serde_json::from_value::<LineQuality>(value.clone())
+                .map_err(|_| screen.word("not understood", "无法识别").to_owned()),
+            Reading::Unreadable { why } => Err(why.clone()),
+        };
+        let none = || "-".to_owned();
+        let (far, by, last) = match &line {
+            Ok(LineQuality { ask, answered: true, silence_millis, .. }) => {
+                let age = probe.map(|probe| probe.age_seconds + *silence_millis as f64 / 1000.0);
+                (ask.far.to_string(), ask.by.to_string(), age.map(|age| screen.length(age)))
+            }
+            Ok(LineQuality { ask, .. }) => {
+                let never = screen.word("never", "从未").to_owned();
+                (ask.far.to_string(), ask.by.to_string(), Some(never))
+            }
+            Err(why) => (none(), none(), Some(why.clone())),
+        };
+        let known = line.as_ref().ok();
+        let lately = known.and_then(|line| line.lately.as_ref());
+        let took = lately.and_then(LatelyAsked::round_trip);
+        let available = known.and_then(|line| line.available_millionths);
+        table.row([
+            subject.as_str().into(),
+            far.into(),
+            by.into(),
+            lately.map_or_else(none, |lately| lately.lost.to_string()).into(),
+            took.map_or_else(none, |took| format!("{:.1} ms", took.as_secs_f64() * 1000.0)).into(),
+            available
+                .map_or_else(none, |part| format!("{}.{:03} %", part / 10_000, part % 10_000 / 10))
+                .into(),
+            last.unwrap_or_else(none).into(),
+        ]);
+    }
+    Some(table.render())
+}
 
 fn table(answer: &Answer, screen: Screen) -> String {
     let mut head = Table::indented(0);
@@ -101,7 +167,8 @@ fn table(answer: &Answer, screen: Screen) -> String {
             screen.say(&check.why).into(),
         ]);
     }
-    format!("{}\n{}\n{}", head.render(), probes.render(), checks.render())
+    let lines = lines(answer, screen).map(|table| format!("{table}\n")).unwrap_or_default();
+    format!("{}\n{}\n{lines}{}", head.render(), probes.render(), checks.render())
 }
 
 #[cfg(test)]
@@ -119,9 +186,26 @@ mod tests {
             "state": "critical", "session": {"connected": true, "lost_reports": 3},
             "probes": [
                 {"probe": "host", "age_seconds": 4.0, "stale": false, "failed": null},
+                {"probe": "lines", "age_seconds": 8.0, "stale": false, "failed": null},
                 {
                     "probe": "firewall", "age_seconds": 700.0, "stale": true,
                     "failed": "nft ended with 1",
+                },
+            ],
+            "facts": [
+                {"fact": "system.reboot", "subject": "", "reading": {"known": {"needed": false}}},
+                {
+                    "fact": "lines.quality", "subject": "county",
+                    "reading": {"known": {
+                        "ask": {"far": "10.254.0.1", "by": "udp 33434"},
+                        "since": "2026-11-20T06:30:00Z", "answered": true, "silence_millis": 0,
+                        "lately": {"asked": 100, "lost": 30, "round_trip_micros": 18_000},
+                        "available_millionths": 999_980,
+                    }},
+                },
+                {
+                    "fact": "lines.quality", "subject": "exit",
+                    "reading": {"unreadable": {"why": "this program may not send ICMP"}},
                 },
             ],
             "checks": [

@@ -8,10 +8,11 @@ use axum::extract::{Extension, Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::get;
-use bailey_rules::check::Verdict;
+use bailey_rules::check::{Judged, Verdict};
 use bailey_rules::fact::host::{Clock, Identity};
+use bailey_rules::fact::lines::{LatelyAsked, LineQuality};
 use bailey_rules::fact::links::{Interface, LinkKind};
-use bailey_rules::fact::{FactKey, FactKind, ProbeName, Reading};
+use bailey_rules::fact::{FactKey, FactKind, Named, ProbeName, Reading};
 use bailey_rules::host::{HeldFact, HeldProbe};
 use bailey_rules::name::HostName;
 use bailey_rules::time::Timestamp;
@@ -25,7 +26,7 @@ use crate::web::access::Caller;
 use crate::web::frame::{self, Choice, Filter, Frame};
 use crate::web::reading;
 use crate::web::session::SignedIn;
-use crate::web::shown::{Age, COMPONENTS, Mark, Shown, component_state, short_span};
+use crate::web::shown::{Age, Mark, Shown, component_state, components_of, short_span};
 use crate::web::words::{Words, filled};
 
 /// This page.
@@ -85,6 +86,8 @@ pub struct HostPage {
     components: Vec<(&'static str, Mark)>,
     head: Vec<Line>,
     findings: Vec<ShownFinding>,
+    lines: Vec<LineRow>,
+    more_lines: usize,
     checks: Vec<CheckGroup>,
     probes: Vec<ProbeBlock>,
     one_kind: bool,
@@ -100,6 +103,26 @@ struct Line {
     value: String,
     age: Option<Age>,
     warn: bool,
+}
+
+/// A line whose far end the host asks.
+struct LineRow {
+    mark: Mark,
+    name: String,
+    far: String,
+    by: String,
+    loss: String,
+    round_trip: String,
+    available: String,
+    answered: Answered,
+}
+
+/// When a far end answered last.
+enum Answered {
+    At(Age),
+    Never,
+    /// Nothing is known, and why.
+    Unknown(String),
 }
 
 struct CheckGroup {
@@ -181,6 +204,7 @@ impl HostPage {
             None => (every_kind(shown, host, choice, &path), None),
             Some(kind) => one_kind(shown, host, choice, kind),
         };
+        let all_lines = view.facts.of_kind(FactKind::LineQuality).count();
         let asked = events.as_ref().map_or(0, Vec::len);
         let events = events.map(|events| shown_events(events, shown, choice));
         Self {
@@ -192,8 +216,7 @@ impl HostPage {
             zone: view.zone.to_string(),
             zone_title: shown.zone_title(&view.zone).to_owned(),
             mark: Mark::of(host.state, lang),
-            components: COMPONENTS
-                .iter()
+            components: components_of(host)
                 .map(|component| {
                     let mark = component_state(host, component)
                         .map_or_else(|| Mark::none(w.not_judged), |state| Mark::of(state, lang));
@@ -202,6 +225,8 @@ impl HostPage {
                 .collect(),
             head: head(shown, host, choice),
             findings: findings.iter().map(|f| ShownFinding::of(f, shown, lang)).collect(),
+            lines: lines(shown, host, choice),
+            more_lines: all_lines.saturating_sub(MAX_OF_A_KIND),
             checks: checks(shown, host, choice),
             probes,
             one_kind: kind.is_some(),
@@ -306,11 +331,46 @@ fn oldest(verdict: &Verdict, host: &HostStatus) -> Timestamp {
     verdict.evidence.iter().filter_map(|evidence| evidence.read_at).min().unwrap_or(host.judged_at)
 }
 
+/// The first [`MAX_OF_A_KIND`] of the lines whose far ends the host asks.
+fn lines(shown: &Shown, host: &HostStatus, choice: &Choice) -> Vec<LineRow> {
+    let (w, lang) = (choice.words(), choice.lang);
+    let none = || "–".to_owned();
+    let read_at = host.view.facts.probe(ProbeName::Lines).map(|probe| probe.read_at);
+    let row = |(name, held): (&str, &HeldFact)| {
+        let of_line = |judged: &&Judged| judged.check.probes == [ProbeName::Lines];
+        let verdicts = host.judged.iter().filter(of_line).flat_map(|judged| &judged.verdicts);
+        let worst = verdicts.filter(|verdict| verdict.subject == name).map(Verdict::state).max();
+        let known = held.reading.known().and_then(LineQuality::of);
+        let lately = known.and_then(|line| line.lately.as_ref());
+        let answered = match (&*held.reading, known, read_at) {
+            (Reading::Unreadable { why }, _, _) => Answered::Unknown(why.clone()),
+            (Reading::Known(_), Some(line), Some(at)) if line.answered => {
+                Answered::At(Age::of(at - line.silence(), shown.now, shown.local, lang))
+            }
+            (Reading::Known(_), _, _) => Answered::Never,
+        };
+        LineRow {
+            mark: worst.map_or_else(|| Mark::none(w.not_judged), |state| Mark::of(state, lang)),
+            name: name.to_owned(),
+            far: known.map_or_else(none, |line| line.ask.far.to_string()),
+            by: known.map_or_else(none, |line| line.ask.by.to_string()),
+            loss: lately.map_or_else(none, |lately| lately.lost.to_string()),
+            round_trip: lately
+                .and_then(LatelyAsked::round_trip)
+                .map_or_else(none, |took| format!("{:.1} ms", took.as_secs_f64() * 1000.0)),
+            available: known
+                .and_then(|line| line.available_millionths)
+                .map_or_else(none, |part| format!("{}.{:03} %", part / 10_000, part % 10_000 / 10)),
+            answered,
+        }
+    };
+    host.view.facts.of_kind(FactKind::LineQuality).take(MAX_OF_A_KIND).map(row).collect()
+}
+
 /// The checks by component, the worst component first.
 fn checks(shown: &Shown, host: &HostStatus, choice: &Choice) -> Vec<CheckGroup> {
     let lang = choice.lang;
-    let mut states: Vec<_> = COMPONENTS
-        .iter()
+    let mut states: Vec<_> = components_of(host)
         .filter_map(|component| Some((component, component_state(host, component)?)))
         .collect();
     states.sort_by_key(|(_, state)| std::cmp::Reverse(*state));
@@ -320,7 +380,7 @@ fn checks(shown: &Shown, host: &HostStatus, choice: &Choice) -> Vec<CheckGroup> 
             let mut rows: Vec<_> = host
                 .judged
                 .iter()
-                .filter(|judged| judged.check.component == *component)
+                .filter(|judged| judged.check.component == component)
                 .flat_map(|judged| {
                     let mut verdicts: Vec<_> = judged.verdicts.iter().collect();
                     verdicts.sort_by_key(|verdict| std::cmp::Reverse(verdict.state()));

@@ -148,6 +148,7 @@ fn the_pages_read_well_in_both_languages() {
     let enforcing = fixture::isolation("nft (pid 4711)");
     let polled = polled("S5720-52X-LI-AC");
     let lines = fixture::with_lines("AR2220E");
+    let measuring = fixture::shown(vec![fixture::measuring("may not send ICMP")]);
     for (lang, tag) in [(Lang::En, "en"), (Lang::Zh, "zh")] {
         let pages = [
             ("network", network(&polled, "/network", lang)),
@@ -159,6 +160,7 @@ fn the_pages_read_well_in_both_languages() {
             ("alerts", alerts(&shown, "/alerts", lang)),
             ("alerts_none", alerts(&nobody, "/alerts", lang)),
             ("host", host_page(&shown, "/hosts/oa-17", lang, events())),
+            ("host_lines", host_page(&measuring, "/hosts/gis-1", lang, Vec::new())),
             ("isolation", isolation(&enforcing, "/isolation", lang)),
             ("messages", messages(&shown, "/messages", lang, "GE0/0/7 电源")),
         ];
@@ -183,6 +185,7 @@ fn nothing_a_host_says_becomes_markup() {
     told.host = Some("oa-66".parse().unwrap());
     let enforcing = fixture::isolation(HOSTILE);
     let hostile = polled(HOSTILE);
+    let measuring = fixture::shown(vec![fixture::measuring(HOSTILE)]);
     let query = HOSTILE.bytes().fold(String::new(), |text, byte| text + &format!("%{byte:02X}"));
     for lang in BOTH {
         let all = format!("q={query}&zone={query}&state={query}&after={query}&kind={query}");
@@ -198,6 +201,7 @@ fn nothing_a_host_says_becomes_markup() {
             (network(&hostile, "/network", lang), 3),
             (network(&hostile, &format!("/network?{all}"), lang), 1),
             (network(&fixture::with_lines(HOSTILE), "/network", lang), 2),
+            (host_page(&measuring, "/hosts/gis-1", lang, Vec::new()), 9),
             (device_page(&hostile, "/network/floor-3", lang, vec![told.clone()]), 4),
             (isolation(&enforcing, &format!("/isolation?{all}"), lang), 1),
             (host_page(&shown, &format!("/hosts/oa-66?{all}"), lang, vec![told.clone()]), 3),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Given;
 use super::watched::{interface_of, line_called};
-use crate::check::{Evidence, Status, Verdict};
+use crate::check::{Evidence, Status, Verdict, line};
 use crate::device::interface::{Interface, Link};
 use crate::device::line::MAX_LINES;
 use crate::device::quality::Quality;
@@ -87,10 +87,7 @@ impl FarEnd<'_> {
                 format!("无法探测 {name} 的对端 {}：{failed}", self.ask),
             ),
             Some(quality) if quality.asked_at().is_some() => return Ok(quality),
-            Some(_) | None => Text::new(
-                format!("{}, the far end of {name}, was not asked yet", self.ask),
-                format!("尚未探测 {name} 的对端 {}", self.ask),
-            ),
+            Some(_) | None => line::not_asked(&name, self.ask),
         };
         Err(Verdict::new(self.subject(), Status::Unknown, why))
     }

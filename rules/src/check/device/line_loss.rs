@@ -1,7 +1,7 @@
 //! Does a line lose packets?
 
-use super::super::sentence::{tight, with_limit};
-use super::super::{Alerts, Status, Verdict};
+use super::super::sentence::with_limit;
+use super::super::{Alerts, Status, Verdict, line};
 use super::far_end::{FarEnd, of_each};
 use super::{DeviceCheck, Given, named};
 use crate::device::quality::Quality;
@@ -29,19 +29,11 @@ fn judge(given: &Given<'_>) -> Vec<Verdict> {
 fn verdict(given: &Given<'_>, far: &FarEnd<'_>, quality: &Quality) -> Verdict {
     let (name, wanted) = (far.called(), &given.wanted.line_loss);
     let Some(lately) = quality.lately() else {
-        let why = Text::new(
-            format!("too few packets were answered over {name} to count"),
-            format!("{name} 有应答的探测报文过少，无法统计"),
-        );
-        let verdict = Verdict::new(far.subject(), Status::Unknown, why);
+        let verdict = Verdict::new(far.subject(), Status::Unknown, line::too_few(&name));
         return far.rests_on(given, quality, verdict, "too few".to_owned());
     };
     let status = wanted.judge(lately.lost);
-    let said = Text::new(
-        format!("{name} loses {} of the packets there and back", lately.lost),
-        format!("{name} 往返丢包 {}", tight(&lately.lost)),
-    );
-    let why = with_limit(said, wanted.limit(status));
+    let why = with_limit(line::loses(&name, lately.lost), wanted.limit(status));
     let value = format!("{} of {} packets within 5 min", lately.lost, lately.asked);
     far.rests_on(given, quality, Verdict::new(far.subject(), status, why), value)
 }

@@ -1,7 +1,7 @@
 //! Is a line slow?
 
 use super::super::sentence::with_limit;
-use super::super::{Alerts, Verdict};
+use super::super::{Alerts, Verdict, line};
 use super::far_end::{FarEnd, of_each};
 use super::{DeviceCheck, Given, named};
 use crate::device::quality::Quality;
@@ -31,12 +31,7 @@ fn verdict(given: &Given<'_>, far: &FarEnd<'_>, quality: &Quality) -> Option<Ver
     let round_trip = quality.lately()?.round_trip?;
     let (name, wanted) = (far.called(), &given.wanted.line_round_trip);
     let status = wanted.judge(Period(round_trip));
-    let millis = format!("{:.1} ms", round_trip.as_secs_f64() * 1000.0);
-    let said = Text::new(
-        format!("a packet takes {millis} over {name} and back"),
-        format!("{name} 往返时延 {millis}"),
-    );
-    let why = with_limit(said, wanted.limit(status));
-    let value = format!("{millis}, the median of 5 min");
+    let why = with_limit(line::takes(&name, round_trip), wanted.limit(status));
+    let value = format!("{}, the median of 5 min", line::millis(round_trip));
     Some(far.rests_on(given, quality, Verdict::new(far.subject(), status, why), value))
 }

@@ -1,12 +1,11 @@
 //! Does the far end of a line answer?
 
 use super::super::sentence::with_limit;
-use super::super::{Alerts, Status, Verdict};
+use super::super::{Alerts, Status, Verdict, line};
 use super::far_end::{FarEnd, of_each};
 use super::{DeviceCheck, Given, named};
 use crate::device::quality::Quality;
 use crate::text::Text;
-use crate::time::spoken;
 use crate::unit::Period;
 
 /// One subject for each line whose far end is asked. It rests on what the collector itself saw. Where the
@@ -32,18 +31,11 @@ fn judge(given: &Given<'_>) -> Vec<Verdict> {
 fn verdict(given: &Given<'_>, far: &FarEnd<'_>, quality: &Quality) -> Verdict {
     let silence = quality.silence();
     let wanted = &given.wanted.line_silent;
-    let (name, ask, length) = (far.called(), far.ask, spoken(silence));
-    let said = Text::new(
-        format!("{ask}, the far end of {name}, has not answered for {}", length.en),
-        format!("{name} 的对端 {ask} 已有 {}没有应答", length.zh),
-    );
+    let (name, ask) = (far.called(), far.ask);
+    let said = line::silent(&name, ask, silence);
     let status = wanted.judge(Period(silence));
     let (status, why) = if silence.is_zero() && status == Status::Ok {
-        let answers = Text::new(
-            format!("{ask}, the far end of {name}, answers"),
-            format!("{name} 的对端 {ask} 应答正常"),
-        );
-        (status, answers)
+        (status, line::answers(&name, ask))
     } else if status == Status::Ok {
         (status, said)
     } else if let Some(cause) = far.other_cause(given) {

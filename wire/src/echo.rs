@@ -2,6 +2,7 @@
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,9 @@ use tokio::net::UdpSocket;
 
 /// How long an answer of a line may take: one over satellites takes a second.
 pub const LONGEST: Duration = Duration::from_secs(2);
+
+/// How often a far end may be asked.
+pub const INTERVAL: RangeInclusive<Duration> = Duration::from_millis(200)..=Duration::from_mins(1);
 
 /// The longest answer that is read: one with a header of IP before it, and some room.
 const MAX_ANSWER: usize = 512;
