@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 use bailey_rules::compile;
 use bailey_rules::model::network::Network;
@@ -56,7 +57,7 @@ fn host(policy: &Policy, name: &HostName) -> Host {
     let compiled = compile::ruleset(policy, "policy.yaml", name, &entry.zone);
     Host {
         zone: Some(entry.zone.clone()),
-        ruleset: read_back(&compiled.text),
+        ruleset: Arc::new(read_back(&compiled.text)),
         network,
         forwards_v4: forwards,
         forwards_v6: forwards,
@@ -148,7 +149,8 @@ fn what_the_reference_policy_compiles_to_keeps_its_invariants_and_a_wrong_rule_b
         // One rule that nobody wanted, on the gateway of the inner network.
         let gateway: &HostName = &"fw-in".parse().unwrap();
         let mut wrong = prover.site().hosts[gateway].clone();
-        let chains = wrong.ruleset.tables.iter_mut().flat_map(|table| &mut table.chains);
+        let chains =
+            Arc::make_mut(&mut wrong.ruleset).tables.iter_mut().flat_map(|table| &mut table.chains);
         let forward = chains.into_iter().find(|chain| chain.name == "forward").unwrap();
         let accept = Rule {
             statements: vec![Statement::Verdict(Verdict::Accept)],

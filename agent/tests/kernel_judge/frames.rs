@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use bailey_rules::model::field;
 use bailey_rules::model::nft;
@@ -283,7 +284,7 @@ fn judge(bridged: &mut Bridged, seed: u64, packets: usize, total: &mut Total) {
     let (seen4, seen6) = (of("seen4"), of("seen6"));
     let ports = ["near", "out"].map(str::to_owned).into_iter().collect();
     let host = |ruleset: Ruleset| Host {
-        ruleset,
+        ruleset: Arc::new(ruleset),
         network: network(),
         bridges: vec![Bridge { device: "br0".to_owned(), ports }],
         ..Host::default()
@@ -300,7 +301,7 @@ fn judge(bridged: &mut Bridged, seed: u64, packets: usize, total: &mut Total) {
     let mutants = MUTANTS.iter().filter(|(name, _)| !total.caught.contains(name));
     let mut wrong: Vec<(&str, BTreeMap<Way, Judged>)> = mutants
         .map(|(name, spoil)| {
-            let ruleset = spoil(&host.ruleset);
+            let ruleset = Arc::new(spoil(&host.ruleset));
             (*name, ways(&Host { ruleset, ..host.clone() }))
         })
         .collect();

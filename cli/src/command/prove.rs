@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bailey_rules::compile::PolicyLine;
 use bailey_rules::name::{HostName, SiteName, ZoneName};
@@ -214,7 +215,7 @@ fn read(
         .collect();
     Ok(Host {
         zone: written.zone.or_else(|| policy.hosts.get(name).map(|entry| entry.zone.clone())),
-        ruleset: loaded.ruleset,
+        ruleset: Arc::new(loaded.ruleset),
         network: loaded.network,
         forwards_v4: matches!(written.forwards, Forwards::Ipv4 | Forwards::Both),
         forwards_v6: matches!(written.forwards, Forwards::Ipv6 | Forwards::Both),
