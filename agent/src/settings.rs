@@ -391,7 +391,7 @@ impl Reader<'_> {
             settings.backup.drop_directory = folder;
         }
         settings.backup.repositories = self.repositories(written.backup.repositories);
-        settings.lines = self.lines(written.lines, settings.lines);
+        settings.lines = self.lines(written.lines, settings.lines.interval);
         settings.spool = self.spool(&written.spool, settings.spool);
         settings
     }
@@ -502,10 +502,10 @@ impl Reader<'_> {
         repositories
     }
 
-    fn lines(&mut self, written: WrittenLines, default: Lines) -> Lines {
+    fn lines(&mut self, written: WrittenLines, default: Duration) -> Lines {
         let interval = self.period(
             written.interval.as_ref(),
-            default.interval,
+            default,
             (*echo::INTERVAL.start(), *echo::INTERVAL.end()),
             "the interval of the questions",
         );

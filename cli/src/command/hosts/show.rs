@@ -45,7 +45,8 @@ struct Probe {
 
 #[derive(Debug, Deserialize)]
 struct Fact {
-    fact: String,
+    #[serde(rename = "fact")]
+    kind: String,
     subject: String,
     reading: Reading<Value>,
 }
@@ -83,7 +84,7 @@ const LINES: [(&str, &str); 7] = [
 /// The lines whose far ends the host asks; `None` where it asks none.
 fn lines(answer: &Answer, screen: Screen) -> Option<String> {
     let kind = FactKind::LineQuality;
-    let mut facts = answer.facts.iter().filter(|fact| fact.fact == kind.as_str()).peekable();
+    let mut facts = answer.facts.iter().filter(|fact| fact.kind == kind.as_str()).peekable();
     facts.peek()?;
     let probe = answer.probes.iter().find(|probe| probe.name == kind.probe().as_str());
     let mut table = Table::headed(screen.words_of(LINES));
