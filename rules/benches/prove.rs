@@ -270,7 +270,17 @@ fn hosts() {
     });
     prover.update(&name, host);
     are_known(&prover.prove(), &policy);
-    for name in ["h-0", "h-1", "fw-in"] {
+    // One rule of any of them, of one after the other.
+    let some: Vec<HostName> = (0..33).map(|nth| format!("h-{}", nth * 30).parse().unwrap()).collect();
+    let mut next = some.iter();
+    timed("  one rule of some host changed, proved again", some.len(), Some(5.0), || {
+        let name = next.next().unwrap();
+        prover.update(name, less_one_rule(&site.hosts[name]));
+        are_known(&prover.prove(), &policy);
+    });
+    some.iter().for_each(|name| prover.update(name, site.hosts[name].clone()));
+    are_known(&prover.prove(), &policy);
+    for name in ["h-0", "fw-in"] {
         let name: HostName = name.parse().unwrap();
         let host = site.hosts[&name].clone();
         let other = less_one_rule(&host);
