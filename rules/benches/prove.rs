@@ -271,7 +271,8 @@ fn hosts() {
     prover.update(&name, host);
     are_known(&prover.prove(), &policy);
     // One rule of any of them, of one after the other.
-    let some: Vec<HostName> = (0..33).map(|nth| format!("h-{}", nth * 30).parse().unwrap()).collect();
+    let some: Vec<HostName> =
+        (0..33).map(|nth| format!("h-{}", nth * 30).parse().unwrap()).collect();
     let mut next = some.iter();
     timed("  one rule of some host changed, proved again", some.len(), Some(5.0), || {
         let name = next.next().unwrap();

@@ -126,7 +126,8 @@ impl LinksProbe {
         );
         left_out(&mut facts, FactKind::Neighbour, counted, MAX_NEIGHBOURS);
 
-        facts.push(forwarding(&self.roots.proc.join("sys/net")));
+        let class = self.roots.sys.join("class/net");
+        facts.push(forwarding(&self.roots.proc.join("sys/net"), &class));
         Ok(facts)
     }
 
@@ -503,7 +504,7 @@ fn reverse_path(conf: &Path, interface: &str) -> Option<ReversePath> {
     })
 }
 
-fn forwarding(net: &Path) -> Fact {
+fn forwarding(net: &Path, class: &Path) -> Fact {
     let switch =
         |path: &Path| fs::read_to_string(path).ok().map(|text| !matches!(text.trim(), "0" | ""));
     let Some(ipv4) = switch(&net.join("ipv4/ip_forward")) else {
@@ -526,12 +527,22 @@ fn forwarding(net: &Path) -> Fact {
             }
         }
     }
+    // Without br_netfilter there are none of these; one bridge can have them by itself.
+    let calls = ["iptables", "ip6tables"];
+    let of_all = |family: &&str| net.join(format!("bridge/bridge-nf-call-{family}"));
+    let folders = fs::read_dir(class).into_iter().flatten().flatten();
+    let of_one = folders.flat_map(|folder| {
+        calls.map(|family| folder.path().join(format!("bridge/nf_call_{family}")))
+    });
+    let mut switches = calls.iter().map(of_all).chain(of_one);
+    let bridged = switches.any(|path| switch(&path) == Some(true));
     Fact::known(
         "",
         Forwarding {
             ipv4,
             ipv6,
             interfaces: interfaces.into_iter().take(MAX_FORWARDING).collect(),
+            bridged,
         },
     )
 }

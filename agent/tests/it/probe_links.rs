@@ -163,6 +163,24 @@ fn forwarding_is_seen_and_told_of() {
 }
 
 #[test]
+fn a_bridge_that_hands_packets_to_the_rules_of_ip_is_seen() {
+    on_a_machine(|| async {
+        ip("link add br0 type bridge");
+        // A kernel with br_netfilter begins with it on.
+        for call in ["bridge-nf-call-iptables", "bridge-nf-call-ip6tables"] {
+            let path = format!("/proc/sys/net/bridge/{call}");
+            if std::path::Path::new(&path).exists() {
+                std::fs::write(path, "0").expect("our own namespace");
+            }
+        }
+        let mut probe = LinksProbe::new(&Roots::default());
+        assert!(!get::<Forwarding>(&read(&mut probe).await, "").bridged);
+        ip("link set br0 type bridge nf_call_iptables 1");
+        assert!(get::<Forwarding>(&read(&mut probe).await, "").bridged);
+    });
+}
+
+#[test]
 fn policy_rules_are_told_at_once_beside_those_that_a_kernel_begins_with() {
     on_a_machine(|| async {
         let mut probe = LinksProbe::new(&Roots::default());

@@ -244,7 +244,10 @@ impl Machine {
                 router: true,
             },
         ));
-        self.set(Fact::known("", Forwarding { ipv4: false, ipv6: false, interfaces: Vec::new() }));
+        self.set(Fact::known(
+            "",
+            Forwarding { ipv4: false, ipv6: false, interfaces: Vec::new(), bridged: false },
+        ));
     }
 
     fn firewall(&mut self) {
@@ -1013,7 +1016,10 @@ pub(crate) fn hostile() -> Machine {
                 router: true,
             },
         ),
-        Fact::known("", Forwarding { ipv4: true, ipv6: true, interfaces: vec![h.clone()] }),
+        Fact::known(
+            "",
+            Forwarding { ipv4: true, ipv6: true, interfaces: vec![h.clone()], bridged: false },
+        ),
         Fact::known(
             &h,
             Ruleset {

@@ -131,7 +131,10 @@ fn gateway() -> Vec<Fact> {
         rule(0, 255),
         rule(32_766, 254),
         rule(32_767, 253),
-        Fact::known("", Forwarding { ipv4: true, ipv6: false, interfaces: Vec::new() }),
+        Fact::known(
+            "",
+            Forwarding { ipv4: true, ipv6: false, interfaces: Vec::new(), bridged: false },
+        ),
         ruleset("nftables", ""),
         ruleset(FILTER.filter(), CLOSED),
     ]

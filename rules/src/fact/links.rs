@@ -282,4 +282,8 @@ pub struct Forwarding {
     pub ipv6: bool,
     /// Interfaces on which forwarding of either family is on by itself, sorted, at most 64.
     pub interfaces: Vec<String>,
+    /// Whether packets that a bridge carries go through the rules of IP too (`net.bridge.bridge-nf-call-*`,
+    /// or the same switch of one bridge).
+    #[serde(default)]
+    pub bridged: bool,
 }

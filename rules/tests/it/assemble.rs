@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bailey_rules::fact::firewall::{Ruleset, Table};
 use bailey_rules::fact::links::{
-    Forwarding, LinkKind, Mac, Mark, ReversePath, Route, RouteKind, Rule, RuleAction,
+    Forwarding, Interface, LinkKind, Mac, Mark, ReversePath, Route, RouteKind, Rule, RuleAction,
 };
 use bailey_rules::fact::{Fact, FactKind, ProbeName};
 use bailey_rules::listing::{Listing, ListingDigest, ListingSource, Listings};
@@ -108,7 +108,7 @@ fn gateway() -> Site {
     for (priority, table) in [(32_767, 253), (0, 255), (32_766, 254)] {
         site.set(&format!("{priority}"), rule(priority, false, table));
     }
-    site.set("", Forwarding { ipv4: true, ipv6: false, interfaces: Vec::new() });
+    site.set("", Forwarding { ipv4: true, ipv6: false, interfaces: Vec::new(), bridged: false });
     site.set("nftables", ruleset("d1", 1));
     site
 }
@@ -224,7 +224,7 @@ fn what_is_missing_or_does_not_fit_is_said_and_counts_as_open() {
         }),
         ("it forwards what comes by eth0 only", |site| {
             let interfaces = vec!["eth0".to_owned()];
-            site.set("", Forwarding { ipv4: false, ipv6: false, interfaces });
+            site.set("", Forwarding { ipv4: false, ipv6: false, interfaces, bridged: false });
         }),
         ("it tells of no interface", |site| site.remove_all(FactKind::Interface)),
     ];
@@ -238,6 +238,28 @@ fn what_is_missing_or_does_not_fit_is_said_and_counts_as_open() {
         };
         assert_eq!((statement.as_str(), at.as_deref()), (why, Some("oa-17")));
     }
+}
+
+#[test]
+fn what_crosses_a_bridge_is_not_known_where_rules_of_ip_see_it() {
+    let joined = |bridged: bool| {
+        let mut site = gateway();
+        let port = || Interface {
+            master: Some("br0".to_owned()),
+            ..interface(LinkKind::Ethernet, "e1000", &[])
+        };
+        site.set("eth0", port());
+        site.set("eth1", port());
+        let both = ["172.20.0.1/16", "10.1.0.1/16"];
+        site.set("br0", interface(LinkKind::Bridge, "bridge", &both));
+        site.set("", Forwarding { ipv4: false, ipv6: false, interfaces: Vec::new(), bridged });
+        proof(put_together(&site, &listings("d1", NFT))).answer
+    };
+    assert!(matches!(joined(false), told::Answer::Broken { .. }), "both are on one wire");
+    let told::Answer::OutOfModel { statement, .. } = joined(true) else {
+        panic!("a rule may drop it");
+    };
+    assert!(statement.contains("bridge-nf-call-iptables"), "{statement}");
 }
 
 #[test]

@@ -351,7 +351,10 @@ fn well() -> Vec<(&'static str, FactValue)> {
         ("10.1.0.0/16 dev eth0", route("10.1.0.0/16", None, "eth0").into()),
         ("10.1.0.1 dev eth0", neighbour("10.1.0.1", "eth0").into()),
         ("fe80::1 dev eth0", neighbour("fe80::1", "eth0").into()),
-        ("", Forwarding { ipv4: false, ipv6: false, interfaces: Vec::new() }.into()),
+        (
+            "",
+            Forwarding { ipv4: false, ipv6: false, interfaces: Vec::new(), bridged: false }.into(),
+        ),
         ("nftables", ruleset(12).into()),
         ("iptables-legacy", ruleset(0).into()),
         ("ip input", hook(DefaultPolicy::Drop).into()),

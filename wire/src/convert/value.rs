@@ -702,6 +702,7 @@ impl Message for links::Forwarding {
             ipv4: self.ipv4,
             ipv6: self.ipv6,
             interfaces: said_all("interfaces", &self.interfaces, MAX_FORWARDING_INTERFACES)?,
+            bridged: self.bridged,
         })
     }
 
@@ -710,6 +711,7 @@ impl Message for links::Forwarding {
             ipv4: wire.ipv4,
             ipv6: wire.ipv6,
             interfaces: texts("interfaces", wire.interfaces, MAX_FORWARDING_INTERFACES)?,
+            bridged: wire.bridged,
         })
     }
 }

@@ -251,8 +251,10 @@ fn links_value() -> impl Strategy<Value = FactValue> {
                 links::Neighbour { address, interface, mac, router }.into()
             }
         ),
-        (any::<bool>(), any::<bool>(), vec(text(), 0..=MAX_FORWARDING_INTERFACES)).prop_map(
-            |(ipv4, ipv6, interfaces)| links::Forwarding { ipv4, ipv6, interfaces }.into()
+        (any::<[bool; 3]>(), vec(text(), 0..=MAX_FORWARDING_INTERFACES)).prop_map(
+            |([ipv4, ipv6, bridged], interfaces)| {
+                links::Forwarding { ipv4, ipv6, interfaces, bridged }.into()
+            }
         ),
     ]
 }

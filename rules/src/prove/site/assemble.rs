@@ -131,7 +131,11 @@ pub fn assemble(told: Told<'_>, policy: &Policy) -> Host {
     let facts = &view.facts;
     let mut unread = Vec::new();
     let network = network(facts, &mut unread);
-    let ruleset = ruleset(told, &mut unread);
+    let mut ruleset = ruleset(told, &mut unread);
+    let bridges = bridges(facts);
+    if !bridges.is_empty() && hands_to_ip(facts) {
+        ruleset.tables.push(may_do_anything(Family::Bridge, BRIDGED));
+    }
     let (forwards_v4, forwards_v6) = forwards(facts, &mut unread);
     if network.interfaces.is_none() {
         // Where it is plugged in is all that the policy can say.
@@ -144,9 +148,18 @@ pub fn assemble(told: Told<'_>, policy: &Policy) -> Host {
         forwards_v4,
         forwards_v6,
         reverse_path: reverse_path(facts),
-        bridges: bridges(facts),
+        bridges,
         unread,
     }
+}
+
+/// Why it is not known what becomes of what bridges carry, where rules of IP see that too.
+const BRIDGED: &str =
+    "the rules of IP see what bridges carry (bridge-nf-call-iptables): switch it off";
+
+/// Whether bridges hand what they carry to the rules of IP.
+fn hands_to_ip(facts: &FactSet) -> bool {
+    facts.values::<Forwarding>().any(|(_, forwarding)| forwarding.bridged)
 }
 
 /// How old what is known of a host is. `unread` is what is not known.
@@ -437,7 +450,7 @@ fn forwards(facts: &FactSet, unread: &mut Vec<String>) -> (bool, bool) {
         unread.push("it does not tell whether it forwards".to_owned());
         return (true, true);
     };
-    let Forwarding { ipv4, ipv6, interfaces } = forwarding;
+    let Forwarding { ipv4, ipv6, interfaces, bridged: _ } = forwarding;
     if (*ipv4 && *ipv6) || interfaces.is_empty() {
         return (*ipv4, *ipv6);
     }
@@ -523,6 +536,12 @@ fn read(source: ListingSource, text: &str) -> Result<Ruleset, String> {
 
 /// A ruleset that may do anything with any packet, because it is not known.
 fn anything(why: &str) -> Ruleset {
+    let tables = [Family::Inet, Family::Bridge].map(|family| may_do_anything(family, why));
+    Ruleset { tables: tables.into() }
+}
+
+/// A table that may do anything with what comes to its family.
+fn may_do_anything(family: Family, why: &str) -> crate::model::ruleset::Table {
     let chain = |hook: Hook| Chain {
         name: hook.name().to_owned(),
         base: Some(Base {
@@ -546,13 +565,12 @@ fn anything(why: &str) -> Ruleset {
         }],
     };
     let hooks = [Hook::Prerouting, Hook::Input, Hook::Forward, Hook::Output, Hook::Postrouting];
-    let table = |family: Family| crate::model::ruleset::Table {
+    crate::model::ruleset::Table {
         family,
         name: "unknown".to_owned(),
         maker: Maker::Nft,
         dormant: false,
         chains: hooks.into_iter().map(chain).collect(),
         sets: Vec::new(),
-    };
-    Ruleset { tables: vec![table(Family::Inet), table(Family::Bridge)] }
+    }
 }
