@@ -147,7 +147,9 @@ fn unchanged(before: &Table, now: &Table) -> Vec<bool> {
         if more.is_empty() {
             break;
         }
-        more.into_iter().for_each(|by| same[by] = false);
+        for by in more {
+            same[by] = false;
+        }
     }
     same
 }

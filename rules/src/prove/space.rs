@@ -82,6 +82,9 @@ const MAX_KEPT: usize = 1 << 12;
 /// Runs of values of the conditions whose sets are kept, at most; with more, all are made again.
 const MAX_RUNS_KEPT: usize = 1 << 17;
 
+/// Fields with the values that they may have.
+type Condition = Box<[(Field, Intervals)]>;
+
 /// Sets of packets that belong together.
 #[derive(Debug)]
 pub struct Space {
@@ -94,7 +97,7 @@ pub struct Space {
     /// Sets that are asked for again and again.
     values: HashMap<(Field, u128), Set>,
     /// Those of conditions, by what the conditions hash to.
-    products: HashMap<u64, (Box<[(Field, Intervals)]>, Set)>,
+    products: HashMap<u64, (Condition, Set)>,
     /// How many runs of values those conditions have.
     runs: usize,
 }

@@ -137,7 +137,7 @@ fn only_hosts_that_the_policy_lets_may_forward() {
     let check = |ipv4, ipv6, interfaces: &[&str]| {
         let interfaces = interfaces.iter().map(ToString::to_string).collect();
         found("forwarding", |site| {
-            site.set("", Forwarding { ipv4, ipv6, interfaces, bridged: false })
+            site.set("", Forwarding { ipv4, ipv6, interfaces, bridged: false });
         })
     };
     assert_eq!(check(false, false, &[]), "ok");

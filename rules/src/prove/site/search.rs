@@ -113,8 +113,11 @@ pub(super) struct Question {
     /// Which hosts are such that something may end in them, or go on.
     matters: HashMap<HostName, Matters>,
     /// The interfaces on a wire of hosts that are looked at at all, as far as they were asked for.
-    hearing: RefCell<HashMap<(Layout, WireId), Rc<[Port]>>>,
+    hearing: RefCell<Hearing>,
 }
+
+/// Interfaces by the wire that they are on.
+type Hearing = HashMap<(Layout, WireId), Rc<[Port]>>;
 
 /// A host in which packets begin.
 #[derive(Debug)]
