@@ -68,6 +68,17 @@ impl Host {
         !self.unread.is_empty() || filters(&self.ruleset, bridge)
     }
 
+    /// What is not understood of its rules for frames, in words.
+    pub(super) fn unknown_of_frames(&self) -> Option<&str> {
+        let of_frames = self.ruleset.tables.iter().filter(|table| table.family == Family::Bridge);
+        let rules = of_frames.flat_map(|table| &table.chains).flat_map(|chain| &chain.rules);
+        let mut statements = rules.flat_map(|rule| &rule.statements);
+        statements.find_map(|statement| match statement {
+            Statement::Unknown { text, .. } => Some(text.as_str()),
+            _ => None,
+        })
+    }
+
     /// The bridge of which an interface is a port, where it filters.
     pub(super) fn bridge_of(&self, port: &str) -> Option<&Bridge> {
         let mut all = self.bridges.iter();

@@ -609,8 +609,12 @@ pub(super) fn unknown_sides(
             wire.is_some_and(|wire| wires.get(wire).ports.contains(&own))
         };
         let Bridge { device, .. } = host.filtering().find(here)?;
-        let what =
+        let mut what =
             format!("bridge {device} filters, and not all is known that is behind its ports");
+        if let Some(why) = host.unknown_of_frames() {
+            what.push_str("; ");
+            what.push_str(why);
+        }
         Some((what, Some(name.to_string())))
     })
 }
