@@ -162,12 +162,12 @@ impl Line {
             };
             let mut turned = false;
             self.device.note_quality(&self.key, self.ask, |quality| {
-                let before = quality.answers();
+                let before = quality.standing();
                 match answer {
                     Ok(took) => quality.note(site.now(), took),
                     Err(error) => quality.fail(error.to_string()),
                 }
-                turned = before != quality.answers();
+                turned = before != quality.standing();
             });
             if turned {
                 self.device.touch();

@@ -215,6 +215,7 @@ words! {
     interfaces: "Interfaces", "接口";
     speed: "Speed", "速率";
     rated: "rated", "签约";
+    rated_speed: "Rated speed", "签约速率";
     receives: "Receives", "接收";
     sends: "Sends", "发送";
     used: "Used, 15 min", "利用率（15 分钟）";

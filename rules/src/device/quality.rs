@@ -219,6 +219,13 @@ impl Quality {
         self.silence().is_zero() && self.failed.is_none()
     }
 
+    /// What is news when it turns: whether it was asked, whether it answers, and whether it was asked often
+    /// enough to say more.
+    #[must_use]
+    pub fn standing(&self) -> (bool, bool, bool) {
+        (self.asked_at.is_some(), self.answers(), self.newest.len() >= ENOUGH)
+    }
+
     /// What the last [`WINDOW`] says; `None` while there were too few packets.
     #[must_use]
     pub fn lately(&self) -> Option<Lately> {

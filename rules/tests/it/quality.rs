@@ -89,6 +89,23 @@ impl Lab {
 }
 
 #[test]
+fn what_is_said_of_a_line_turns_when_it_is_asked_first_when_it_was_asked_enough_and_when_it_is_silent()
+ {
+    let mut quality = Quality::new(ask(), []);
+    let answers = (0..12).map(|nth| (nth < 11).then_some(TOOK));
+    let turns: Vec<u32> = (1..)
+        .zip(answers)
+        .filter(|(nth, answer)| {
+            let before = quality.standing();
+            quality.note(NOW + EVERY * *nth, *answer);
+            quality.standing() != before
+        })
+        .map(|(nth, _)| nth)
+        .collect();
+    assert_eq!(turns, [1, 10, 12]);
+}
+
+#[test]
 fn a_line_that_answers_is_well_and_its_round_trip_is_the_median() {
     let mut lab = Lab::new(LINES);
     assert_eq!(
