@@ -15,6 +15,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use sha2::{Digest as _, Sha256};
 
+use super::bridge::may_stop_bridged;
 use super::told::{FactsOf, ListedAt, ReadAt};
 use super::wire::tells_a_wire;
 use super::{Bridge, Host, Port, ReversePath};
@@ -133,7 +134,7 @@ pub fn assemble(told: Told<'_>, policy: &Policy) -> Host {
     let network = network(facts, &mut unread);
     let mut ruleset = ruleset(told, &mut unread);
     let bridges = bridges(facts);
-    if !bridges.is_empty() && hands_to_ip(facts) {
+    if !bridges.is_empty() && hands_to_ip(facts) && may_stop_bridged(&ruleset) {
         ruleset.tables.push(may_do_anything(Family::Bridge, BRIDGED));
     }
     let (forwards_v4, forwards_v6) = forwards(facts, &mut unread);

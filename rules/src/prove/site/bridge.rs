@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use super::super::pass::{Layer, Stage};
 use super::Host;
 use crate::model::field::device;
-use crate::model::ruleset::{Base, Family, Hook, Ruleset, Statement, Verdict};
+use crate::model::ruleset::{Base, Family, Hook, Ruleset, Statement, Table, Verdict};
 
 /// A bridge of a host.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -128,6 +128,22 @@ impl Host {
         }
         all
     }
+}
+
+/// Whether the rules of IP may stop or change what a bridge carries, where they see it.
+pub(super) fn may_stop_bridged(ruleset: &Ruleset) -> bool {
+    let of_ip = |table: &&Table| matches!(table.family, Family::Ip | Family::Ip6 | Family::Inet);
+    ruleset.tables.iter().filter(of_ip).filter(|table| !table.dormant).any(|table| {
+        let sees = |base: &&Base| match base.hook {
+            Hook::Prerouting | Hook::Forward | Hook::Postrouting => true,
+            Hook::Ingress | Hook::Input | Hook::Output | Hook::Egress => false,
+        };
+        let bases = || table.chains.iter().filter_map(|chain| chain.base.as_ref()).filter(sees);
+        let rules = table.chains.iter().flat_map(|chain| &chain.rules);
+        let mut statements = rules.flat_map(|rule| &rule.statements);
+        bases().next().is_some()
+            && (bases().any(|base| !base.accepts) || statements.any(interferes))
+    })
 }
 
 /// Whether something may stop or change what a bridge carries.
