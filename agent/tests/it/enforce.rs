@@ -18,9 +18,8 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::Signal;
 use rand::{Rng as _, SeedableRng as _};
 
-use crate::enforcer::{
-    AGENT, HOST, LONG, Lab, PATIENCE, in_namespace, nft, order, ordered, ruleset, run,
-};
+use crate::enforcer::{AGENT, HOST, LONG, Lab, PATIENCE, order, ordered, ruleset};
+use crate::namespace::{in_namespace, nft, run};
 
 /// A ruleset that can be told from others by its number.
 fn text(number: u64) -> String {

@@ -1,12 +1,11 @@
 //! The enforcer as its own process, in a network namespace of the test.
 
-use std::future::Future;
-use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
+use crate::namespace::run;
 use bailey_agent::clock::{Clock as _, SystemClock};
 use bailey_agent::enforce;
 use bailey_agent::enforce::socket::{Answer, Refusal, Request, Status, apply, ask};
@@ -14,7 +13,6 @@ use bailey_agent::enforce::state::OrderRef;
 use bailey_agent::probe::Roots;
 use bailey_rules::name::HostKey;
 use bailey_wire::order::{Order, SignedOrder, SigningKey, What, sign};
-use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -24,34 +22,6 @@ pub(crate) const HOST: HostKey = HostKey::from_bytes([7; 32]);
 pub(crate) const LONG: Duration = Duration::from_mins(10);
 /// Waiting ends as failed after this.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
-
-/// Runs a test in a fresh network namespace and a mount namespace, which a thread has for itself.
-pub(crate) fn in_namespace<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'static) {
-    let thread = std::thread::spawn(|| {
-        unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS)
-            .expect("these tests need root for a network namespace");
-        run("mount --make-rprivate /");
-        run("ip link set lo up");
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(test());
-    });
-    if let Err(panic) = thread.join() {
-        std::panic::resume_unwind(panic);
-    }
-}
-
-pub(crate) fn run(line: &str) -> String {
-    let mut words = line.split(' ');
-    let ran = Command::new(words.next().unwrap()).args(words).output().unwrap();
-    assert!(ran.status.success(), "{line}: {}", String::from_utf8_lossy(&ran.stderr));
-    String::from_utf8(ran.stdout).unwrap()
-}
-
-pub(crate) fn nft(rules: &str) {
-    let mut child = Command::new("nft").args(["-f", "-"]).stdin(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(rules.as_bytes()).unwrap();
-    assert!(child.wait().unwrap().success(), "nft refused:\n{rules}");
-}
 
 pub(crate) fn ruleset() -> String {
     run("nft list ruleset")

@@ -9,16 +9,14 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::namespace::{alone, nft, run};
 use bailey_agent::enforce::ruleset::RulesetText;
 use bailey_rules::compile;
 use bailey_rules::name::{HostName, ZoneName};
 use bailey_rules::policy::{Carried, Mode, Opening, Party, Permit, Policy, REFERENCE};
-use nix::sched::{CloneFlags, unshare};
 use pnet::datalink::{self, Channel, DataLinkSender};
 use pnet::packet::MutablePacket as _;
 use pnet::packet::ethernet::{EtherTypes, MutableEthernetPacket};
@@ -111,29 +109,6 @@ fn compiled(policy: &Policy, host: &str, zone: &str) -> String {
 
 fn taken(text: &str) -> String {
     RulesetText::parse(text).unwrap_or_else(|bad| panic!("{bad}\n{text}")).transaction()
-}
-
-fn in_namespace(test: impl FnOnce() + Send + 'static) {
-    let thread = std::thread::spawn(|| {
-        unshare(CloneFlags::CLONE_NEWNET).expect("these tests need root for a network namespace");
-        test();
-    });
-    if let Err(panic) = thread.join() {
-        std::panic::resume_unwind(panic);
-    }
-}
-
-fn run(line: &str) -> String {
-    let mut words = line.split(' ');
-    let ran = Command::new(words.next().unwrap()).args(words).output().unwrap();
-    assert!(ran.status.success(), "{line}: {}", String::from_utf8_lossy(&ran.stderr));
-    String::from_utf8(ran.stdout).unwrap()
-}
-
-fn nft(rules: &str) {
-    let mut child = Command::new("nft").args(["-f", "-"]).stdin(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(rules.as_bytes()).unwrap();
-    assert!(child.wait().unwrap().success(), "nft refused:\n{rules}");
 }
 
 fn switch(path: &str, value: &str) {
@@ -515,7 +490,7 @@ fn the_gateway_passes_what_the_policy_says(
     sample: Sample,
 ) {
     let policy = policy(text);
-    in_namespace(move || {
+    alone(move || {
         let openings = matrix(&policy, gateway, sample);
         let mut wire = Wire::new();
         nft(&compiled(&policy, gateway, zone));
@@ -542,7 +517,7 @@ fn at_the_reference_site_exactly_what_its_policy_says_passes_the_gateway() {
 
 #[test]
 fn every_host_of_the_reference_site_gets_a_ruleset_that_the_kernel_takes() {
-    in_namespace(|| {
+    alone(|| {
         let policy = policy(REFERENCE);
         for (host, entry) in &policy.hosts {
             nft(&compiled(&policy, host.as_str(), entry.zone.as_str()));
@@ -557,7 +532,7 @@ fn every_host_of_the_reference_site_gets_a_ruleset_that_the_kernel_takes() {
 
 #[test]
 fn a_host_lets_in_exactly_what_the_policy_says() {
-    in_namespace(|| {
+    alone(|| {
         let policy = policy(POLICY);
         let host: HostName = "mail-1".parse().unwrap();
         let own = &policy.hosts[&host].addresses;
@@ -582,7 +557,7 @@ fn a_host_lets_in_exactly_what_the_policy_says() {
 
 #[test]
 fn a_host_that_only_observes_lets_everything_through_and_counts_what_it_would_not() {
-    in_namespace(|| {
+    alone(|| {
         let policy = policy(&POLICY.replace("mode: enforce", "mode: observe"));
         let (host, zone) = named("gateway", "exchange");
         let made = compile::ruleset(&policy, "policy.yaml", &host, &zone);
@@ -617,7 +592,7 @@ fn handshake(wire: &mut Wire, from: (IpAddr, u16), to: (IpAddr, u16)) {
 
 #[test]
 fn a_connection_from_before_the_policy_is_cut_when_its_zones_have_nothing_to_do_with_each_other() {
-    in_namespace(|| {
+    alone(|| {
         let policy = policy(POLICY);
         let mut wire = Wire::new();
         // Tracking begins with the first rule that asks for it.
@@ -647,7 +622,7 @@ fn a_connection_from_before_the_policy_is_cut_when_its_zones_have_nothing_to_do_
 
 #[test]
 fn a_host_in_quarantine_keeps_its_management_and_nothing_else() {
-    in_namespace(|| {
+    alone(|| {
         let policy = policy(POLICY);
         let (host, zone) = named("mail-1", "inner");
         let mut wire = Wire::new();
@@ -679,7 +654,7 @@ fn a_host_in_quarantine_keeps_its_management_and_nothing_else() {
 fn not_one_packet_of_a_flood_passes_while_the_ruleset_is_replaced_a_hundred_times() {
     /// Rulesets put in place of each other.
     const SWAPS: usize = 100;
-    in_namespace(|| {
+    alone(|| {
         let one = policy(POLICY);
         let other = policy(&POLICY.replace("[80, 443, 8000-8009]", "[80, 443]"));
         let texts =
@@ -767,7 +742,7 @@ fn any_policy() -> impl Strategy<Value = String> {
 fn any_policy_means_in_the_kernel_what_it_says() {
     /// Policies made by chance, always the same.
     const POLICIES: usize = 60;
-    in_namespace(|| {
+    alone(|| {
         let mut wire = Wire::new();
         let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
         let mut runner = TestRunner::new_with_rng(Config::default(), rng);

@@ -2,10 +2,7 @@
 //! network namespace of its own. Needs root.
 
 use std::collections::BTreeMap;
-use std::future::Future;
-use std::io::Write as _;
 use std::net::UdpSocket;
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use bailey_agent::probe::firewall::FirewallProbe;
@@ -16,9 +13,9 @@ use bailey_rules::listing::{ListingDigest, ListingSource, MAX_LISTING};
 use bailey_wire::convert::{ListingGathering, MAX_LISTING_PART};
 use bailey_wire::listing::PackedListing;
 use bailey_wire::v1::from_agent::Message;
-use nix::sched::{CloneFlags, unshare};
 use tokio::time::timeout;
 
+use crate::namespace::{fed, in_namespace, nft};
 use crate::peer::{Ca, DAY, Host, Peer, SOON, Session, roomy};
 
 const RULES: &str = "
@@ -30,34 +27,6 @@ table inet filter {
     }
 }
 ";
-
-/// Runs a test in a fresh network namespace with loopback up.
-fn in_namespace<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'static) {
-    let thread = std::thread::spawn(|| {
-        unshare(CloneFlags::CLONE_NEWNET).expect("these tests need root for a network namespace");
-        run("ip", "link set lo up");
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(test());
-    });
-    if let Err(panic) = thread.join() {
-        std::panic::resume_unwind(panic);
-    }
-}
-
-fn run(program: &str, arguments: &str) {
-    let status = Command::new(program).args(arguments.split(' ')).status().unwrap();
-    assert!(status.success(), "{program} {arguments}");
-}
-
-fn fed(program: &str, arguments: &[&str], input: &str) {
-    let mut child = Command::new(program).args(arguments).stdin(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-    assert!(child.wait().unwrap().success(), "{program} refused:\n{input}");
-}
-
-fn nft(rules: &str) {
-    fed("nft", &["-f", "-"], rules);
-}
 
 /// A host whose firewall probe lists into its uplink.
 struct Machine {

@@ -7,14 +7,14 @@
 
 #![allow(clippy::print_stderr, reason = "the seeds repeat a run")]
 
-use std::io::{BufRead as _, BufReader};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::AsRawFd as _;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::namespace::{Beside, run};
 use bailey_agent::clock::{Clock as _, SystemClock};
 use bailey_agent::enforce::socket::{Answer, Request, Status, ask};
 use bailey_agent::enforce::state::OrderRef;
@@ -22,7 +22,7 @@ use bailey_rules::compile;
 use bailey_rules::name::HostKey;
 use bailey_rules::policy::Policy;
 use bailey_wire::order::{Order, SignedOrder, SigningKey, What, sign};
-use nix::sched::{CloneFlags, setns, unshare};
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::socket::{Shutdown, shutdown};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
@@ -90,65 +90,29 @@ fn random_policy(rng: &mut StdRng) -> String {
     )
 }
 
-fn run(line: &str) {
-    let ran = Command::new("sh").args(["-c", line]).output().unwrap();
-    assert!(ran.status.success(), "{line}: {}", String::from_utf8_lossy(&ran.stderr));
-}
-
-/// The other end of the cable. It lives as long as its shell's input is open.
-struct Peer(Child);
+/// The other end of the cable.
+struct Peer(Beside);
 
 impl Peer {
     /// Lays the cable to the namespace of the calling thread.
     fn new() -> Self {
-        let mut shell = Command::new("unshare")
-            .args(["--net", "sh", "-c", "echo ready; cat"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(shell.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        assert_eq!(line, "ready\n");
-        let peer = Self(shell);
-        let pid = peer.0.id();
-        run(&format!("ip link set lo up && ip link add eth0 type veth peer name eth0 netns {pid}"));
+        let peer = Beside::new();
         run(&format!("ip addr add {HOST}/16 dev eth0 && ip link set eth0 up"));
-        let far = format!("nsenter --net=/proc/{pid}/ns/net");
         for address in [COLLECTOR.ip(), ADMIN.into()] {
-            run(&format!("{far} ip addr add {address}/16 dev eth0"));
+            peer.run(&format!("ip addr add {address}/16 dev eth0"));
         }
-        run(&format!("{far} ip link set eth0 up"));
-        peer
-    }
-
-    /// Does something at the other end: on a thread of its own, which alone goes there.
-    fn there<T: Send>(&self, what: impl FnOnce() -> T + Send) -> T {
-        let namespace = std::fs::File::open(format!("/proc/{}/ns/net", self.0.id())).unwrap();
-        std::thread::scope(|scope| {
-            let there = scope.spawn(move || {
-                setns(namespace, CloneFlags::CLONE_NEWNET).unwrap();
-                what()
-            });
-            there.join().unwrap()
-        })
+        peer.run("ip link set eth0 up");
+        Self(peer)
     }
 
     /// Whether the administrator gets in.
     fn admin_gets_in(&self) -> bool {
-        self.there(|| dial(ADMIN.into(), SSH))
+        self.0.there(|| dial(ADMIN.into(), SSH))
     }
 
     /// Somebody who takes connections as the collector does.
     fn collector(&self) -> Taker {
-        Taker(self.there(|| std::net::TcpListener::bind(COLLECTOR).unwrap()))
-    }
-}
-
-impl Drop for Peer {
-    fn drop(&mut self) {
-        drop(self.0.stdin.take());
-        let _ = self.0.wait();
+        Taker(self.0.there(|| std::net::TcpListener::bind(COLLECTOR).unwrap()))
     }
 }
 

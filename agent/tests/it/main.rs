@@ -8,6 +8,7 @@ mod enforcer;
 mod isolation;
 mod listings;
 mod lockout;
+mod namespace;
 mod orders;
 mod peer;
 mod probe_backup;

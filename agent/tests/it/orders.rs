@@ -15,7 +15,8 @@ use bailey_wire::order::{SignedOrder, SigningKey, What, sign};
 use bailey_wire::v1::{self, from_agent, from_collector};
 use bytes::Bytes;
 
-use crate::enforcer::{LONG, Lab, in_namespace, order, ordered, ruleset};
+use crate::enforcer::{LONG, Lab, order, ordered, ruleset};
+use crate::namespace::in_namespace;
 use crate::peer::{Ca, DAY, Host, Peer, Session, place_of, roomy};
 
 /// A collector, a host with its agent's uplink, and the enforcer beside it.

@@ -12,7 +12,8 @@ use bailey_rules::policy::Mode;
 use nix::sys::signal::Signal;
 use tokio::time::timeout;
 
-use crate::enforcer::{LONG, Lab, in_namespace, nft, ordered, run};
+use crate::enforcer::{LONG, Lab, ordered};
+use crate::namespace::{in_namespace, nft, run};
 
 /// Drift must be at the collector so soon; the probe is told long before.
 const SOON: Duration = Duration::from_secs(5);

@@ -1,45 +1,16 @@
 //! The probe `firewall` against the real kernel, nft, iptables-nft and iptables-legacy, each test
 //! in a network namespace of its own. Needs root.
 
-use std::future::Future;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::namespace::{again_without, fed, in_namespace, is_without, nft, run};
 use bailey_agent::probe::firewall::FirewallProbe;
 use bailey_agent::probe::{Probe as _, Roots, Wake};
 use bailey_rules::fact::firewall::{DefaultPolicy, Hook, Manager, Ruleset};
 use bailey_rules::fact::{Fact, Named, Reading};
-use nix::sched::{CloneFlags, unshare};
-
-/// Runs a test in a fresh network namespace, which a thread has for itself.
-fn in_namespace<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'static) {
-    let thread = std::thread::spawn(|| {
-        unshare(CloneFlags::CLONE_NEWNET).expect("these tests need root for a network namespace");
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(test());
-    });
-    if let Err(panic) = thread.join() {
-        std::panic::resume_unwind(panic);
-    }
-}
-
-fn nft(rules: &str) {
-    fed("nft", &["-f", "-"], rules);
-}
-
-fn fed(program: &str, arguments: &[&str], input: &str) {
-    let mut child = Command::new(program).args(arguments).stdin(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-    assert!(child.wait().unwrap().success(), "{program} {arguments:?} refused:\n{input}");
-}
-
-fn run(line: &str) {
-    let mut words = line.split(' ');
-    let status = Command::new(words.next().unwrap()).args(words).status().unwrap();
-    assert!(status.success(), "{line}");
-}
 
 async fn read(probe: &mut FirewallProbe) -> Vec<Fact> {
     probe.read(Wake::Interval).await.unwrap()
@@ -498,7 +469,7 @@ fn without_the_program_nft_rules_in_the_kernel_are_unreadable_not_absent() {
 
 #[test]
 fn without_the_right_to_ask_everything_says_so() {
-    if std::env::var_os(AGAIN).is_some() {
+    if is_without() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let facts = runtime.block_on(read_once());
         assert_eq!(reading::<Ruleset>(&facts, "nftables"), Err("needs CAP_NET_ADMIN"));
@@ -507,22 +478,9 @@ fn without_the_right_to_ask_everything_says_so() {
     }
     in_namespace(|| async {
         nft(RULES);
-        // The whole process must do without the right, so this test runs again in one of its own.
-        let this = "probe_firewall::without_the_right_to_ask_everything_says_so";
-        let again = Command::new("setpriv")
-            .args(["--bounding-set", "-net_admin", "--inh-caps", "-net_admin"])
-            .arg(std::env::current_exe().unwrap())
-            .args(["--exact", this])
-            .env(AGAIN, "1")
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&again.stdout);
-        assert!(again.status.success() && said.contains("1 passed"), "{said}");
+        again_without("net_admin", "probe_firewall::without_the_right_to_ask_everything_says_so");
     });
 }
-
-/// Set in the process that has no right to ask.
-const AGAIN: &str = "BAILEY_TEST_WITHOUT_RIGHTS";
 
 #[test]
 fn strange_names_stay_text() {

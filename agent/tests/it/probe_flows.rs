@@ -1,19 +1,17 @@
 //! The probe `flows` against the real kernel's connection tracking, each test in network namespaces of
 //! its own. Needs root.
 
-use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{IpAddr, TcpStream, UdpSocket};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::namespace::{Beside, again_without, in_namespace, is_without, nft, run};
 use bailey_agent::clock::SystemClock;
 use bailey_agent::probe::flows::FlowsProbe;
 use bailey_agent::probe::{Probe as _, Roots, Wake};
 use bailey_rules::fact::flows::{FlowWatch, SeenFlow};
 use bailey_rules::fact::{Fact, FactKind, Named as _, Reading};
-use nix::sched::{CloneFlags, setns, unshare};
 use pnet::packet::icmp::{self, IcmpTypes, MutableIcmpPacket};
 use pnet::packet::icmpv6::{Icmpv6Types, MutableIcmpv6Packet};
 use pnet::packet::ip::IpNextHeaderProtocols;
@@ -38,71 +36,14 @@ const DNAT: &str = "table ip n {
     }
 }";
 
-/// Runs a test in a fresh network namespace, which a thread has for itself.
-fn in_namespace<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'static) {
-    let thread = std::thread::spawn(|| {
-        unshare(CloneFlags::CLONE_NEWNET).expect("these tests need root for a network namespace");
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(test());
-    });
-    if let Err(panic) = thread.join() {
-        std::panic::resume_unwind(panic);
-    }
-}
-
-fn run(line: &str) {
-    let ran = Command::new("sh").args(["-c", line]).output().unwrap();
-    assert!(ran.status.success(), "{line}: {}", String::from_utf8_lossy(&ran.stderr));
-}
-
-fn nft(rules: &str) {
-    let mut child = Command::new("nft").args(["-f", "-"]).stdin(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(rules.as_bytes()).unwrap();
-    assert!(child.wait().unwrap().success(), "nft refused:\n{rules}");
-}
-
-/// Another machine on the same cable: 10.1.7.21, while this one is 10.1.7.20. It lives as long as its
-/// shell's input is open.
-struct Neighbour(Child);
-
-impl Neighbour {
-    fn new() -> Self {
-        let mut shell = Command::new("unshare")
-            .args(["--net", "sh", "-c", "echo ready; cat"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(shell.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        assert_eq!(line, "ready\n");
-        let neighbour = Self(shell);
-        let pid = neighbour.0.id();
-        run("ip link set lo up");
-        run(&format!("ip link add eth0 type veth peer name eth0 netns {pid}"));
-        run("ip addr add 10.1.7.20/24 dev eth0 && ip addr add fd00:1::20/64 dev eth0 nodad");
-        run("ip link set eth0 up");
-        neighbour
-            .run("ip addr add 10.1.7.21/24 dev eth0 && ip addr add fd00:1::21/64 dev eth0 nodad");
-        neighbour.run("ip link set eth0 up");
-        neighbour
-    }
-
-    /// Does something there: on a thread of its own, which alone goes there.
-    fn there(&self, what: impl FnOnce() + Send) {
-        let namespace = std::fs::File::open(format!("/proc/{}/ns/net", self.0.id())).unwrap();
-        std::thread::scope(|scope| {
-            let there = scope.spawn(move || {
-                setns(namespace, CloneFlags::CLONE_NEWNET).unwrap();
-                what();
-            });
-            there.join().unwrap();
-        });
-    }
-
-    fn run(&self, line: &str) {
-        run(&format!("nsenter --net=/proc/{}/ns/net sh -c '{line}'", self.0.id()));
-    }
+/// Another machine on the same cable: 10.1.7.21, while this one is 10.1.7.20.
+fn neighbour() -> Beside {
+    let neighbour = Beside::new();
+    run("ip addr add 10.1.7.20/24 dev eth0 && ip addr add fd00:1::20/64 dev eth0 nodad");
+    run("ip link set eth0 up");
+    neighbour.run("ip addr add 10.1.7.21/24 dev eth0 && ip addr add fd00:1::21/64 dev eth0 nodad");
+    neighbour.run("ip link set eth0 up");
+    neighbour
 }
 
 /// Sends an echo request (RFC 792, RFC 4443).
@@ -122,13 +63,6 @@ fn echo(to: IpAddr) {
         let (mut send, _) =
             transport_channel(64, Layer4(Ipv6(IpNextHeaderProtocols::Icmpv6))).unwrap();
         send.send_to(packet, to).unwrap();
-    }
-}
-
-impl Drop for Neighbour {
-    fn drop(&mut self) {
-        drop(self.0.stdin.take());
-        let _ = self.0.wait();
     }
 }
 
@@ -174,7 +108,7 @@ fn watch(facts: &[Fact]) -> Result<FlowWatch, String> {
 #[test]
 fn what_is_opened_and_taken_is_summed_up_by_service() {
     in_namespace(|| async {
-        let neighbour = Neighbour::new();
+        let neighbour = neighbour();
         nft(TRACKING);
         let state = tempfile::tempdir().unwrap();
         let mut probe = probe(state.path());
@@ -202,7 +136,7 @@ fn what_is_opened_and_taken_is_summed_up_by_service() {
 #[test]
 fn where_an_address_is_translated_the_one_behind_it_counts() {
     in_namespace(|| async {
-        let _neighbour = Neighbour::new();
+        let _neighbour = neighbour();
         nft(TRACKING);
         nft(DNAT);
         let state = tempfile::tempdir().unwrap();
@@ -216,7 +150,7 @@ fn where_an_address_is_translated_the_one_behind_it_counts() {
 #[test]
 fn what_was_open_before_and_what_was_seen_before_a_restart_is_known() {
     in_namespace(|| async {
-        let _neighbour = Neighbour::new();
+        let _neighbour = neighbour();
         nft(TRACKING);
         let state = tempfile::tempdir().unwrap();
         UdpSocket::bind("10.1.7.20:40000").unwrap().send_to(b"?", "10.1.7.21:53").unwrap();
@@ -249,12 +183,9 @@ fn why_nothing_can_be_seen_is_said() {
     });
 }
 
-/// Set in the process that has no right to listen.
-const AGAIN: &str = "BAILEY_TEST_WITHOUT_RIGHTS";
-
 #[test]
 fn without_the_right_to_listen_it_says_so() {
-    if std::env::var_os(AGAIN).is_some() {
+    if is_without() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let state = tempfile::tempdir().unwrap();
         let facts = runtime.block_on(async { read(&mut probe(state.path())).await });
@@ -263,16 +194,6 @@ fn without_the_right_to_listen_it_says_so() {
     }
     in_namespace(|| async {
         nft(TRACKING);
-        // The whole process must do without the right, so this test runs again in one of its own.
-        let this = "probe_flows::without_the_right_to_listen_it_says_so";
-        let again = Command::new("setpriv")
-            .args(["--bounding-set", "-net_admin", "--inh-caps", "-net_admin"])
-            .arg(std::env::current_exe().unwrap())
-            .args(["--exact", this])
-            .env(AGAIN, "1")
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&again.stdout);
-        assert!(again.status.success() && said.contains("1 passed"), "{said}");
+        again_without("net_admin", "probe_flows::without_the_right_to_listen_it_says_so");
     });
 }

@@ -1,10 +1,9 @@
 //! The probe `lines` against far ends of the real kernel, each test in a network namespace of its own:
 //! one that answers, one of whose packets nftables drops some, one that is dead. Needs root, and nft.
 
-use std::io::Write as _;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::namespace::{again_without, in_namespace, is_without, nft};
 use bailey_agent::clock::{Clock as _, SystemClock};
 use bailey_agent::probe::lines::LinesProbe;
 use bailey_agent::probe::{Probe as _, Wake};
@@ -12,7 +11,6 @@ use bailey_agent::settings::{FarEnd, Lines};
 use bailey_rules::expectation::{Ask, By};
 use bailey_rules::fact::lines::LineQuality;
 use bailey_rules::fact::{Fact, FactKind, Named as _, Reading};
-use nix::sched::{CloneFlags, unshare};
 
 /// Waiting ends as failed after this.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -20,32 +18,13 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// How often each far end is asked here.
 const EVERY: Duration = Duration::from_millis(200);
 
-/// Says to this program, when it runs itself, that it may not send ICMP.
-const WITHOUT_RIGHT: &str = "BAILEY_TEST_WITHOUT_RIGHT";
-
-/// Runs a test in a network namespace of its own, with nothing but a loopback.
-fn in_a_namespace<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'static) {
-    let thread = std::thread::spawn(|| {
-        unshare(CloneFlags::CLONE_NEWNET).expect("these tests need root for a network namespace");
-        let up = Command::new("ip").args(["link", "set", "lo", "up"]).status().unwrap();
-        assert!(up.success());
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(test());
-    });
-    if let Err(panic) = thread.join() {
-        std::panic::resume_unwind(panic);
-    }
-}
-
 /// Puts these rules in force on what comes in over the loopback, in place of any before.
 fn filter(rules: &str) {
     let text = format!(
         "table inet far {{}}\ndelete table inet far\ntable inet far {{\n chain in {{\n  type filter \
          hook input priority 0;\n  {rules}\n }}\n}}\n"
     );
-    let mut nft = Command::new("nft").args(["-f", "-"]).stdin(Stdio::piped()).spawn().unwrap();
-    nft.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
-    assert!(nft.wait().unwrap().success(), "{text}");
+    nft(&text);
 }
 
 fn end(name: &str, far: &str, by: By) -> FarEnd {
@@ -95,7 +74,7 @@ async fn told(probe: &mut LinesProbe, what: &str, is_so: impl Fn(&[Fact]) -> boo
 
 #[test]
 fn what_is_lost_late_or_dead_is_told_of_each_far_end() {
-    in_a_namespace(|| async {
+    in_namespace(|| async {
         filter(
             "ip daddr 127.0.0.3 icmp type echo-request numgen inc mod 4 == 0 drop; \
              ip daddr 127.0.0.4 drop",
@@ -137,7 +116,7 @@ fn what_is_lost_late_or_dead_is_told_of_each_far_end() {
 
 #[test]
 fn a_far_end_that_turns_is_told_at_once() {
-    in_a_namespace(|| async {
+    in_namespace(|| async {
         let mut probe = probe(vec![end("county", "127.0.0.2", By::Icmp)]);
         read(&mut probe).await;
         let answers = |facts: &[Fact]| line(facts, "county").answers();
@@ -153,20 +132,14 @@ fn a_far_end_that_turns_is_told_at_once() {
 
 #[test]
 fn without_the_right_to_send_icmp_the_sysctl_is_named_and_udp_goes_on() {
-    if std::env::var_os(WITHOUT_RIGHT).is_none() {
+    if !is_without() {
         // Once more, as a program that lacks the right.
-        in_a_namespace(|| async {
+        in_namespace(|| async {
             std::fs::write("/proc/sys/net/ipv4/ping_group_range", "1 0").unwrap();
-            let ran = Command::new("setpriv")
-                .args(["--bounding-set", "-net_raw", "--inh-caps", "-net_raw"])
-                .arg(std::env::current_exe().unwrap())
-                .args(["--exact", "--nocapture"])
-                .arg("probe_lines::without_the_right_to_send_icmp_the_sysctl_is_named_and_udp_goes_on")
-                .env(WITHOUT_RIGHT, "1")
-                .output()
-                .unwrap();
-            let said = String::from_utf8_lossy(&ran.stdout);
-            assert!(ran.status.success() && said.contains("1 passed"), "{said}");
+            again_without(
+                "net_raw",
+                "probe_lines::without_the_right_to_send_icmp_the_sysctl_is_named_and_udp_goes_on",
+            );
         });
         return;
     }

@@ -1,8 +1,8 @@
 //! The probe `links` in network namespaces of the tests' own, with what the kernel really does.
 
-use std::process::Command;
 use std::time::Duration;
 
+use crate::namespace::{in_namespace, run};
 use bailey_agent::probe::links::LinksProbe;
 use bailey_agent::probe::{Probe as _, Roots, Wake};
 use bailey_rules::fact::links::{
@@ -10,31 +10,20 @@ use bailey_rules::fact::links::{
     RuleAction, Traffic,
 };
 use bailey_rules::fact::{Fact, Named};
-use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
 
 /// The kernel's news must be there by then.
 const AT_ONCE: Duration = Duration::from_secs(1);
 
 /// Runs `test` on a thread with a network namespace and a sysfs of its own.
 fn on_a_machine<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'static) {
-    let run = move || {
-        unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS)
-            .expect("these tests run as root: they make network namespaces");
-        let nothing = None::<&str>;
-        mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing)
-            .expect("a private mount namespace");
-        mount(Some("sysfs"), "/sys", Some("sysfs"), MsFlags::empty(), nothing).expect("sysfs");
-        ip("link set lo up");
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        runtime.expect("a runtime").block_on(test());
-    };
-    std::thread::spawn(run).join().expect("the test holds");
+    in_namespace(|| {
+        run("mount -t sysfs sysfs /sys");
+        test()
+    });
 }
 
 fn ip(line: &str) {
-    let status = Command::new("ip").args(line.split_whitespace()).status().expect("iproute2");
-    assert!(status.success(), "ip {line}");
+    run(&format!("ip {line}"));
 }
 
 async fn read(probe: &mut LinksProbe) -> Vec<Fact> {

@@ -3,10 +3,9 @@
 //! a host. Needs root for a network namespace.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 
+use crate::namespace::{self, alone, run};
 use bailey_rules::compile;
 use bailey_rules::model::network::Network;
 use bailey_rules::model::nft;
@@ -16,16 +15,11 @@ use bailey_rules::model::ruleset::{
 use bailey_rules::name::HostName;
 use bailey_rules::policy::{Policy, REFERENCE};
 use bailey_rules::prove::site::{Answer, Host, Prover, Site};
-use nix::sched::{CloneFlags, unshare};
 
 /// What the kernel has when it was given a table.
 fn read_back(text: &str) -> Ruleset {
-    let mut child = Command::new("nft").args(["-f", "-"]).stdin(Stdio::piped()).spawn().unwrap();
-    let all = format!("flush ruleset\n{text}");
-    child.stdin.take().unwrap().write_all(all.as_bytes()).unwrap();
-    assert!(child.wait().unwrap().success(), "nft refused:\n{text}");
-    let listed = Command::new("nft").args(["-j", "list", "ruleset"]).output().unwrap();
-    nft::parse(&String::from_utf8(listed.stdout).unwrap()).unwrap()
+    namespace::nft(&format!("flush ruleset\n{text}"));
+    nft::parse(&run("nft -j list ruleset")).unwrap()
 }
 
 /// A host of the policy with an interface for each of its addresses, in the zone's network.
@@ -73,16 +67,6 @@ fn reference() -> Site {
     Site { policy, hosts, links: Vec::new() }
 }
 
-fn in_a_namespace(test: impl FnOnce() + Send + 'static) {
-    let thread = std::thread::spawn(|| {
-        unshare(CloneFlags::CLONE_NEWNET).expect("these tests need root for a network namespace");
-        test();
-    });
-    if let Err(why) = thread.join() {
-        std::panic::resume_unwind(why);
-    }
-}
-
 /// What a table does, in words that do not depend on how its parts are numbered.
 fn meaning(ruleset: &Ruleset) -> Vec<String> {
     let [table] = ruleset.tables.as_slice() else { panic!("one table") };
@@ -114,7 +98,7 @@ fn words(table: &Table, statement: &Statement) -> String {
 
 #[test]
 fn a_compiled_ruleset_that_is_read_back_means_what_the_kernel_lists_of_it() {
-    in_a_namespace(|| {
+    alone(|| {
         let policy = Policy::parse("policy.yaml", REFERENCE).unwrap();
         let check = |text: &str| {
             let read = compile::listed(text).unwrap_or_else(|why| panic!("{why}"));
@@ -133,7 +117,7 @@ fn a_compiled_ruleset_that_is_read_back_means_what_the_kernel_lists_of_it() {
 
 #[test]
 fn what_the_reference_policy_compiles_to_keeps_its_invariants_and_a_wrong_rule_breaks_one() {
-    in_a_namespace(|| {
+    alone(|| {
         let mut prover = Prover::new(reference());
         let results = prover.prove();
         assert!(!results.is_empty());
