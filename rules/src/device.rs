@@ -538,8 +538,6 @@ impl DeviceView {
                 self.traffic.insert(interface.index, window);
             }
             self.up_at_interfaces = Some(up);
-            let ports = self.ethernet.value.clone().unwrap_or_default();
-            aggregate::note(&mut self.degraded, &aggregates(list, &ports), at);
         }
         let outcome = outcome.map(|mut list| {
             list.truncate(MAX_INTERFACES);
@@ -547,7 +545,11 @@ impl DeviceView {
         });
         let empty = outcome.as_ref().is_ok_and(Vec::is_empty);
         let interval = Part::Interfaces.interval(self.polling.interval, empty);
+        let is_read = outcome.is_ok();
         self.interfaces.take(outcome, at, interval);
+        if is_read {
+            self.note_aggregates(at);
+        }
     }
 
     /// Takes the Ethernet ports as they were read at `at`.
@@ -568,7 +570,21 @@ impl DeviceView {
         }
         let empty = outcome.as_ref().is_ok_and(BTreeMap::is_empty);
         let interval = Part::Ethernet.interval(self.polling.interval, empty);
+        let is_read = outcome.is_ok();
         self.ethernet.take(outcome, at, interval);
+        if is_read {
+            self.note_aggregates(at);
+        }
+    }
+
+    /// Notes which aggregates lack members, by what was read last of interfaces and ports.
+    fn note_aggregates(&mut self, at: Timestamp) {
+        let Some((interfaces, ports)) =
+            self.interfaces.value.as_ref().zip(self.ethernet.value.as_ref())
+        else {
+            return;
+        };
+        aggregate::note(&mut self.degraded, &aggregates(interfaces, ports), at);
     }
 }
 
