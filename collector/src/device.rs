@@ -190,9 +190,10 @@ impl Device {
         }
     }
 
-    /// Whether the far end of one of its lines does not answer.
+    /// Whether the far end of one of its lines is asked and does not answer.
     pub(crate) fn has_silent_line(&self) -> bool {
-        locked(&self.quality).values().any(|quality| !quality.answers())
+        let is_silent = |quality: &Arc<Quality>| quality.failed.is_none() && !quality.answers();
+        locked(&self.quality).values().any(is_silent)
     }
 
     /// Forgets the far ends of lines that are not asked any more.

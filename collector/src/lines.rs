@@ -14,9 +14,8 @@ use std::time::Duration;
 use bailey_rules::device::quality::Quality;
 use bailey_rules::expectation::Ask;
 use bailey_rules::name::HostKey;
-use bailey_wire::echo::{Asker, INTERVAL, LONGEST};
+use bailey_wire::echo::{Asker, INTERVAL, LONGEST, turns};
 use tokio::task::JoinSet;
-use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error};
 
@@ -28,6 +27,9 @@ const MAX_ASKED: usize = 512;
 
 /// The tasks are compared with the rule files and devices this often.
 const LOOKED_AT: Duration = Duration::from_secs(2);
+
+/// So many packets in a row without an answer have the device judged: a verdict costs nothing.
+const SILENT: u32 = 1;
 
 /// Of which device, by which key of the rule files.
 type Key = (HostKey, String);
@@ -147,10 +149,7 @@ impl Line {
 
     async fn run(self, site: Site, stop: CancellationToken) {
         let mut asker = Asker::new(self.ask, LONGEST);
-        // Not all of them in the same moment.
-        let first = rand::random_range(Duration::ZERO..self.every);
-        let mut turns = tokio::time::interval_at(tokio::time::Instant::now() + first, self.every);
-        turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut turns = turns(self.every);
         loop {
             let answer = tokio::select! {
                 () = stop.cancelled() => return,
@@ -162,12 +161,12 @@ impl Line {
             };
             let mut turned = false;
             self.device.note_quality(&self.key, self.ask, |quality| {
-                let before = quality.standing();
+                let before = quality.standing(SILENT);
                 match answer {
                     Ok(took) => quality.note(site.now(), took),
                     Err(error) => quality.fail(error.to_string()),
                 }
-                turned = before != quality.standing();
+                turned = before != quality.standing(SILENT);
             });
             if turned {
                 self.device.touch();

@@ -12,6 +12,7 @@ use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
 use rand::RngCore as _;
 use tokio::net::UdpSocket;
+use tokio::time::{Interval, MissedTickBehavior, interval_at};
 
 /// How long an answer of a line may take: one over satellites takes a second.
 pub const LONGEST: Duration = Duration::from_secs(2);
@@ -87,6 +88,16 @@ impl Asker {
             Ok(took) => Ok(took),
         }
     }
+}
+
+/// When a far end is to be asked: each `every`, from a random moment within the first on, so that not all
+/// are asked in the same one. A turn that was missed is not made up for.
+#[must_use]
+pub fn turns(every: Duration) -> Interval {
+    let first = rand::random_range(Duration::ZERO..every);
+    let mut turns = interval_at(tokio::time::Instant::now() + first, every);
+    turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    turns
 }
 
 /// Whether an error says that packets do not get there: no route, a router's word, a filter here.

@@ -14,11 +14,11 @@ use bailey_rules::device::quality::Quality;
 use bailey_rules::fact::lines::LineQuality;
 use bailey_rules::fact::{Fact, FactKind, ProbeName};
 use bailey_rules::time::Timestamp;
-use bailey_wire::echo::{Asker, LONGEST};
+use bailey_wire::echo::{Asker, LONGEST, turns};
 use futures::future::BoxFuture;
 use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tokio::time::Instant;
 use tracing::error;
 
 use super::{Probe, ProbeError, Wake};
@@ -132,29 +132,20 @@ impl Probe for LinesProbe {
 /// Asks one far end until the probe is gone.
 async fn ask(end: FarEnd, every: Duration, clock: Steady, noted: Noted, turned: Arc<Notify>) {
     let mut asker = Asker::new(end.ask, LONGEST);
-    // Not all of them in the same moment.
-    let first = rand::random_range(Duration::ZERO..every);
-    let mut turns = interval_at(Instant::now() + first, every);
-    turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut turns = turns(every);
     loop {
         turns.tick().await;
         let answer = asker.ask().await;
         let mut quality = noted.lock();
-        let before = standing(&quality);
+        let before = quality.standing(SILENT);
         match answer {
             Ok(took) => quality.note(clock.now(), took),
             Err(error) => quality.fail(error.to_string()),
         }
-        if standing(&quality) != before {
+        if quality.standing(SILENT) != before {
             turned.notify_one();
         }
     }
-}
-
-/// What is news when it turns: whether it can be asked, has ever answered, and has fallen silent.
-fn standing(quality: &Quality) -> (bool, bool, bool) {
-    let answered = quality.answered_at().is_some();
-    (quality.failed.is_none(), answered, quality.lost_in_a_row() >= SILENT)
 }
 
 fn fact(line: &str, quality: &Quality, every: Duration, now: Timestamp) -> Fact {
@@ -189,9 +180,9 @@ mod tests {
         let took = Some(Duration::from_millis(18));
         let answers = [took, took, None, None, took, None, None, None, None, took];
         for (nth, answer) in (0_u32..).zip(answers) {
-            let before = standing(&quality);
+            let before = quality.standing(SILENT);
             quality.note(NOW + EVERY * nth, answer);
-            if standing(&quality) != before {
+            if quality.standing(SILENT) != before {
                 turns.push(nth);
             }
         }

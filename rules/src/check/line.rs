@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use super::sentence::tight;
+use super::sentence::{tight, with_limit};
 use super::{Given, Status, Verdict};
-use crate::expectation::Ask;
+use crate::expectation::{Ask, Ceiling};
 use crate::fact::lines::LineQuality;
 use crate::fact::{FactKey, FactKind};
 use crate::text::Text;
 use crate::time::spoken;
-use crate::unit::Percent;
+use crate::unit::{Percent, Period};
 
 /// What a check says of one line: the status, why, and the value it rests on.
 pub(super) type Said = (Status, Text, String);
@@ -52,8 +52,46 @@ pub(super) fn not_asked(line: &str, ask: Ask) -> Text {
     )
 }
 
+/// What was heard of a far end that was asked.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Heard {
+    /// For how long nothing was answered.
+    pub(super) silence: Duration,
+    /// Whether it has ever answered.
+    pub(super) answered: bool,
+    /// Whether it answered the newest packet.
+    pub(super) answers: bool,
+}
+
+/// Whether a far end answers, and what is said of it. One that was asked and has never answered is not well
+/// before it is silent for too long: nobody knows.
+pub(super) fn answering(
+    line: &str,
+    ask: Ask,
+    heard: Heard,
+    wanted: &Ceiling<Period>,
+) -> (Status, Text) {
+    let status = wanted.judge(Period(heard.silence));
+    match status {
+        Status::Ok if heard.answers => (status, answers(line, ask)),
+        Status::Ok if !heard.answered => (Status::Unknown, not_yet(line, ask)),
+        Status::Ok => (status, silent(line, ask, heard.silence)),
+        Status::Unknown | Status::Warning | Status::Critical => {
+            (status, with_limit(silent(line, ask, heard.silence), wanted.limit(status)))
+        }
+    }
+}
+
+/// Packets are on their way, or lost; it is too soon to tell.
+fn not_yet(line: &str, ask: Ask) -> Text {
+    Text::new(
+        format!("{ask}, the far end of {line}, has not answered yet"),
+        format!("{line} 的对端 {ask} 尚无应答"),
+    )
+}
+
 /// It answers.
-pub(super) fn answers(line: &str, ask: Ask) -> Text {
+fn answers(line: &str, ask: Ask) -> Text {
     Text::new(
         format!("{ask}, the far end of {line}, answers"),
         format!("{line} 的对端 {ask} 应答正常"),

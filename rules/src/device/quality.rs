@@ -188,12 +188,6 @@ impl Quality {
         self.since
     }
 
-    /// How many packets in a row were lost up to now.
-    #[must_use]
-    pub const fn lost_in_a_row(&self) -> u32 {
-        self.counting.row
-    }
-
     /// When it was asked last.
     #[must_use]
     pub const fn asked_at(&self) -> Option<Timestamp> {
@@ -215,15 +209,20 @@ impl Quality {
 
     /// Whether the newest packet was answered, or none was asked yet, and none could not be asked.
     #[must_use]
-    pub fn answers(&self) -> bool {
-        self.silence().is_zero() && self.failed.is_none()
+    pub const fn answers(&self) -> bool {
+        self.counting.row == 0 && self.failed.is_none()
     }
 
-    /// What is news when it turns: whether it was asked, whether it answers, and whether it was asked often
-    /// enough to say more.
+    /// What is news when it turns: whether it can be asked, whether it has ever answered, whether so many
+    /// packets in a row are lost, and whether it was asked often enough to say more.
     #[must_use]
-    pub fn standing(&self) -> (bool, bool, bool) {
-        (self.asked_at.is_some(), self.answers(), self.newest.len() >= ENOUGH)
+    pub fn standing(&self, silent: u32) -> [bool; 4] {
+        [
+            self.failed.is_none(),
+            self.answered_at.is_some(),
+            self.counting.row >= silent,
+            self.newest.len() >= ENOUGH,
+        ]
     }
 
     /// What the last [`WINDOW`] says; `None` while there were too few packets.

@@ -89,16 +89,16 @@ impl Lab {
 }
 
 #[test]
-fn what_is_said_of_a_line_turns_when_it_is_asked_first_when_it_was_asked_enough_and_when_it_is_silent()
+fn what_is_said_of_a_line_turns_when_it_answers_first_when_it_was_asked_enough_and_when_it_is_silent()
  {
     let mut quality = Quality::new(ask(), []);
     let answers = (0..12).map(|nth| (nth < 11).then_some(TOOK));
     let turns: Vec<u32> = (1..)
         .zip(answers)
         .filter(|(nth, answer)| {
-            let before = quality.standing();
+            let before = quality.standing(1);
             quality.note(NOW + EVERY * *nth, *answer);
-            quality.standing() != before
+            quality.standing(1) != before
         })
         .map(|(nth, _)| nth)
         .collect();

@@ -1,5 +1,6 @@
 //! The far ends of lines, and why nothing may be said of one.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::Given;
@@ -27,30 +28,30 @@ pub(super) struct FarEnd<'a> {
     quality: Option<&'a Quality>,
 }
 
-/// The verdict of each far end of which something was seen, where `verdict` has one, and of the others why
-/// nothing can be said.
+/// The verdict of each far end of which something was seen, and of the others why nothing can be said.
 pub(super) fn of_each(
     given: &Given<'_>,
-    verdict: impl Fn(&FarEnd<'_>, &Quality) -> Option<Verdict>,
+    verdict: impl Fn(&FarEnd<'_>, &Quality) -> Verdict,
 ) -> Vec<Verdict> {
     let one = |far: &FarEnd<'_>| match far.seen(given) {
         Ok(quality) => verdict(far, quality),
-        Err(unknown) => Some(unknown),
+        Err(unknown) => unknown,
     };
-    far_ends(given).iter().filter_map(one).collect()
+    far_ends(given).iter().map(one).collect()
 }
 
 /// The lines of the device whose far ends are asked, in the order of their keys.
 fn far_ends<'a>(given: &Given<'a>) -> Vec<FarEnd<'a>> {
-    let lines = given.wanted.lines.iter();
-    let wanted = lines.filter_map(|(key, wanted)| Some((key, wanted.name.as_deref(), wanted.ask?)));
-    let far_ends = wanted.enumerate().map(|(nth, (key, name, ask))| FarEnd {
-        key,
-        name,
-        ask,
-        beyond: nth >= MAX_LINES,
-        interface: interface_of(given.device, key),
-        quality: given.device.quality.get(key).map(AsRef::as_ref),
+    let asked: BTreeSet<&String> = given.wanted.far_ends().map(|(key, _)| key).collect();
+    let far_ends = given.wanted.lines.iter().filter_map(|(key, wanted)| {
+        Some(FarEnd {
+            key,
+            name: wanted.name.as_deref(),
+            ask: wanted.ask?,
+            beyond: !asked.contains(key),
+            interface: interface_of(given.device, key),
+            quality: given.device.quality.get(key).map(AsRef::as_ref),
+        })
     });
     far_ends.collect()
 }
@@ -110,6 +111,13 @@ impl FarEnd<'_> {
             let name = &interface.name;
             Text::new(format!("{name} is down"), format!("{name} 已断开"))
         })
+    }
+
+    /// The verdict that too few packets came back to say more.
+    pub(super) fn too_few(&self, given: &Given<'_>, quality: &Quality) -> Verdict {
+        let why = line::too_few(&self.called());
+        let verdict = Verdict::new(self.subject(), Status::Unknown, why);
+        self.rests_on(given, quality, verdict, "too few".to_owned())
     }
 
     /// Makes a verdict rest on what was seen.

@@ -1,7 +1,7 @@
 //! Does a line lose packets?
 
 use super::super::sentence::with_limit;
-use super::super::{Alerts, Status, Verdict, line};
+use super::super::{Alerts, Verdict, line};
 use super::far_end::{FarEnd, of_each};
 use super::{DeviceCheck, Given, named};
 use crate::device::quality::Quality;
@@ -23,14 +23,13 @@ fn judge(given: &Given<'_>) -> Vec<Verdict> {
     if given.wanted.line_loss.is_off() {
         return Vec::new();
     }
-    of_each(given, |far, quality| Some(verdict(given, far, quality)))
+    of_each(given, |far, quality| verdict(given, far, quality))
 }
 
 fn verdict(given: &Given<'_>, far: &FarEnd<'_>, quality: &Quality) -> Verdict {
     let (name, wanted) = (far.called(), &given.wanted.line_loss);
     let Some(lately) = quality.lately() else {
-        let verdict = Verdict::new(far.subject(), Status::Unknown, line::too_few(&name));
-        return far.rests_on(given, quality, verdict, "too few".to_owned());
+        return far.too_few(given, quality);
     };
     let status = wanted.judge(lately.lost);
     let why = with_limit(line::loses(&name, lately.lost), wanted.limit(status));

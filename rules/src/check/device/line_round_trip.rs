@@ -8,7 +8,7 @@ use crate::device::quality::Quality;
 use crate::text::Text;
 use crate::unit::Period;
 
-/// One subject for each line whose far end answers.
+/// One subject for each line whose far end is asked.
 pub(super) const CHECK: DeviceCheck = DeviceCheck {
     check: named(
         "line_round_trip",
@@ -27,11 +27,13 @@ fn judge(given: &Given<'_>) -> Vec<Verdict> {
     of_each(given, |far, quality| verdict(given, far, quality))
 }
 
-fn verdict(given: &Given<'_>, far: &FarEnd<'_>, quality: &Quality) -> Option<Verdict> {
-    let round_trip = quality.lately()?.round_trip?;
+fn verdict(given: &Given<'_>, far: &FarEnd<'_>, quality: &Quality) -> Verdict {
     let (name, wanted) = (far.called(), &given.wanted.line_round_trip);
+    let Some(round_trip) = quality.lately().and_then(|lately| lately.round_trip) else {
+        return far.too_few(given, quality);
+    };
     let status = wanted.judge(Period(round_trip));
     let why = with_limit(line::takes(&name, round_trip), wanted.limit(status));
     let value = format!("{}, the median of 5 min", line::millis(round_trip));
-    Some(far.rests_on(given, quality, Verdict::new(far.subject(), status, why), value))
+    far.rests_on(given, quality, Verdict::new(far.subject(), status, why), value)
 }
