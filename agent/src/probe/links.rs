@@ -14,8 +14,9 @@ mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::{self, ErrorKind};
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bailey_rules::fact::links::{
     Duplex, Forwarding, Interface, LinkKind, Mac, Neighbour, ReversePath, Route, RouteKind, Traffic,
@@ -504,6 +505,29 @@ fn reverse_path(conf: &Path, interface: &str) -> Option<ReversePath> {
     })
 }
 
+/// Whether the rules of IP see what bridges carry (`Documentation/networking/ip-sysctl.rst`,
+/// bridge-nf-call-*): all of them, or one by its own switch. Without br_netfilter there are no switches.
+fn bridged(net: &Path, class: &Path) -> io::Result<bool> {
+    let calls = ["iptables", "ip6tables"];
+    let mut switches: Vec<PathBuf> =
+        calls.iter().map(|call| net.join(format!("bridge/bridge-nf-call-{call}"))).collect();
+    for interface in fs::read_dir(class)? {
+        let bridge = interface?.path().join("bridge");
+        switches.extend(calls.iter().map(|call| bridge.join(format!("nf_call_{call}"))));
+    }
+    for switch in switches {
+        match fs::read_to_string(&switch) {
+            Ok(text) if text.trim() != "0" => return Ok(true),
+            Ok(_) => {}
+            // An interface that is no bridge is in the way where its switches would be.
+            Err(error)
+                if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(false)
+}
+
 fn forwarding(net: &Path, class: &Path) -> Fact {
     let switch =
         |path: &Path| fs::read_to_string(path).ok().map(|text| !matches!(text.trim(), "0" | ""));
@@ -527,22 +551,13 @@ fn forwarding(net: &Path, class: &Path) -> Fact {
             }
         }
     }
-    // Without br_netfilter there are none of these; one bridge can have them by itself.
-    let calls = ["iptables", "ip6tables"];
-    let of_all = |family: &&str| net.join(format!("bridge/bridge-nf-call-{family}"));
-    let folders = fs::read_dir(class).into_iter().flatten().flatten();
-    let of_one = folders.flat_map(|folder| {
-        calls.map(|family| folder.path().join(format!("bridge/nf_call_{family}")))
-    });
-    let mut switches = calls.iter().map(of_all).chain(of_one);
-    let bridged = switches.any(|path| switch(&path) == Some(true));
     Fact::known(
         "",
         Forwarding {
             ipv4,
             ipv6,
             interfaces: interfaces.into_iter().take(MAX_FORWARDING).collect(),
-            bridged,
+            bridged: bridged(net, class).ok(),
         },
     )
 }

@@ -163,9 +163,9 @@ fn a_bridge_that_hands_packets_to_the_rules_of_ip_is_seen() {
             }
         }
         let mut probe = LinksProbe::new(&Roots::default());
-        assert!(!get::<Forwarding>(&read(&mut probe).await, "").bridged);
+        assert_eq!(get::<Forwarding>(&read(&mut probe).await, "").bridged, Some(false));
         ip("link set br0 type bridge nf_call_iptables 1");
-        assert!(get::<Forwarding>(&read(&mut probe).await, "").bridged);
+        assert_eq!(get::<Forwarding>(&read(&mut probe).await, "").bridged, Some(true));
     });
 }
 

@@ -246,7 +246,7 @@ impl Machine {
         ));
         self.set(Fact::known(
             "",
-            Forwarding { ipv4: false, ipv6: false, interfaces: Vec::new(), bridged: false },
+            Forwarding { ipv4: false, ipv6: false, interfaces: Vec::new(), bridged: Some(false) },
         ));
     }
 
@@ -1018,7 +1018,12 @@ pub(crate) fn hostile() -> Machine {
         ),
         Fact::known(
             "",
-            Forwarding { ipv4: true, ipv6: true, interfaces: vec![h.clone()], bridged: false },
+            Forwarding {
+                ipv4: true,
+                ipv6: true,
+                interfaces: vec![h.clone()],
+                bridged: Some(false),
+            },
         ),
         Fact::known(
             &h,

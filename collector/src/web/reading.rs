@@ -518,7 +518,7 @@ fn forwarding(value: &Forwarding) -> Text {
         let _ = write!(en, "; on for {list_en}");
         let _ = write!(zh, "；单独开启：{list_zh}");
     }
-    if value.bridged {
+    if value.bridged == Some(true) {
         en.push_str("; the rules of IP see what bridges carry");
         zh.push_str("；网桥承载的报文也经过 IP 规则");
     }

@@ -133,7 +133,7 @@ fn gateway() -> Vec<Fact> {
         rule(32_767, 253),
         Fact::known(
             "",
-            Forwarding { ipv4: true, ipv6: false, interfaces: Vec::new(), bridged: false },
+            Forwarding { ipv4: true, ipv6: false, interfaces: Vec::new(), bridged: Some(false) },
         ),
         ruleset("nftables", ""),
         ruleset(FILTER.filter(), CLOSED),

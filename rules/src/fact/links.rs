@@ -283,7 +283,7 @@ pub struct Forwarding {
     /// Interfaces on which forwarding of either family is on by itself, sorted, at most 64.
     pub interfaces: Vec<String>,
     /// Whether packets that a bridge carries go through the rules of IP too (`net.bridge.bridge-nf-call-*`,
-    /// or the same switch of one bridge).
+    /// or the same switch of one bridge). Nothing where it is not known: an older agent does not tell.
     #[serde(default)]
-    pub bridged: bool,
+    pub bridged: Option<bool>,
 }

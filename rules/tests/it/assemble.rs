@@ -108,7 +108,10 @@ fn gateway() -> Site {
     for (priority, table) in [(32_767, 253), (0, 255), (32_766, 254)] {
         site.set(&format!("{priority}"), rule(priority, false, table));
     }
-    site.set("", Forwarding { ipv4: true, ipv6: false, interfaces: Vec::new(), bridged: false });
+    site.set(
+        "",
+        Forwarding { ipv4: true, ipv6: false, interfaces: Vec::new(), bridged: Some(false) },
+    );
     site.set("nftables", ruleset("d1", 1));
     site
 }
@@ -224,7 +227,7 @@ fn what_is_missing_or_does_not_fit_is_said_and_counts_as_open() {
         }),
         ("it forwards what comes by eth0 only", |site| {
             let interfaces = vec!["eth0".to_owned()];
-            site.set("", Forwarding { ipv4: false, ipv6: false, interfaces, bridged: false });
+            site.set("", Forwarding { ipv4: false, ipv6: false, interfaces, bridged: Some(false) });
         }),
         ("it tells of no interface", |site| site.remove_all(FactKind::Interface)),
     ];
@@ -242,7 +245,7 @@ fn what_is_missing_or_does_not_fit_is_said_and_counts_as_open() {
 
 #[test]
 fn what_crosses_a_bridge_is_not_known_where_rules_of_ip_see_it() {
-    let joined = |bridged: bool| {
+    let joined = |bridged: Option<bool>| {
         let mut site = gateway();
         let port = || Interface {
             master: Some("br0".to_owned()),
@@ -255,11 +258,13 @@ fn what_crosses_a_bridge_is_not_known_where_rules_of_ip_see_it() {
         site.set("", Forwarding { ipv4: false, ipv6: false, interfaces: Vec::new(), bridged });
         proof(put_together(&site, &listings("d1", NFT))).answer
     };
-    assert!(matches!(joined(false), told::Answer::Broken { .. }), "both are on one wire");
-    let told::Answer::OutOfModel { statement, .. } = joined(true) else {
-        panic!("a rule may drop it");
-    };
-    assert!(statement.contains("bridge-nf-call-iptables"), "{statement}");
+    assert!(matches!(joined(Some(false)), told::Answer::Broken { .. }), "both are on one wire");
+    for untold in [Some(true), None] {
+        let told::Answer::OutOfModel { statement, .. } = joined(untold) else {
+            panic!("a rule may drop it");
+        };
+        assert!(statement.contains("bridge-nf-call-iptables"), "{statement}");
+    }
 }
 
 #[test]

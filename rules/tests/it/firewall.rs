@@ -62,7 +62,7 @@ fn a_host_that_forwards_must_refuse_there_too() {
     let check = |ipv4, ipv6, interfaces: &[&str]| {
         let interfaces = interfaces.iter().map(ToString::to_string).collect();
         found("firewall_default_deny", |site| {
-            site.set("", Forwarding { ipv4, ipv6, interfaces, bridged: false });
+            site.set("", Forwarding { ipv4, ipv6, interfaces, bridged: Some(false) });
         })
     };
     assert_eq!(check(true, false, &[]), "ip forward: warning");

@@ -137,7 +137,7 @@ fn only_hosts_that_the_policy_lets_may_forward() {
     let check = |ipv4, ipv6, interfaces: &[&str]| {
         let interfaces = interfaces.iter().map(ToString::to_string).collect();
         found("forwarding", |site| {
-            site.set("", Forwarding { ipv4, ipv6, interfaces, bridged: false });
+            site.set("", Forwarding { ipv4, ipv6, interfaces, bridged: Some(false) });
         })
     };
     assert_eq!(check(false, false, &[]), "ok");
@@ -146,7 +146,10 @@ fn only_hosts_that_the_policy_lets_may_forward() {
     assert_eq!(check(false, false, &["eth1"]), ": critical");
     let allowed = found("forwarding", |site| {
         site.policy = POLICY.replace("10.1.7.20]", "10.1.7.20], forwards: true");
-        site.set("", Forwarding { ipv4: true, ipv6: true, interfaces: Vec::new(), bridged: false });
+        site.set(
+            "",
+            Forwarding { ipv4: true, ipv6: true, interfaces: Vec::new(), bridged: Some(false) },
+        );
     });
     assert_eq!(allowed, "ok");
 }

@@ -353,7 +353,8 @@ fn well() -> Vec<(&'static str, FactValue)> {
         ("fe80::1 dev eth0", neighbour("fe80::1", "eth0").into()),
         (
             "",
-            Forwarding { ipv4: false, ipv6: false, interfaces: Vec::new(), bridged: false }.into(),
+            Forwarding { ipv4: false, ipv6: false, interfaces: Vec::new(), bridged: Some(false) }
+                .into(),
         ),
         ("nftables", ruleset(12).into()),
         ("iptables-legacy", ruleset(0).into()),

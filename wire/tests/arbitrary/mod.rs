@@ -251,11 +251,10 @@ fn links_value() -> impl Strategy<Value = FactValue> {
                 links::Neighbour { address, interface, mac, router }.into()
             }
         ),
-        (any::<[bool; 3]>(), vec(text(), 0..=MAX_FORWARDING_INTERFACES)).prop_map(
-            |([ipv4, ipv6, bridged], interfaces)| {
+        (any::<[bool; 2]>(), vec(text(), 0..=MAX_FORWARDING_INTERFACES), any::<Option<bool>>())
+            .prop_map(|([ipv4, ipv6], interfaces, bridged)| {
                 links::Forwarding { ipv4, ipv6, interfaces, bridged }.into()
-            }
-        ),
+            }),
     ]
 }
 

@@ -134,7 +134,11 @@ pub fn assemble(told: Told<'_>, policy: &Policy) -> Host {
     let network = network(facts, &mut unread);
     let mut ruleset = ruleset(told, &mut unread);
     let bridges = bridges(facts);
-    if !bridges.is_empty() && hands_to_ip(facts) && may_stop_bridged(&ruleset) {
+    if unread.is_empty()
+        && !bridges.is_empty()
+        && may_hand_to_ip(facts)
+        && may_stop_bridged(&ruleset)
+    {
         ruleset.tables.push(may_do_anything(Family::Bridge, BRIDGED));
     }
     let (forwards_v4, forwards_v6) = forwards(facts, &mut unread);
@@ -154,13 +158,13 @@ pub fn assemble(told: Told<'_>, policy: &Policy) -> Host {
     }
 }
 
-/// Why it is not known what becomes of what bridges carry, where rules of IP see that too.
+/// Why it is not known what becomes of what bridges carry, where rules of IP see that too, or may.
 const BRIDGED: &str =
-    "the rules of IP see what bridges carry (bridge-nf-call-iptables): switch it off";
+    "the rules of IP see what bridges carry, or may (bridge-nf-call-iptables): switch it off";
 
-/// Whether bridges hand what they carry to the rules of IP.
-fn hands_to_ip(facts: &FactSet) -> bool {
-    facts.values::<Forwarding>().any(|(_, forwarding)| forwarding.bridged)
+/// Whether bridges may hand what they carry to the rules of IP.
+fn may_hand_to_ip(facts: &FactSet) -> bool {
+    facts.values::<Forwarding>().any(|(_, forwarding)| forwarding.bridged != Some(false))
 }
 
 /// How old what is known of a host is. `unread` is what is not known.
