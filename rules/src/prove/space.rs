@@ -188,11 +188,18 @@ impl Space {
     /// The packets whose field has one of these values.
     pub fn among(&mut self, field: Field, values: &Intervals) -> Result<Set, TooComplex> {
         if field == Field::EtherType {
+            return self.make(field, values);
+        }
+        self.known_product([(field, values)])
+    }
+
+    fn make(&mut self, field: Field, values: &Intervals) -> Result<Set, TooComplex> {
+        if field == Field::EtherType {
             let v4 = if values.contains(0x0800) { self.version(false)? } else { Set::EMPTY };
             let v6 = if values.contains(0x86dd) { self.version(true)? } else { Set::EMPTY };
             return self.or(v4, v6);
         }
-        self.known_product([(field, values)])
+        self.onto(field, values, Set::ALL)
     }
 
     /// The packets whose fields each have one of these values; no field is named twice, and none of them
@@ -293,7 +300,7 @@ impl Space {
         if let Some(known) = self.values.get(&(field, value)) {
             return Ok(*known);
         }
-        let made = self.among(field, &Intervals::one(value))?;
+        let made = self.make(field, &Intervals::one(value))?;
         if self.values.len() >= MAX_KEPT {
             self.values.clear();
         }

@@ -84,14 +84,12 @@ impl Alike {
 
     fn join(&mut self, site: &Site, name: &HostName, host: &Host, mut memory: Memory) {
         let size = size(&host.ruleset);
-        let is_open = !memory.traits(&host.ruleset).asks_for_addresses;
         let same = self.by_size.entry(size).or_default();
         let found = same.iter().copied().find(|number| {
             let group = &self.groups[number];
             let other = group.members.first().and_then(|member| site.hosts.get(member));
-            is_open
-                && group.is_open
-                && other.is_some_and(|other| does_the_same(&other.ruleset, &host.ruleset))
+            // What does the same asks for the same.
+            group.is_open && other.is_some_and(|other| does_the_same(&other.ruleset, &host.ruleset))
         });
         let number = match found {
             Some(number) => number,
@@ -100,6 +98,7 @@ impl Alike {
                 self.next += 1;
                 same.insert(number);
                 let members = BTreeSet::new();
+                let is_open = !memory.traits(&host.ruleset).asks_for_addresses;
                 self.groups.insert(number, Group { members, size, is_open, memory });
                 number
             }

@@ -70,12 +70,12 @@ impl Host {
 
     /// What is not understood of its rules for frames, in words.
     pub(super) fn unknown_of_frames(&self) -> Option<&str> {
-        let of_frames = self.ruleset.tables.iter().filter(|table| table.family == Family::Bridge);
-        let rules = of_frames.flat_map(|table| &table.chains).flat_map(|chain| &chain.rules);
-        let mut statements = rules.flat_map(|rule| &rule.statements);
-        statements.find_map(|statement| match statement {
-            Statement::Unknown { text, .. } => Some(text.as_str()),
-            _ => None,
+        let of_frames = |table: &&Table| table.family == Family::Bridge && !table.dormant;
+        let tables = self.ruleset.tables.iter().filter(of_frames);
+        let rules = tables.flat_map(|table| &table.chains).flat_map(|chain| &chain.rules);
+        rules.flat_map(|rule| &rule.statements).find_map(|statement| {
+            let Statement::Unknown { text, .. } = statement else { return None };
+            Some(text.as_str())
         })
     }
 
@@ -132,37 +132,35 @@ impl Host {
 
 /// Whether the rules of IP may stop or change what a bridge carries, where they see it.
 pub(super) fn may_stop_bridged(ruleset: &Ruleset) -> bool {
-    let of_ip = |table: &&Table| matches!(table.family, Family::Ip | Family::Ip6 | Family::Inet);
-    ruleset.tables.iter().filter(of_ip).filter(|table| !table.dormant).any(|table| {
-        let sees = |base: &&Base| match base.hook {
-            Hook::Prerouting | Hook::Forward | Hook::Postrouting => true,
-            Hook::Ingress | Hook::Input | Hook::Output | Hook::Egress => false,
-        };
-        let bases = || table.chains.iter().filter_map(|chain| chain.base.as_ref()).filter(sees);
-        let rules = table.chains.iter().flat_map(|chain| &chain.rules);
-        let mut statements = rules.flat_map(|rule| &rule.statements);
-        bases().next().is_some()
-            && (bases().any(|base| !base.accepts) || statements.any(interferes))
+    may_stop(ruleset, |table, base| match base.hook {
+        Hook::Prerouting | Hook::Forward | Hook::Postrouting => {
+            matches!(table.family, Family::Ip | Family::Ip6 | Family::Inet)
+        }
+        Hook::Ingress | Hook::Input | Hook::Output | Hook::Egress => false,
     })
 }
 
 /// Whether something may stop or change what a bridge carries.
 fn filters(ruleset: &Ruleset, bridge: &Bridge) -> bool {
+    may_stop(ruleset, |table, base| match base.hook {
+        Hook::Ingress | Hook::Egress => {
+            base.devices.is_empty()
+                || base.devices.iter().any(|device| bridge.ports.contains(device))
+        }
+        Hook::Prerouting | Hook::Input | Hook::Forward | Hook::Output | Hook::Postrouting => {
+            table.family == Family::Bridge
+        }
+    })
+}
+
+/// Whether a table with a chain that sees it may stop or change what passes.
+fn may_stop(ruleset: &Ruleset, sees: impl Fn(&Table, &Base) -> bool) -> bool {
     ruleset.tables.iter().filter(|table| !table.dormant).any(|table| {
-        let sees = |base: &Base| match base.hook {
-            Hook::Ingress | Hook::Egress => {
-                base.devices.is_empty()
-                    || base.devices.iter().any(|device| bridge.ports.contains(device))
-            }
-            Hook::Prerouting | Hook::Input | Hook::Forward | Hook::Output | Hook::Postrouting => {
-                table.family == Family::Bridge
-            }
-        };
-        let bases = || table.chains.iter().filter_map(|chain| chain.base.as_ref());
+        let bases = table.chains.iter().filter_map(|chain| chain.base.as_ref());
+        let mut seeing = bases.filter(|base| sees(table, base)).peekable();
         let rules = table.chains.iter().flat_map(|chain| &chain.rules);
         let mut statements = rules.flat_map(|rule| &rule.statements);
-        let entered = bases().any(sees);
-        entered && (bases().any(|base| sees(base) && !base.accepts) || statements.any(interferes))
+        seeing.peek().is_some() && (seeing.any(|base| !base.accepts) || statements.any(interferes))
     })
 }
 

@@ -13,9 +13,7 @@ use super::super::wish::wishes;
 use super::super::words::example;
 use super::transfer::{Leaves, Piece, come, openers, sent};
 use super::wire::{Layout, Wire, WireId, Wires};
-use super::{
-    Answer, Assumption, Bridge, Doubt, Footprint, Host, Kept, Port, Prover, Site, explain,
-};
+use super::{Answer, Assumption, Doubt, Footprint, Host, Kept, Port, Prover, Site, explain};
 use crate::model::field::Field;
 use crate::model::interval::Intervals;
 use crate::name::HostName;
@@ -706,14 +704,14 @@ impl<'p> Search<'p> {
                 // It may be behind a bridge.
                 let ports = self.prover.parted.as_ref().map(|_| &wires.get(wire).ports);
                 let bridged = ports.into_iter().flatten();
-                let bridged = bridged.filter(|other| self.bridge_of(other).is_some());
+                let bridged = bridged.filter(|other| self.is_bridged(other));
                 let all = wires.owners(wire, router).chain(bridged);
                 all.filter(|other| question.matters[&other.host].at_all()).collect()
             }
             Next::Receiver | Next::Anybody => hearing.iter().collect(),
         };
         for other in others.iter().filter(|other| other.host != *host) {
-            let bridged = self.bridge_of(other).is_some();
+            let bridged = self.is_bridged(other);
             let packets = if next == Next::Receiver && !bridged {
                 let takes = self.takes(&other.host)?;
                 self.prover.space.and(image, takes)?
@@ -732,7 +730,7 @@ impl<'p> Search<'p> {
             // Behind which port of a bridge it is nobody knows.
             Next::Router(router) => {
                 !wires.is_known(&port, router)
-                    && (self.count == Count::Maybe || self.bridge_of(&port).is_none())
+                    && (self.count == Count::Maybe || !self.is_bridged(&port))
             }
             Next::Receiver | Next::Anybody => false,
         };
@@ -749,7 +747,7 @@ impl<'p> Search<'p> {
             let owned = self.owned(wire)?;
             to = self.prover.space.without(to, owned)?;
         }
-        if next == Next::Receiver && self.bridge_of(&port).is_some() {
+        if next == Next::Receiver && self.is_bridged(&port) {
             // It is behind the port where its network is.
             let here = addresses(&mut self.prover.space, End::Destination, &own)?;
             to = self.prover.space.and(to, here)?;
@@ -774,10 +772,9 @@ impl<'p> Search<'p> {
         self.prover.laid(self.count.layout())
     }
 
-    /// The bridge that filters of which an interface is a port.
-    fn bridge_of(&self, port: &Port) -> Option<&Bridge> {
-        self.prover.parted.as_ref()?;
-        self.prover.site.hosts.get(&port.host)?.bridge_of(&port.interface)
+    /// Whether an interface is a port of a bridge that filters.
+    fn is_bridged(&self, port: &Port) -> bool {
+        self.prover.parted.as_ref().is_some_and(|parted| parted.bridged.contains(port))
     }
 
     /// The bridge by which packets have come to a wire, as their end.

@@ -1,6 +1,6 @@
 //! Which interfaces are on one wire.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::rc::Rc;
 
@@ -72,6 +72,8 @@ pub(super) struct Parted {
     pub(super) maybe: Rc<Wires>,
     /// Where only those who surely hear each other are.
     pub(super) surely: Rc<Wires>,
+    /// The ports of the bridges that filter.
+    pub(super) bridged: HashSet<Port>,
 }
 
 impl Parted {
@@ -100,7 +102,12 @@ impl Parted {
         });
         maybe.joined = Some(Rc::clone(joined));
         surely.joined = Some(Rc::clone(joined));
-        Some(Self { maybe: Rc::new(maybe), surely: Rc::new(surely) })
+        let bridged = site.hosts.iter().flat_map(|(name, host)| {
+            let ports = host.filtering().flat_map(|bridge| &bridge.ports);
+            ports.map(|port| Port { host: name.clone(), interface: port.clone() })
+        });
+        let bridged = bridged.collect();
+        Some(Self { maybe: Rc::new(maybe), surely: Rc::new(surely), bridged })
     }
 }
 
