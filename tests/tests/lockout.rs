@@ -314,12 +314,19 @@ fn one_push(site: &mut Site, seed: u64, tally: &mut Tally) -> anyhow::Result<()>
     for _ in 0..16 {
         chance.next();
     }
-    // After each push every agent comes back by itself.
-    until(&format!("seed {seed}: every agent to be connected"), SOON, || {
+    // After each push every agent comes back by itself, and tells of the enforcer that was killed; until
+    // then its host is left out of a push.
+    until(&format!("seed {seed}: every host to follow orders"), SOON, || {
         let answer = site.ask(&["policy", "hosts"])?;
         let hosts = answer["hosts"].as_array().context("hosts")?;
-        let connected = hosts.iter().filter(|host| host["connected"] == true).count();
-        ensure!(connected == usize::from(HOSTS), "{connected} of {HOSTS}");
+        let follows = |host: &&Value| {
+            host["connected"] == true
+                && host["key_id"].is_string()
+                && host["unreadable"].is_null()
+                && host["quarantine"].is_null()
+        };
+        let following = hosts.iter().filter(follows).count();
+        ensure!(following == usize::from(HOSTS), "{following} of {HOSTS}: {answer}");
         Ok(())
     });
     let text = policy(|nth| by_chance(nth, &mut chance));
