@@ -40,6 +40,7 @@ use crate::port::{PortError, Ports};
 use crate::quota::{Bucket, Rate};
 use crate::site::{EventKind, Site};
 use crate::store::StoreError;
+use crate::zone::{self, UnknownZone};
 use record::Record;
 use vault::{Vault, VaultError};
 
@@ -309,15 +310,8 @@ pub enum Answer {
 #[derive(Debug, thiserror::Error)]
 pub enum DeviceError {
     /// The policy has no such zone.
-    #[error("the policy has no zone \"{zone}\" (zones: {known}){meant}")]
-    UnknownZone {
-        /// The zone asked for.
-        zone: ZoneName,
-        /// The zones there are, for people.
-        known: String,
-        /// `; did you mean "inner"?`, or empty.
-        meant: String,
-    },
+    #[error(transparent)]
+    UnknownZone(#[from] UnknownZone),
     /// The credentials are wrong.
     #[error("the credentials are wrong:\n{0}")]
     Credentials(Problems),
@@ -368,9 +362,7 @@ impl DeviceError {
     #[must_use]
     pub fn text(&self) -> Text {
         let zh = match self {
-            Self::UnknownZone { zone, known, .. } => {
-                format!("策略中没有安全域 \"{zone}\"（现有：{known}）")
-            }
+            Self::UnknownZone(error) => return error.text(),
             Self::Credentials(problems) => format!("凭据有误：\n{problems}"),
             Self::NoAddress { name, why } => {
                 format!("\"{name}\" 没有地址：{why}；请给出设备的 IP 地址")
@@ -445,7 +437,7 @@ impl Devices {
     /// # Errors
     /// When it cannot be taken over; that it has a fault is an answer.
     pub async fn add(&self, wish: Wish, by: Actor) -> Result<Answer, DeviceError> {
-        self.check_zone(&wish.zone)?;
+        zone::check(&self.site().policy(), &wish.zone)?;
         let credentials = Credentials::parse("credentials", &wish.credentials)
             .map_err(DeviceError::Credentials)?;
         let address = resolved(&wish.address, wish.port).await?;
@@ -624,18 +616,6 @@ impl Devices {
         self.site().counters().polls.of(polled.into()).one();
         device.set_view(view);
         Ok(())
-    }
-
-    fn check_zone(&self, zone: &ZoneName) -> Result<(), DeviceError> {
-        let policy = self.site().policy();
-        if policy.zones.contains_key(zone) {
-            return Ok(());
-        }
-        let names = || policy.zones.keys().map(ZoneName::as_str);
-        let meant = bailey_rules::yaml::suggest(zone.as_str(), names())
-            .map_or_else(String::new, |meant| format!("; did you mean \"{meant}\"?"));
-        let known = names().collect::<Vec<_>>().join(", ");
-        Err(DeviceError::UnknownZone { zone: zone.clone(), known, meant })
     }
 
     fn check_room(&self, name: Option<&HostName>, address: SocketAddr) -> Result<(), DeviceError> {

@@ -23,6 +23,7 @@ use crate::judging::write_finding;
 use crate::listings;
 use crate::site::{EventKind, Removed, Site};
 use crate::store::{StoreError, forget_snapshot};
+use crate::zone::{self, UnknownZone};
 
 /// The shortest and the longest time that a token may be good for.
 pub const TOKEN_LIFE: std::ops::RangeInclusive<Duration> =
@@ -141,15 +142,8 @@ pub struct Identity {
 #[derive(Debug, thiserror::Error)]
 pub enum EnrolmentError {
     /// The policy has no such zone.
-    #[error("the policy has no zone \"{zone}\" (zones: {known}){meant}")]
-    UnknownZone {
-        /// The zone asked for.
-        zone: ZoneName,
-        /// The zones there are, for people.
-        known: String,
-        /// `; did you mean "inner"?`, or empty.
-        meant: String,
-    },
+    #[error(transparent)]
+    UnknownZone(#[from] UnknownZone),
     /// The policy puts the host into another zone.
     #[error("the policy puts the host \"{host}\" into the zone \"{wanted}\", not \"{zone}\"")]
     OtherZone {
@@ -188,9 +182,7 @@ impl EnrolmentError {
     #[must_use]
     pub fn text(&self) -> Text {
         let zh = match self {
-            Self::UnknownZone { zone, known, .. } => {
-                format!("策略中没有安全域 \"{zone}\"（现有：{known}）")
-            }
+            Self::UnknownZone(error) => return error.text(),
             Self::OtherZone { host, wanted, zone } => {
                 format!("策略将主机 \"{host}\" 置于安全域 \"{wanted}\"，而非 \"{zone}\"")
             }
@@ -384,13 +376,7 @@ impl Enrolment {
 
     fn check_zone(&self, host: &HostName, zone: &ZoneName) -> Result<(), EnrolmentError> {
         let policy = self.site().policy();
-        if !policy.zones.contains_key(zone) {
-            let names = || policy.zones.keys().map(ZoneName::as_str);
-            let meant = bailey_rules::yaml::suggest(zone.as_str(), names())
-                .map_or_else(String::new, |meant| format!("; did you mean \"{meant}\"?"));
-            let known = names().collect::<Vec<_>>().join(", ");
-            return Err(EnrolmentError::UnknownZone { zone: zone.clone(), known, meant });
-        }
+        zone::check(&policy, zone)?;
         match policy.hosts.get(host) {
             Some(entry) if entry.zone != *zone => Err(EnrolmentError::OtherZone {
                 host: host.clone(),

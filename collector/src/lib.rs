@@ -13,7 +13,8 @@
 //! - [`device`]: devices without an agent, who they are and what is held of them; [`poll`] asks them by
 //!   SNMP; [`trap`] and [`syslog`]: what they send of themselves; `lines`: how well their lines carry
 //!   packets.
-//! - [`watch`]: the policy and rule files, read again when they change.
+//! - [`watch`]: the policy and rule files, read again when they change; [`zone`]: zones as orders name
+//!   them.
 //!
 //! It never knows the agent: what they share is `wire`.
 
@@ -50,5 +51,6 @@ mod upkeep;
 pub mod watch;
 pub mod web;
 pub mod wiring;
+pub mod zone;
 
 pub use collector::{Addresses, Collector, CollectorHandle, StartError};

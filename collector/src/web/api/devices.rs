@@ -47,7 +47,7 @@ pub const PATH: &str = "/api/v1/devices";
 
 fn refused(error: &DeviceError) -> Problem {
     let (status, kind) = match error {
-        DeviceError::UnknownZone { .. }
+        DeviceError::UnknownZone(_)
         | DeviceError::Credentials(_)
         | DeviceError::NoAddress { .. }
         | DeviceError::Ask(_) => (StatusCode::UNPROCESSABLE_ENTITY, "device"),

@@ -27,7 +27,7 @@ pub(crate) fn actor_of(caller: &Caller) -> Actor {
 
 fn refused(error: &EnrolmentError) -> Problem {
     let (status, kind) = match error {
-        EnrolmentError::UnknownZone { .. }
+        EnrolmentError::UnknownZone(_)
         | EnrolmentError::OtherZone { .. }
         | EnrolmentError::IsDevice(_)
         | EnrolmentError::Life(_)
