@@ -4,7 +4,7 @@ use askama::Template;
 use axum::Router;
 use axum::extract::{Extension, Path, State};
 use axum::http::StatusCode;
-use axum::response::{IntoResponse as _, Redirect, Response};
+use axum::response::Response;
 use axum::routing::get;
 use bailey_rules::check::{self, Verdict};
 use bailey_rules::device::Part;
@@ -52,13 +52,8 @@ async fn show(
     choice: Choice,
     Extension(caller): Extension<Caller>,
 ) -> Response {
-    let name = name.parse::<HostName>().ok();
-    let device = name.as_ref().and_then(|name| web.site().device(name));
+    let device = name.parse::<HostName>().ok().and_then(|name| web.site().device(&name));
     let Some(device) = device else {
-        // An alert about a line leads here, and hosts measure lines too.
-        if let Some(host) = name.and_then(|name| web.site().host(&name)) {
-            return Redirect::to(&format!("/hosts/{}", host.view.name)).into_response();
-        }
         return frame::plain_error(&choice, StatusCode::NOT_FOUND, choice.words().error_device);
     };
     let query = EventQuery { host: Some(device.view.name.clone()), before: None, limit: MAX_ROWS };
