@@ -29,7 +29,7 @@ pub use memory::memories;
 pub use processor::processors;
 pub use temperature::{Sensor, sensors};
 pub use ups_on_battery::is_on_battery;
-pub use watched::{Used, interface_of, line, quality, used};
+pub use watched::{Used, interface_of, line, used};
 
 use super::{Absence, Alerts, Check, Evidence, Judged, Status, Verdict, bounded};
 use crate::device::{DeviceView, Held, Part};

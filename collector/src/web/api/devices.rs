@@ -8,23 +8,21 @@ use axum::Json;
 use axum::extract::{Extension, Path, State};
 use axum::http::StatusCode;
 use bailey_rules::check::State as AssetState;
-use bailey_rules::check::device::{line, quality, used};
+use bailey_rules::check::device::{line, used};
 use bailey_rules::device::addresses::Resolved;
 use bailey_rules::device::bridge::Learned;
 use bailey_rules::device::ethernet::Port;
 use bailey_rules::device::hardware::Hardware;
 use bailey_rules::device::interface::{Faults, Interface, Rate};
-use bailey_rules::device::line::Month;
 use bailey_rules::device::neighbour::Neighbour;
 use bailey_rules::device::poe::Poe;
 use bailey_rules::device::power::Power;
 use bailey_rules::device::processes::Processes;
-use bailey_rules::device::quality::{Lately, Quality};
 use bailey_rules::device::resources::Resources;
 use bailey_rules::device::routes::Routes;
 use bailey_rules::device::vendor::VendorValue;
 use bailey_rules::device::{DeviceView, Identity, Part, Polling};
-use bailey_rules::expectation::{Ask, DeviceWanted};
+use bailey_rules::expectation::DeviceWanted;
 use bailey_rules::name::{HostName, ZoneName};
 use bailey_rules::text::Text;
 use bailey_rules::time::Timestamp;
@@ -180,12 +178,6 @@ struct InterfaceRow {
     /// The line that it is by the rule files.
     line: Option<String>,
     rated_bits: Option<u64>,
-    /// Whether it leads to the Internet.
-    exit: bool,
-    /// Of a line whose far end is asked: how it answers.
-    far_end: Option<FarEndRow>,
-    #[serde(flatten)]
-    month: MonthRow,
     /// Octets a second between the last two polls.
     rate: Rate,
     /// Use on average over a quarter of an hour, in tenths of a percent.
@@ -193,78 +185,15 @@ struct InterfaceRow {
     faults: Option<Faults>,
 }
 
-/// Of a line: the 95th percentile of its use within a month, in bits a second.
-#[derive(Debug, Default, Serialize)]
-pub(super) struct MonthRow {
-    /// Of the busier direction, by which it is paid for.
-    #[serde(rename = "month_95_bits")]
-    busier: Option<u64>,
-    #[serde(rename = "month_95_received_bits")]
-    received: Option<u64>,
-    #[serde(rename = "month_95_sent_bits")]
-    sent: Option<u64>,
-    /// How many samples of 5 min there are.
-    #[serde(rename = "month_samples")]
-    samples: usize,
-}
-
-impl MonthRow {
-    pub(super) fn of(month: &Month) -> Self {
-        let parts = month.percentiles_95();
-        let bits = |octets: Option<u64>| octets.map(|octets| octets.saturating_mul(8));
-        Self {
-            busier: bits(parts.busier()),
-            received: bits(parts.received),
-            sent: bits(parts.sent),
-            samples: month.samples().len(),
-        }
-    }
-}
-
-/// How the far end of a line answers.
-#[derive(Debug, Serialize)]
-pub(super) struct FarEndRow {
-    #[serde(flatten)]
-    ask: Ask,
-    /// Why it cannot be asked at all.
-    failed: Option<String>,
-    asked_at: Option<Timestamp>,
-    answered_at: Option<Timestamp>,
-    /// Within 5 min, outages left out: packets, those of a thousand that were lost, and the median round
-    /// trip in microseconds.
-    lately: Option<Lately>,
-    /// Packets of a million within 30 days that fell into no outage, and of how many samples of 5 min.
-    available_ppm: Option<u32>,
-    available_samples: usize,
-}
-
-impl FarEndRow {
-    pub(super) fn of(quality: &Quality) -> Self {
-        Self {
-            ask: quality.ask,
-            failed: quality.failed.clone(),
-            asked_at: quality.asked_at(),
-            answered_at: quality.answered_at(),
-            lately: quality.lately(),
-            available_ppm: quality.availability(),
-            available_samples: quality.month().len(),
-        }
-    }
-}
-
 impl InterfaceRow {
     fn of(view: &DeviceView, wanted: &DeviceWanted, interface: &Interface) -> Self {
         let line = line(wanted, interface);
         let used = used(view, wanted, interface);
         let window = view.traffic.get(&interface.index);
-        let month = view.lines.get(&interface.name);
         Self {
             ethernet: view.ethernet.value().and_then(|ports| ports.get(&interface.index).copied()),
             line: line.map(|line| line.name.clone().unwrap_or_else(|| interface.name.clone())),
             rated_bits: line.map(|line| line.rated.0),
-            exit: line.is_some_and(|line| line.exit),
-            far_end: quality(view, wanted, interface).map(FarEndRow::of),
-            month: month.map(MonthRow::of).unwrap_or_default(),
             rate: used.map(|used| used.newest).unwrap_or_default(),
             used_permille: used.and_then(|used| used.part).map(|part| part.0),
             faults: window.map(bailey_rules::device::interface::Window::faults),
@@ -416,4 +345,29 @@ pub(super) async fn remove(
 ) -> Result<Json<RemovedAnswer>, Problem> {
     web.devices().remove(&name, actor_of(&caller)).await.map_err(|e| refused(&e))?;
     Ok(Json(RemovedAnswer { schema: SCHEMA, device: name }))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::web::fixture;
+
+    #[test]
+    fn a_line_is_told_once_beside_the_interface_that_it_is() {
+        let shown = fixture::with_lines("x");
+        let answer = DeviceAnswer::of(&shown.devices[0], &shown);
+        let answer = serde_json::to_value(answer).unwrap();
+        let interface = &answer["interfaces_seen"][0];
+        assert_eq!(
+            (&interface["name"], &interface["line"]),
+            (&json!("GE0/0/1"), &json!("province"))
+        );
+        assert_eq!(answer["lines"][0]["far_end"]["far"], "10.254.0.1");
+        for told in ["exit", "far_end", "month_95_bits", "month_samples"] {
+            assert!(answer["lines"][0].get(told).is_some(), "{told}: {answer}");
+            assert!(interface.get(told).is_none(), "{told}: {interface}");
+        }
+    }
 }

@@ -6,12 +6,14 @@ use axum::extract::State;
 use bailey_rules::check::device::{interface_of, used};
 use bailey_rules::check::{State as AssetState, Verdict};
 use bailey_rules::device::interface::{Link, Rate};
-use bailey_rules::expectation::{DeviceWanted, LineWanted};
+use bailey_rules::device::line::Month;
+use bailey_rules::device::quality::{Lately, Quality};
+use bailey_rules::expectation::{Ask, DeviceWanted, LineWanted};
 use bailey_rules::name::{HostName, ZoneName};
 use bailey_rules::text::Text;
+use bailey_rules::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::devices::{FarEndRow, MonthRow};
 use super::{Asked, SCHEMA, limit_of, page_of};
 use crate::device::DeviceStatus;
 use crate::web::Web;
@@ -61,6 +63,65 @@ pub(super) struct LineRow {
     month: MonthRow,
     /// How its far end answers; absent where none is asked.
     far_end: Option<FarEndRow>,
+}
+
+/// Of a line: the 95th percentile of its use within a month, in bits a second.
+#[derive(Debug, Default, Serialize)]
+struct MonthRow {
+    /// Of the busier direction, by which it is paid for.
+    #[serde(rename = "month_95_bits")]
+    busier: Option<u64>,
+    #[serde(rename = "month_95_received_bits")]
+    received: Option<u64>,
+    #[serde(rename = "month_95_sent_bits")]
+    sent: Option<u64>,
+    /// How many samples of 5 min there are.
+    #[serde(rename = "month_samples")]
+    samples: usize,
+}
+
+impl MonthRow {
+    fn of(month: &Month) -> Self {
+        let parts = month.percentiles_95();
+        let bits = |octets: Option<u64>| octets.map(|octets| octets.saturating_mul(8));
+        Self {
+            busier: bits(parts.busier()),
+            received: bits(parts.received),
+            sent: bits(parts.sent),
+            samples: month.samples().len(),
+        }
+    }
+}
+
+/// How the far end of a line answers.
+#[derive(Debug, Serialize)]
+struct FarEndRow {
+    #[serde(flatten)]
+    ask: Ask,
+    /// Why it cannot be asked at all.
+    failed: Option<String>,
+    asked_at: Option<Timestamp>,
+    answered_at: Option<Timestamp>,
+    /// Within 5 min, outages left out: packets, those of a thousand that were lost, and the median round
+    /// trip in microseconds.
+    lately: Option<Lately>,
+    /// Packets of a million within 30 days that fell into no outage, and of how many samples of 5 min.
+    available_ppm: Option<u32>,
+    available_samples: usize,
+}
+
+impl FarEndRow {
+    fn of(quality: &Quality) -> Self {
+        Self {
+            ask: quality.ask,
+            failed: quality.failed.clone(),
+            asked_at: quality.asked_at(),
+            answered_at: quality.answered_at(),
+            lately: quality.lately(),
+            available_ppm: quality.availability(),
+            available_samples: quality.month().len(),
+        }
+    }
 }
 
 impl LineRow {

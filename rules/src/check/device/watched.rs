@@ -3,7 +3,6 @@
 use super::super::Verdict;
 use super::Given;
 use crate::device::interface::{Interface, Rate};
-use crate::device::quality::Quality;
 use crate::device::{DeviceView, Part};
 use crate::expectation::{DeviceWanted, LineWanted, Pattern};
 use crate::unit::{BitRate, Percent};
@@ -83,18 +82,6 @@ pub(super) fn line_called(name: &str, also: Option<&str>) -> String {
         Some(also) => format!("{name} ({also})"),
         None => name.to_owned(),
     }
-}
-
-/// How the far end of the line answers that an interface is, if it is one whose far end is asked.
-#[must_use]
-pub fn quality<'a>(
-    device: &'a DeviceView,
-    wanted: &DeviceWanted,
-    interface: &Interface,
-) -> Option<&'a Quality> {
-    let named = wanted.lines.get_key_value(&interface.name);
-    let (key, _) = named.or_else(|| wanted.lines.get_key_value(&interface.alias))?;
-    device.quality.get(key).map(AsRef::as_ref)
 }
 
 /// The interface that a key of the lines is for: the one of this name, else one of this alias; `None` where
