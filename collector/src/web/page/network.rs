@@ -1,6 +1,7 @@
 //! Network: which device is silent, which link is full, wrong or slow?
 
 use std::cmp::Reverse;
+use std::rc::Rc;
 
 use askama::Template;
 use axum::Router;
@@ -13,7 +14,7 @@ use bailey_rules::check::{self, Verdict};
 use bailey_rules::device::ethernet::Duplex;
 use bailey_rules::device::interface::{Interface, Link, Window};
 use bailey_rules::device::line::Month;
-use bailey_rules::expectation::{DeviceWanted, LineWanted};
+use bailey_rules::expectation::DeviceWanted;
 use bailey_rules::text::Lang;
 use bailey_rules::topology::{End, Link as Wire};
 use bailey_rules::unit::{BitRate, PerMillion};
@@ -81,8 +82,6 @@ struct WireRow {
 /// A line of the table of lines.
 struct LineRow {
     mark: Mark,
-    /// To sort by.
-    state: check::State,
     device: String,
     interface: String,
     /// The device has no such interface.
@@ -151,18 +150,18 @@ impl NetworkPage {
         let more_href = (rest.len() > here.len())
             .then(|| filter.after(here.last().map(|device| cursor(device))).href("/network"));
         let mut links: Vec<LinkRow> = Vec::new();
-        let mut lines: Vec<LineRow> = Vec::new();
+        let mut lines: Vec<Line> = Vec::new();
         for device in &devices {
             let view = &device.view;
-            let wanted = shown.rule_files.for_host(&view.name, &view.zone).device;
+            let wanted = Rc::new(shown.rule_files.for_host(&view.name, &view.zone).device);
             links.extend(links_of(device, &wanted, w, lang));
-            lines.extend(lines_of(device, &wanted, w, lang));
+            lines.extend(wanted.lines.keys().map(|key| Line::of(device, &wanted, key)));
         }
         links.sort_by_key(|link| (Reverse(link.permille), link.device.clone(), link.name.clone()));
         let more_links = links.len().saturating_sub(MAX_LINKS);
         links.truncate(MAX_LINKS);
-        lines
-            .sort_by_key(|line| (Reverse(line.state), line.device.clone(), line.interface.clone()));
+        // What was used of a line, and how its far end answers, is worked out only of those shown.
+        lines.sort_by(|a, b| a.order().cmp(&b.order()));
         let more_lines = lines.len().saturating_sub(MAX_LINKS);
         lines.truncate(MAX_LINKS);
         let mut wires: Vec<WireRow> = shown
@@ -191,7 +190,7 @@ impl NetworkPage {
             range: filled(w.shown_of, range(skipped, here.len())) + &devices.len().to_string(),
             first_href: (skipped > 0).then(|| filter.after(None).href("/network")),
             more_href,
-            lines,
+            lines: lines.iter().filter_map(|line| line.row(w, lang)).collect(),
             more_lines,
             links,
             more_links,
@@ -306,27 +305,44 @@ fn worst_why(device: &DeviceStatus, lang: Lang) -> String {
         .unwrap_or_default()
 }
 
-/// What is known of the lines of a device.
-fn lines_of(
-    device: &DeviceStatus,
-    wanted: &DeviceWanted,
-    w: &'static Words,
-    lang: Lang,
-) -> Vec<LineRow> {
-    let view = &device.view;
-    let none = || "–".to_owned();
-    let row = |(key, line): (&String, &LineWanted)| {
+/// A line of a device, and how bad it is.
+struct Line<'a> {
+    device: &'a DeviceStatus,
+    wanted: Rc<DeviceWanted>,
+    /// What the rule files know it by.
+    key: String,
+    /// The worst that a check says of it.
+    worst: Option<check::State>,
+}
+
+impl<'a> Line<'a> {
+    fn of(device: &'a DeviceStatus, wanted: &Rc<DeviceWanted>, key: &str) -> Self {
+        let interface = interface_of(&device.view, key).map_or(key, |known| &known.name);
+        let worst = device.network_verdicts(interface).map(Verdict::state).max();
+        Self { device, wanted: Rc::clone(wanted), key: key.to_owned(), worst }
+    }
+
+    /// The worst first, then by device and key.
+    fn order(&self) -> (Reverse<check::State>, &str, &str) {
+        let state = self.worst.unwrap_or(check::State::Ok);
+        (Reverse(state), self.device.view.name.as_str(), &self.key)
+    }
+
+    /// What is known of it.
+    fn row(&self, w: &'static Words, lang: Lang) -> Option<LineRow> {
+        let Self { device, wanted, key, worst } = self;
+        let line = wanted.lines.get(key)?;
+        let view = &device.view;
+        let none = || "–".to_owned();
         let known = interface_of(view, key);
         let interface = known.map_or(key, |known| &known.name);
-        let worst = device.network_verdicts(interface).map(Verdict::state).max();
         let part = known.and_then(|known| used(view, wanted, known)).and_then(|used| used.part);
         let month = view.lines.get(interface).and_then(Month::percentile_95);
         let quality = view.quality.get(key);
         let lately = quality.and_then(|quality| quality.lately());
         let far = quality.map(|quality| quality.ask).or(line.ask);
-        LineRow {
+        Some(LineRow {
             mark: worst.map_or_else(|| Mark::none(w.not_judged), |state| Mark::of(state, lang)),
-            state: worst.unwrap_or(check::State::Ok),
             device: view.name.to_string(),
             interface: interface.to_owned(),
             missing: known.is_none() && view.interfaces.value().is_some(),
@@ -344,9 +360,8 @@ fn lines_of(
             available: quality
                 .and_then(|quality| quality.availability())
                 .map_or_else(none, |part| format!("{}.{:03} %", part / 10_000, part % 10_000 / 10)),
-        }
-    };
-    wanted.lines.iter().map(row).collect()
+        })
+    }
 }
 
 /// The lines of a device, and its other interfaces that pass anything.
