@@ -28,7 +28,7 @@ use tracing::{info, warn};
 use crate::enrolment::Actor;
 use crate::host::Dirty;
 use crate::journal::{EVENT_BURST, EVENT_REFILL, NewEvent};
-use crate::judging::write_finding;
+use crate::judging::{verdicts_on, write_finding};
 use crate::lines::kept::Lines;
 use crate::poll::credentials::Credentials;
 use crate::poll::doctor::{self, Diagnosis};
@@ -80,9 +80,7 @@ impl DeviceStatus {
         &'a self,
         subject: &'a str,
     ) -> impl Iterator<Item = &'a Verdict> {
-        let of_network = self.judged.iter().filter(|judged| judged.check.component == "network");
-        let verdicts = of_network.flat_map(|judged| &judged.verdicts);
-        verdicts.filter(move |verdict| verdict.subject == subject)
+        verdicts_on(&self.judged, |check| check.component == "network", subject)
     }
 }
 

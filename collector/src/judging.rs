@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use bailey_rules::check::{self, Given, Judged, Status, judge, worst};
+use bailey_rules::check::{self, Check, Given, Judged, Status, Verdict, judge, worst};
 use bailey_rules::device::Part;
 use bailey_rules::expectation::Expectations;
 use bailey_rules::fact::FactKind;
@@ -534,6 +534,17 @@ fn quiet_after_restart(
             }
         }
     }
+}
+
+/// What the checks that `picked` holds for say of a subject, such as an interface or a line.
+pub(crate) fn verdicts_on<'a>(
+    judged: &'a [Judged],
+    picked: impl Fn(&Check) -> bool + 'a,
+    subject: &'a str,
+) -> impl Iterator<Item = &'a Verdict> {
+    let judged = judged.iter().filter(move |judged| picked(judged.check));
+    let verdicts = judged.flat_map(|judged| &judged.verdicts);
+    verdicts.filter(move |verdict| verdict.subject == subject)
 }
 
 /// Writes a snapshot while everything else goes on.

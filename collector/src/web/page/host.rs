@@ -8,7 +8,7 @@ use axum::extract::{Extension, Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::get;
-use bailey_rules::check::{Judged, Verdict};
+use bailey_rules::check::{Check, Verdict};
 use bailey_rules::fact::host::{Clock, Identity};
 use bailey_rules::fact::lines::{LatelyAsked, LineQuality};
 use bailey_rules::fact::links::{Interface, LinkKind};
@@ -20,6 +20,7 @@ use bailey_rules::topology::Asset;
 
 use super::alerts::ShownFinding;
 use super::{MAX_ROWS, Page};
+use crate::judging::verdicts_on;
 use crate::site::{Event, EventQuery, HostStatus};
 use crate::web::Web;
 use crate::web::access::Caller;
@@ -337,9 +338,8 @@ fn lines(shown: &Shown, host: &HostStatus, choice: &Choice) -> Vec<LineRow> {
     let none = || "–".to_owned();
     let read_at = host.view.facts.probe(ProbeName::Lines).map(|probe| probe.read_at);
     let row = |(name, held): (&str, &HeldFact)| {
-        let of_line = |judged: &&Judged| judged.check.probes == [ProbeName::Lines];
-        let verdicts = host.judged.iter().filter(of_line).flat_map(|judged| &judged.verdicts);
-        let worst = verdicts.filter(|verdict| verdict.subject == name).map(Verdict::state).max();
+        let of_lines = |check: &Check| check.probes == [ProbeName::Lines];
+        let worst = verdicts_on(&host.judged, of_lines, name).map(Verdict::state).max();
         let known = held.reading.known().and_then(LineQuality::of);
         let lately = known.and_then(|line| line.lately.as_ref());
         let answered = match (&*held.reading, known, read_at) {
