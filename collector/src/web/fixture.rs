@@ -1071,8 +1071,8 @@ pub(crate) fn hostile() -> Machine {
     machine
 }
 
-/// A host that measures four lines: a good one, one that is cut, one that never answered, and one that
-/// it cannot ask. It says `said` of them.
+/// A host that measures five lines: a good one, one that is cut, one that never answered, one that was
+/// not asked yet, and one that it cannot ask. It says `said` of them.
 pub(crate) fn measuring(said: &str) -> Machine {
     let mut machine = Machine::new("gis-1", "inner", "10.1.5.8");
     let line = |far: &str, silence: u64, lately| LineQuality {
@@ -1088,9 +1088,12 @@ pub(crate) fn measuring(said: &str) -> Machine {
     let mut never = line("10.254.0.9", 86_400, None);
     (never.answered, never.available_millionths) = (false, Some(0));
     never.ask.by = by;
+    let mut fresh = line("10.254.0.5", 0, None);
+    (fresh.since, fresh.answered, fresh.available_millionths) = (None, false, None);
     machine.set(Fact::known("county", line("10.254.0.1", 0, Some(lately))));
     machine.set(Fact::known("exit A", line("203.0.113.1", 240, None)));
     machine.set(Fact::known(said, never));
+    machine.set(Fact::known("town", fresh));
     machine.set(Fact::unreadable(FactKind::LineQuality, "province", said));
     machine
 }

@@ -65,6 +65,7 @@ words! {
     left: "# left", "剩 #";
     over: "# over", "超出 #";
     never: "never", "从未";
+    not_asked_yet: "not asked yet", "尚未探测";
 
     // Components and columns.
     state: "State", "状态";

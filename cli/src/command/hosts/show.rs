@@ -100,9 +100,12 @@ fn lines(answer: &Answer, screen: Screen) -> Option<String> {
                 let age = probe.map(|probe| probe.age_seconds + *silence_millis as f64 / 1000.0);
                 (ask.far.to_string(), ask.by.to_string(), age.map(|age| screen.length(age)))
             }
-            Ok(LineQuality { ask, .. }) => {
-                let never = screen.word("never", "从未").to_owned();
-                (ask.far.to_string(), ask.by.to_string(), Some(never))
+            Ok(LineQuality { ask, since, .. }) => {
+                let last = match since {
+                    Some(_) => screen.word("never", "从未"),
+                    None => screen.word("not asked yet", "尚未探测"),
+                };
+                (ask.far.to_string(), ask.by.to_string(), Some(last.to_owned()))
             }
             Err(why) => (none(), none(), Some(why.clone())),
         };
@@ -202,6 +205,14 @@ mod tests {
                         "since": "2026-11-20T06:30:00Z", "answered": true, "silence_millis": 0,
                         "lately": {"asked": 100, "lost": 30, "round_trip_micros": 18_000},
                         "available_millionths": 999_980,
+                    }},
+                },
+                {
+                    "fact": "lines.quality", "subject": "town",
+                    "reading": {"known": {
+                        "ask": {"far": "10.254.0.5", "by": "icmp"},
+                        "since": null, "answered": false, "silence_millis": 0,
+                        "lately": null, "available_millionths": null,
                     }},
                 },
                 {

@@ -121,6 +121,9 @@ struct LineRow {
 /// When a far end answered last.
 enum Answered {
     At(Age),
+    /// It was not asked yet.
+    NotAsked,
+    /// It was asked.
     Never,
     /// Nothing is known, and why.
     Unknown(String),
@@ -344,6 +347,7 @@ fn lines(shown: &Shown, host: &HostStatus, choice: &Choice) -> Vec<LineRow> {
         let lately = known.and_then(|line| line.lately.as_ref());
         let answered = match (&*held.reading, known, read_at) {
             (Reading::Unreadable { why }, _, _) => Answered::Unknown(why.clone()),
+            (Reading::Known(_), Some(line), _) if line.since.is_none() => Answered::NotAsked,
             (Reading::Known(_), Some(line), Some(at)) if line.answered => {
                 Answered::At(Age::of(at - line.silence(), shown.now, shown.local, lang))
             }
