@@ -131,7 +131,8 @@ const LINE_ROUND_TRIP: Declared = gauge(
 );
 const LINE_AVAILABLE: Declared = gauge(
     "bailey_link_available_ratio",
-    "Part of the packets to the far end of a line within 30 days that fell into no outage.",
+    "Part of the packets to the far end of a line since the agent started, of 30 days at most, \
+     that fell into no outage.",
     &["line"],
 );
 const FORWARDING: Declared = gauge(

@@ -300,7 +300,7 @@ fn supplies(device: &DeviceStatus) -> Vec<SupplyRow> {
     poe.supplies.iter().take(MAX_ROWS).map(row).collect()
 }
 
-/// Processes, those with the most memory first.
+/// The processes of one program.
 fn process(process: &Process) -> ProcessRow {
     ProcessRow {
         name: match (process.name.as_str(), process.path.as_str()) {
