@@ -17,9 +17,11 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bailey_rules::fact::links::{
-    Duplex, Forwarding, Interface, LinkKind, Mac, Neighbour, ReversePath, Route, RouteKind, Traffic,
+    Duplex, Forwarding, HEARD_WITHIN, Interface, LinkKind, Mac, Neighbour, ReversePath, Route,
+    RouteKind, Traffic,
 };
 use bailey_rules::fact::{Fact, FactKind, ProbeName, bounded};
 use bailey_rules::unit::Bytes;
@@ -31,7 +33,8 @@ use netlink_packet_route::address::{
 };
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage, State};
 use netlink_packet_route::neighbour::{
-    NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
+    NeighbourAddress, NeighbourAttribute, NeighbourCacheInfo, NeighbourFlags, NeighbourMessage,
+    NeighbourState,
 };
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteMessage, RouteType, RouteVia,
@@ -455,13 +458,22 @@ const fn was_seen(state: NeighbourState) -> bool {
     )
 }
 
-/// Address and hardware address of a neighbour that was really seen.
-fn seen_neighbour(message: &NeighbourMessage) -> Option<(IpAddr, Option<Mac>)> {
-    if !was_seen(message.header.state) {
+/// A neighbour that was really seen, as the kernel tells of it.
+struct Seen {
+    address: IpAddr,
+    mac: Option<Mac>,
+    silent: bool,
+}
+
+fn seen_neighbour(message: &NeighbourMessage) -> Option<Seen> {
+    let state = message.header.state;
+    if !was_seen(state) {
         return None;
     }
     let mut address = None;
     let mut mac = None;
+    // Somebody wrote it there; whoever it is of may never have been heard.
+    let mut silent = state == NeighbourState::Permanent;
     for attribute in &message.attributes {
         match attribute {
             NeighbourAttribute::Destination(NeighbourAddress::Inet(ip)) => {
@@ -473,21 +485,29 @@ fn seen_neighbour(message: &NeighbourMessage) -> Option<(IpAddr, Option<Mac>)> {
             NeighbourAttribute::LinkLayerAddress(octets) => {
                 mac = <[u8; 6]>::try_from(octets.as_slice()).ok().map(Mac);
             }
+            NeighbourAttribute::CacheInfo(ages) => silent |= heard(ages) > HEARD_WITHIN,
             // The crate's enum is open; nothing else is reported.
             _ => {}
         }
     }
     let address = address.filter(|ip| !ip.is_multicast() && !ip.is_loopback())?;
-    Some((address, mac))
+    Some(Seen { address, mac, silent })
+}
+
+/// How long ago a neighbour was heard at the latest: it answered, or what is known of it became another
+/// (`struct nda_cacheinfo`; in the clock ticks of user space, of which there are 100 a second, time(7)).
+fn heard(ages: &NeighbourCacheInfo) -> Duration {
+    Duration::from_millis(u64::from(ages.confirmed.min(ages.updated)) * 10)
 }
 
 fn neighbour_of(message: &NeighbourMessage, names: &BTreeMap<u32, String>) -> Option<Neighbour> {
-    let (address, mac) = seen_neighbour(message)?;
+    let Seen { address, mac, silent } = seen_neighbour(message)?;
     Some(Neighbour {
         address,
         interface: names.get(&message.header.ifindex)?.clone(),
         mac,
         router: message.header.flags.contains(NeighbourFlags::Router),
+        silent,
     })
 }
 
@@ -560,4 +580,33 @@ fn forwarding(net: &Path, class: &Path) -> Fact {
             bridged: bridged(net, class).ok(),
         },
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn neighbour(state: NeighbourState, confirmed: u32, updated: u32) -> NeighbourMessage {
+        let mut message = NeighbourMessage::default();
+        message.header.state = state;
+        let address = NeighbourAddress::Inet([10, 1, 0, 9].into());
+        let ages = [confirmed, 0, updated, 1].map(u32::to_ne_bytes).concat();
+        let ages = NeighbourCacheInfo::parse(&ages).expect("struct nda_cacheinfo");
+        message.attributes =
+            vec![NeighbourAttribute::Destination(address), NeighbourAttribute::CacheInfo(ages)];
+        message
+    }
+
+    #[test]
+    fn a_neighbour_that_was_not_heard_for_five_minutes_is_silent() {
+        let silent = |state, confirmed, updated| {
+            seen_neighbour(&neighbour(state, confirmed, updated)).expect("it was seen").silent
+        };
+        // In hundredths of a second.
+        assert!(!silent(NeighbourState::Stale, 30_000, 36_000), "it answered five minutes ago");
+        assert!(!silent(NeighbourState::Stale, 36_000, 30_000), "it asked five minutes ago");
+        assert!(silent(NeighbourState::Stale, 36_000, 30_001));
+        assert!(silent(NeighbourState::Permanent, 0, 0), "somebody wrote it there");
+        assert!(seen_neighbour(&neighbour(NeighbourState::Failed, 0, 0)).is_none());
+    }
 }

@@ -120,6 +120,7 @@ fn a_neighbour_is_reported_when_it_was_seen_and_once() {
         let facts = told_of(&mut probe, line).await;
         let seen: &Neighbour = get(&facts, "10.1.0.9 eth0");
         assert_eq!(seen.mac.expect("a hardware address").to_string(), "52:54:00:12:34:56");
+        assert!(!seen.silent, "it was heard just now");
         ip("neigh add 10.1.0.8 dev eth0 nud failed");
         let facts = read(&mut probe).await;
         assert!(find::<Neighbour>(&facts, "10.1.0.8 eth0").is_none(), "it never answered");
@@ -128,6 +129,9 @@ fn a_neighbour_is_reported_when_it_was_seen_and_once() {
         assert!(tokio::time::timeout(AT_ONCE, probe.told()).await.is_err());
         let facts = read(&mut probe).await;
         assert!(find::<Neighbour>(&facts, "10.1.0.9 eth0").is_some());
+        ip("neigh change 10.1.0.9 lladdr 52:54:00:12:34:56 dev eth0 nud permanent");
+        let facts = read(&mut probe).await;
+        assert!(get::<Neighbour>(&facts, "10.1.0.9 eth0").silent, "it is written there");
     });
 }
 

@@ -242,6 +242,7 @@ impl Machine {
                 interface: "eth0".into(),
                 mac: Some(Mac([0x52, 0x54, 0, 0, 0, 1])),
                 router: true,
+                silent: false,
             },
         ));
         self.set(Fact::known(
@@ -1014,6 +1015,7 @@ pub(crate) fn hostile() -> Machine {
                 interface: h.clone(),
                 mac: None,
                 router: true,
+                silent: false,
             },
         ),
         Fact::known(
@@ -1108,6 +1110,7 @@ pub(crate) fn neighbour(n: u16) -> Fact {
             interface: "eth0".into(),
             mac: Some(Mac([0x52, 0x54, 0, 1, high, low])),
             router: false,
+            silent: false,
         },
     )
 }

@@ -499,12 +499,14 @@ fn rule(value: &Rule) -> Text {
 }
 
 fn neighbour(value: &Neighbour) -> Text {
-    let Neighbour { address, interface, mac, router } = value;
+    let Neighbour { address, interface, mac, router, silent } = value;
     let mac = mac.map(|mac| format!(" ({mac})")).unwrap_or_default();
     let (is_en, is_zh) = if *router { ("; a router", "；路由器") } else { ("", "") };
+    let (heard_en, heard_zh) =
+        if *silent { ("; not heard for 5 min", "；5 分钟内无报文") } else { ("", "") };
     Text::new(
-        format!("{address}{mac} on {interface}{is_en}"),
-        format!("{address}{mac}，接口 {interface}{is_zh}"),
+        format!("{address}{mac} on {interface}{is_en}{heard_en}"),
+        format!("{address}{mac}，接口 {interface}{is_zh}{heard_zh}"),
     )
 }
 

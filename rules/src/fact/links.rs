@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -271,7 +272,14 @@ pub struct Neighbour {
     pub mac: Option<Mac>,
     /// Whether it says it routes (ND router flag).
     pub router: bool,
+    /// Whether nothing was heard of it for [`HEARD_WITHIN`]: it may not be there any more.
+    #[serde(default)]
+    pub silent: bool,
 }
+
+/// How long a neighbour that was heard counts as there, as a bridge forgets where an address is (IEEE
+/// 802.1Q, ageing time).
+pub const HEARD_WITHIN: Duration = Duration::from_mins(5);
 
 /// The kernel's forwarding switches (`net.ipv4.ip_forward`, `net.ipv6.conf.*.forwarding`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -347,27 +347,30 @@ fn a_neighbour_tells_a_wire_only_where_it_can_be_one_interface_alone() {
         view.name = name.parse().unwrap();
         view
     };
-    let seen = |address: &str, mac: u8| {
+    let seen = |address: &str, mac: u8, silent: bool| {
         let fact = bailey_rules::fact::links::Neighbour {
             address: address.parse().unwrap(),
             interface: "eth1".to_owned(),
             mac: Some(Mac([2, 0, 0, 0, 0, mac])),
             router: false,
+            silent,
         };
         Fact::known(&format!("{address} eth1"), fact)
     };
-    let wired = |other: &str, address: &str, mac: u8| {
+    let heard = |other: &str, address: &str, mac: u8, silent: bool| {
         let mut one = machine("oa-1", 1, &["10.1.0.1/16"]);
-        let fact = seen(address, mac);
+        let fact = seen(address, mac, silent);
         let share = bailey_rules::digest::FactDigest::share(&fact.key, b"any");
         one.facts.restore_fact(fact, share, NOW);
         let two = machine("oa-2", 2, &[other]);
         let three = machine("oa-3", 3, &["fe80::1/64"]);
         wires([&one, &two, &three]).len()
     };
+    let wired = |other: &str, address: &str, mac: u8| heard(other, address, mac, false);
     assert_eq!(wired("172.20.9.9/16", "172.20.9.9", 2), 1, "no common network");
     assert_eq!(wired("10.1.7.20/16", "10.1.7.20", 2), 0, "their addresses tell");
     assert_eq!(wired("172.20.9.9/16", "172.20.9.9", 7), 0, "another machine has that address");
     assert_eq!(wired("172.20.9.9/16", "172.20.9.8", 2), 0, "not an address of that interface");
     assert_eq!(wired("fe80::1/64", "fe80::1", 3), 1, "an address of one wire, unlike hardware");
+    assert_eq!(heard("172.20.9.9/16", "172.20.9.9", 2, true), 0, "it was there long ago");
 }

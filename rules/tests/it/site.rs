@@ -244,6 +244,7 @@ pub(crate) fn neighbour(address: &str, interface: &str) -> Neighbour {
         interface: interface.to_owned(),
         mac: Some("52:54:00:12:34:56".parse().unwrap()),
         router: false,
+        silent: false,
     }
 }
 

@@ -681,6 +681,7 @@ impl Message for links::Neighbour {
             interface: said(&self.interface),
             mac: mac_to(self.mac),
             router: self.router,
+            silent: self.silent,
         })
     }
 
@@ -690,6 +691,7 @@ impl Message for links::Neighbour {
             interface: text("interface", wire.interface)?,
             mac: mac_from("mac", &wire.mac)?,
             router: wire.router,
+            silent: wire.silent,
         })
     }
 }

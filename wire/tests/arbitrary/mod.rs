@@ -246,9 +246,9 @@ fn links_value() -> impl Strategy<Value = FactValue> {
             })
             .boxed(),
         rule().prop_map(FactValue::from).boxed(),
-        (any::<IpAddr>(), text(), mac(), any::<bool>()).prop_map(
-            |(address, interface, mac, router)| {
-                links::Neighbour { address, interface, mac, router }.into()
+        (any::<IpAddr>(), text(), mac(), any::<[bool; 2]>()).prop_map(
+            |(address, interface, mac, [router, silent])| {
+                links::Neighbour { address, interface, mac, router, silent }.into()
             }
         ),
         (any::<[bool; 2]>(), vec(text(), 0..=MAX_FORWARDING_INTERFACES), any::<Option<bool>>())

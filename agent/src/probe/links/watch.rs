@@ -15,7 +15,7 @@ use netlink_packet_route::neighbour::NeighbourMessage;
 use netlink_sys::constants::NETLINK_ROUTE;
 use netlink_sys::{AsyncSocket as _, AsyncSocketExt as _, SocketAddr, TokioSocket};
 
-use super::seen_neighbour;
+use super::{Seen, seen_neighbour};
 
 /// The groups of rtnetlink(7) that are joined: `LINK`, `NEIGH`, `IPV4_IFADDR`, `IPV4_ROUTE`, `IPV4_RULE`,
 /// `IPV6_IFADDR`, `IPV6_ROUTE`, `IPV6_RULE`, `IPV4_NETCONF` and `IPV6_NETCONF` (`linux/rtnetlink.h`).
@@ -44,7 +44,7 @@ pub(super) struct Watch {
     socket: TokioSocket,
     datagram: Vec<u8>,
     links: BTreeMap<u32, Look>,
-    neighbours: BTreeSet<(u32, IpAddr, Option<Mac>)>,
+    neighbours: BTreeSet<(u32, IpAddr, Option<Mac>, bool)>,
     /// Something was told and nobody has read since.
     news: bool,
 }
@@ -78,8 +78,8 @@ impl Watch {
         self.neighbours = neighbours
             .iter()
             .filter_map(|message| {
-                let (address, mac) = seen_neighbour(message)?;
-                Some((message.header.ifindex, address, mac))
+                let Seen { address, mac, silent } = seen_neighbour(message)?;
+                Some((message.header.ifindex, address, mac, silent))
             })
             .collect();
         self.news = false;
@@ -131,8 +131,9 @@ impl Watch {
                 self.links.get(&link.header.index) != Some(&look(link))
             }
             RouteNetlinkMessage::NewNeighbour(neighbour) => match seen_neighbour(neighbour) {
-                Some((address, mac)) => {
-                    !self.neighbours.contains(&(neighbour.header.ifindex, address, mac))
+                Some(Seen { address, mac, silent }) => {
+                    let at = neighbour.header.ifindex;
+                    !self.neighbours.contains(&(at, address, mac, silent))
                 }
                 // Asked for and not there (yet).
                 None => false,

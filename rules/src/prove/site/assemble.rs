@@ -225,8 +225,8 @@ pub fn aged(view: &HostView, now: Timestamp) -> Option<Text> {
 }
 
 /// Interfaces that are on one wire because one host saw the other there, though their addresses do not
-/// say so. A neighbour counts where address and hardware address are those of exactly one interface:
-/// hardware addresses alone are shared by VLANs, bonds and bridges.
+/// say so. A neighbour counts where it was heard lately, and address and hardware address are those of exactly
+/// one interface: hardware addresses alone are shared by VLANs, bonds and bridges.
 pub fn wires<'a>(views: impl IntoIterator<Item = &'a HostView>) -> Vec<BTreeSet<Port>> {
     let views: Vec<&HostView> = views.into_iter().collect();
     let mut owners: BTreeMap<(IpAddr, Mac), Vec<Owner<'_>>> = BTreeMap::new();
@@ -243,7 +243,10 @@ pub fn wires<'a>(views: impl IntoIterator<Item = &'a HostView>) -> Vec<BTreeSet<
     let mut wires = BTreeSet::new();
     for view in &views {
         for (_, neighbour) in view.facts.values::<Neighbour>() {
-            let Neighbour { address, interface, mac: Some(mac), .. } = neighbour else { continue };
+            let Neighbour { address, interface, mac: Some(mac), silent: false, .. } = neighbour
+            else {
+                continue;
+            };
             let Some([(there, addresses)]) = owners.get(&(*address, *mac)).map(Vec::as_slice)
             else {
                 continue;

@@ -45,6 +45,9 @@ pub(super) const BREACH: Breach = Breach {
              addr add fd00:32::1:10/32 dev eth0 nodad\n\
              route replace default via 10.32.0.1\n\
              route replace default via fd00:32::1\n"
-        ))
+        ))?;
+        // Who heard county-1 over the bridge remembers it for minutes.
+        scene.site.netns("fw-out").ip("neigh flush dev outer")?;
+        scene.site.netns("fw-in").ip("neigh flush dev county")
     },
 };
