@@ -526,7 +526,7 @@ fn reverse_path(conf: &Path, interface: &str) -> Option<ReversePath> {
 }
 
 /// Whether the rules of IP see what bridges carry (`Documentation/networking/ip-sysctl.rst`,
-/// bridge-nf-call-*): all of them, or one by its own switch. Without br_netfilter there are no switches.
+/// bridge-nf-call-*): all of them, or one by its own switch. Without `br_netfilter` there are no switches.
 fn bridged(net: &Path, class: &Path) -> io::Result<bool> {
     let calls = ["iptables", "ip6tables"];
     let mut switches: Vec<PathBuf> =

@@ -2,6 +2,7 @@
 //! gives them.
 
 mod doctor;
+mod power;
 mod profiles;
 mod responder;
 mod set;

@@ -24,9 +24,9 @@ use bailey_rules::fact::Reading;
 use super::responder::{Habit, Responder};
 use crate::agent::Agent;
 
-const PATIENCE: Patience = Patience { timeout: Duration::from_secs(3), retries: 2 };
+pub(super) const PATIENCE: Patience = Patience { timeout: Duration::from_secs(3), retries: 2 };
 
-async fn looked_at(dialler: &Dialler) -> Look {
+pub(super) async fn looked_at(dialler: &Dialler) -> Look {
     looked_at_with(dialler, "community: public").await
 }
 
@@ -36,7 +36,7 @@ async fn looked_at_with(dialler: &Dialler, credentials: &str) -> Look {
     look(&session, &mut Learned::default()).await.unwrap()
 }
 
-fn known<T>(reading: Reading<T>) -> T {
+pub(super) fn known<T>(reading: Reading<T>) -> T {
     match reading {
         Reading::Known(value) => value,
         Reading::Unreadable { why } => panic!("{why}"),

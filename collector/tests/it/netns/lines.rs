@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use super::in_a_namespace;
 use crate::fleet::{COMMUNITY, Fleet, Kind, Plan, PortPlan};
 use crate::support::{Facts, Lab, state, until};
 use bailey_collector::clock::{Clock as _, SystemClock};
@@ -19,7 +20,6 @@ use bailey_rules::fact::{Fact, FactKind};
 use bailey_rules::finding::Finding;
 use bailey_rules::unit::Permille;
 use bailey_wire::echo::{Asker, LONGEST};
-use nix::sched::{CloneFlags, unshare};
 use tokio::net::UdpSocket;
 
 /// On loopback an answer is there at once or never.
@@ -27,25 +27,6 @@ const SHORT: Duration = Duration::from_millis(300);
 
 /// How slow the slow far end is.
 const SLOW: Duration = Duration::from_millis(60);
-
-/// Runs a test in a network namespace of its own, with nothing but a loopback.
-fn in_a_namespace<Testing: Future<Output = ()>>(test: impl FnOnce() -> Testing + Send + 'static) {
-    let thread = std::thread::spawn(|| {
-        unshare(CloneFlags::CLONE_NEWNET).expect("these tests need root for a network namespace");
-        run("ip", &["link", "set", "lo", "up"]);
-        // Whatever it starts is in the namespace too, for it is started from this thread.
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(test());
-    });
-    if let Err(why) = thread.join() {
-        std::panic::resume_unwind(why);
-    }
-}
-
-fn run(program: &str, arguments: &[&str]) {
-    let done = Command::new(program).args(arguments).output().unwrap();
-    assert!(done.status.success(), "{program}: {}", String::from_utf8_lossy(&done.stderr));
-}
 
 /// Puts these rules in force on what comes in over the loopback, in place of any before.
 fn filter(rules: &str) {
