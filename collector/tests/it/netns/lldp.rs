@@ -33,8 +33,9 @@ impl Daemon {
     /// Starts one that knows one interface only, and calls its machine so.
     async fn start(folder: &Path, interface: &str, machine: &str, more: &[&str]) -> Self {
         let socket = folder.join(format!("{interface}.sock"));
+        // It is not to read the machine's own settings: until it has, it is deaf.
         let child = Command::new("lldpd")
-            .args(["-d", "-I", interface, "-C", interface, "-u"])
+            .args(["-d", "-L", "", "-I", interface, "-C", interface, "-u"])
             .arg(&socket)
             .args(more)
             .stdin(Stdio::null())
