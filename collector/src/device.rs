@@ -374,7 +374,7 @@ impl DeviceError {
             }
             Self::Unknown(name) => format!("没有设备 \"{name}\"；bailey device list 列出现有设备"),
             Self::Busy => format!("正在诊断 {EXAMINED_AT_ONCE} 台设备；请几秒后重试"),
-            Self::Ask(error) => format!("无法查询该设备：{error}"),
+            Self::Ask(error) => format!("无法查询该设备：{}", error.text().zh),
             Self::Port(error) => return error.text(),
             Self::Vault(error) => format!("无法加密保存凭据：{error}"),
             Self::Store(error) => return error.text(),

@@ -14,6 +14,7 @@ use std::time::Duration;
 use bailey_rules::device::quality::Quality;
 use bailey_rules::expectation::Ask;
 use bailey_rules::name::HostKey;
+use bailey_rules::text::Text;
 use bailey_wire::echo::{Asker, INTERVAL, LONGEST, turns};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -120,7 +121,10 @@ impl Measurer {
         });
         for line in beyond {
             let mut quality = line.before();
-            quality.fail(format!("a collector asks the far ends of {MAX_ASKED} lines, no more"));
+            quality.fail(Text::new(
+                format!("a collector asks the far ends of {MAX_ASKED} lines, no more"),
+                format!("采集器最多探测 {MAX_ASKED} 条线路的对端"),
+            ));
             line.device.set_quality(line.key, quality);
         }
         for (key, line) in lines {
@@ -164,7 +168,7 @@ impl Line {
                 let before = quality.standing(SILENT);
                 match answer {
                     Ok(took) => quality.note(site.now(), took),
-                    Err(error) => quality.fail(error.to_string()),
+                    Err(error) => quality.fail(Text::quoted(error.to_string())),
                 }
                 turned = before != quality.standing(SILENT);
             });

@@ -181,7 +181,7 @@ pub struct Held<T> {
     /// How often it is asked.
     interval: Duration,
     /// Why the last try failed.
-    failed: Option<String>,
+    failed: Option<Text>,
 }
 
 impl<T> Default for Held<T> {
@@ -205,12 +205,12 @@ impl<T> Held<T> {
 
     /// Why the last try failed, if it did.
     #[must_use]
-    pub fn failed(&self) -> Option<&str> {
-        self.failed.as_deref()
+    pub const fn failed(&self) -> Option<&Text> {
+        self.failed.as_ref()
     }
 
     /// Takes what came of asking at `at`; it will be asked again after `interval`.
-    pub fn take(&mut self, outcome: Result<T, String>, at: Timestamp, interval: Duration) {
+    pub fn take(&mut self, outcome: Result<T, Text>, at: Timestamp, interval: Duration) {
         self.tried_at = Some(at);
         self.interval = interval;
         match outcome {
@@ -244,7 +244,7 @@ pub struct Freshness<'a> {
     /// How often it is asked.
     pub interval: Duration,
     /// Why the last try failed.
-    pub failed: Option<&'a str>,
+    pub failed: Option<&'a Text>,
 }
 
 impl Freshness<'_> {
@@ -292,7 +292,7 @@ pub struct Polling {
     /// Polls in a row without an answer.
     pub silent: u32,
     /// Why the last poll got no answer.
-    pub failed: Option<String>,
+    pub failed: Option<Text>,
 }
 
 /// One device as the checks see it.
@@ -489,7 +489,7 @@ impl DeviceView {
     /// `is_line` says which of them are lines, whose use is kept for a month.
     pub fn take_interfaces(
         &mut self,
-        outcome: Result<Vec<Interface>, String>,
+        outcome: Result<Vec<Interface>, Text>,
         at: Timestamp,
         is_line: impl Fn(&Interface) -> bool,
     ) {
@@ -553,7 +553,7 @@ impl DeviceView {
     }
 
     /// Takes the Ethernet ports as they were read at `at`.
-    pub fn take_ethernet(&mut self, outcome: Result<BTreeMap<u32, Port>, String>, at: Timestamp) {
+    pub fn take_ethernet(&mut self, outcome: Result<BTreeMap<u32, Port>, Text>, at: Timestamp) {
         let up = self.identity.value().and_then(|identity| identity.up).unwrap_or_default();
         if let Ok(ports) = &outcome {
             let goes_on = self.up_at_ethernet.is_some_and(|before| up >= before);

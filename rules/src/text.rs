@@ -28,6 +28,12 @@ impl Text {
         Self { en: en.into(), zh: zh.into() }
     }
 
+    /// Words that somebody else said, such as the kernel: they are in no language of ours.
+    pub fn quoted(words: impl Into<String>) -> Self {
+        let words = words.into();
+        Self { en: words.clone(), zh: words }
+    }
+
     /// The sentence in one language.
     #[must_use]
     pub fn in_lang(&self, lang: Lang) -> &str {

@@ -13,6 +13,7 @@ use std::time::Duration;
 use bailey_rules::device::quality::Quality;
 use bailey_rules::fact::lines::LineQuality;
 use bailey_rules::fact::{Fact, FactKind, ProbeName};
+use bailey_rules::text::Text;
 use bailey_rules::time::Timestamp;
 use bailey_wire::echo::{Asker, LONGEST, turns};
 use futures::future::BoxFuture;
@@ -140,7 +141,7 @@ async fn ask(end: FarEnd, every: Duration, clock: Steady, noted: Noted, turned: 
         let before = quality.standing(SILENT);
         match answer {
             Ok(took) => quality.note(clock.now(), took),
-            Err(error) => quality.fail(error.to_string()),
+            Err(error) => quality.fail(Text::quoted(error.to_string())),
         }
         if quality.standing(SILENT) != before {
             turned.notify_one();
@@ -150,7 +151,7 @@ async fn ask(end: FarEnd, every: Duration, clock: Steady, noted: Noted, turned: 
 
 fn fact(line: &str, quality: &Quality, every: Duration, now: Timestamp) -> Fact {
     if let Some(why) = &quality.failed {
-        return Fact::unreadable(FactKind::LineQuality, line, why);
+        return Fact::unreadable(FactKind::LineQuality, line, &why.en);
     }
     let age = quality.asked_at().map(|at| at.age(now)).unwrap_or_default();
     if age > OVERDUE.max(every * OVERDUE_INTERVALS) {
@@ -199,7 +200,7 @@ mod tests {
         assert!(read(&quality, 600), "that it was not asked yet is known");
         quality.note(NOW, None);
         assert!(read(&quality, 30) && !read(&quality, 31));
-        quality.fail("this program may not send ICMP".to_owned());
+        quality.fail(Text::quoted("this program may not send ICMP"));
         assert!(!read(&quality, 0));
     }
 }

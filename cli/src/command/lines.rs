@@ -47,7 +47,7 @@ struct Rate {
 struct FarEnd {
     far: String,
     by: String,
-    failed: Option<String>,
+    failed: Option<Text>,
     lately: Option<Lately>,
     available_ppm: Option<u32>,
 }
@@ -144,7 +144,7 @@ impl Line {
             BitRate(self.rated_bits).to_string().into(),
             both(now(self.rate.received), now(self.rate.sent)).into(),
             both(month(self.month_95_received_bits), month(self.month_95_sent_bits)).into(),
-            far.map_or_else(none, FarEnd::asked).into(),
+            far.map_or_else(none, |far| far.asked(screen)).into(),
             took.map_or_else(none, |took| format!("{took:.1} ms")).into(),
             lately.map_or_else(none, |lately| Percent(lately.lost_permille).to_string()).into(),
             available.unwrap_or_else(none).into(),
@@ -154,9 +154,12 @@ impl Line {
 
 impl FarEnd {
     /// What is asked, and how; and why it cannot be.
-    fn asked(&self) -> String {
+    fn asked(&self, screen: Screen) -> String {
         match (&self.failed, self.by.as_str()) {
-            (Some(why), _) => format!("{}: {why}", self.far),
+            (Some(why), _) => {
+                let joint = screen.word(": ", "：");
+                format!("{}{joint}{}", self.far, screen.say(why))
+            }
             (None, "icmp") => self.far.clone(),
             (None, by) => format!("{} ({by})", self.far),
         }
@@ -193,7 +196,7 @@ mod tests {
                 "used_permille": 100, "month_95_bits": null, "month_95_received_bits": null,
                 "month_95_sent_bits": null, "month_samples": 0,
                 "far_end": {
-                    "far": "203.0.113.1", "by": "udp 33434", "failed": "no socket \u{1b}[2J",
+                    "far": "203.0.113.1", "by": "udp 33434", "failed": {"en": "no socket \u{1b}[2J", "zh": "没有套接字"},
                     "available_ppm": null, "lately": null,
                 },
             },

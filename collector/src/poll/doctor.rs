@@ -515,12 +515,12 @@ fn plainly(error: SnmpError) -> Fault {
         SnmpError::Refused(Refusal::UnknownContext) => Fault::Context,
         SnmpError::Status { status: Status::Denied, .. } => Fault::View { missing: needed()[0].1 },
         SnmpError::Refused(Refusal::Other(_)) | SnmpError::Status { .. } => {
-            Fault::Device { why: error.to_string() }
+            Fault::Device { why: error.text() }
         }
         SnmpError::Malformed { why } => Fault::Malformed { why },
         SnmpError::Looping { .. }
         | SnmpError::Partial { .. }
         | SnmpError::TooMany { .. }
-        | SnmpError::Unaskable { .. } => Fault::Device { why: error.to_string() },
+        | SnmpError::Unaskable { .. } => Fault::Device { why: error.text() },
     }
 }

@@ -181,7 +181,7 @@ impl Watch {
             Err(error) => {
                 view.polling.interval = schedule::bounded(wanted.interval.0);
                 view.polling.asked_at = Some(self.site.now());
-                view.polling.failed = Some(error.to_string());
+                view.polling.failed = Some(error.text());
                 view.polling.silent = view.polling.silent.saturating_add(1);
                 Polled::Refused
             }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use bailey_rules::check::device::line;
 use bailey_rules::device::{DeviceView, Held, Identity, Part, schedule};
 use bailey_rules::expectation::DeviceWanted;
+use bailey_rules::text::Text;
 
 use crate::clock::Clock;
 use crate::counters::PollResult;
@@ -69,7 +70,7 @@ pub async fn round(
     let product = match greeted(session, view, learned, clock).await {
         Ok(product) => product,
         Err(error) => {
-            view.polling.failed = Some(error.to_string());
+            view.polling.failed = Some(error.text());
             view.polling.silent = view.polling.silent.saturating_add(1);
             return match error {
                 SnmpError::Silent { .. } | SnmpError::PortClosed | SnmpError::Network { .. } => {
@@ -285,10 +286,10 @@ async fn taken(
 }
 
 /// What is held of a part, and the error that goes on.
-fn parted<T>(outcome: Result<T, SnmpError>) -> (Result<T, String>, Result<(), SnmpError>) {
+fn parted<T>(outcome: Result<T, SnmpError>) -> (Result<T, Text>, Result<(), SnmpError>) {
     match outcome {
         Ok(value) => (Ok(value), Ok(())),
-        Err(error) => (Err(error.to_string()), Err(error)),
+        Err(error) => (Err(error.text()), Err(error)),
     }
 }
 

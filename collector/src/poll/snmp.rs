@@ -9,6 +9,8 @@ use std::fmt;
 use std::future::Future;
 use std::time::Duration;
 
+use bailey_rules::text::Text;
+
 use crate::poll::credentials::Credentials;
 use crate::poll::oid::{self, Oid};
 use crate::poll::value::{Value, VarBind};
@@ -171,9 +173,9 @@ pub fn hexadecimal(octets: &[u8]) -> String {
 
 /// Why there is no answer that could be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.text().en)]
 pub enum SnmpError {
     /// Nothing came.
-    #[error("no answer within {} ms ({tries} tries)", waited.as_millis())]
     Silent {
         /// How long was waited in all.
         waited: Duration,
@@ -181,19 +183,15 @@ pub enum SnmpError {
         tries: u32,
     },
     /// The machine is there, and says that nobody listens at the port.
-    #[error("nobody listens at the port")]
     PortClosed,
     /// The network does not lead there.
-    #[error("cannot be reached: {why}")]
     Network {
         /// What the system said.
         why: String,
     },
     /// The device's security model refused (RFC 3414 3.2).
-    #[error("refused: {0}")]
     Refused(Refusal),
     /// The device answered with an error (RFC 3416 3).
-    #[error("the device answered {status}{}", place(at.as_ref()))]
     Status {
         /// The error.
         status: Status,
@@ -201,13 +199,11 @@ pub enum SnmpError {
         at: Option<Oid>,
     },
     /// What came is no answer to the question, or no SNMP at all.
-    #[error("the answer is malformed: {why}")]
     Malformed {
         /// What is wrong with it.
         why: String,
     },
     /// The device names values out of order: a walk would never end.
-    #[error("the device does not advance after {after}: it answers {with}")]
     Looping {
         /// What was asked after.
         after: Oid,
@@ -215,7 +211,6 @@ pub enum SnmpError {
         with: Oid,
     },
     /// The table ended in an error; what had come of it is no table.
-    #[error("only a part of the table {table} came: {why}")]
     Partial {
         /// The table.
         table: Oid,
@@ -223,7 +218,6 @@ pub enum SnmpError {
         why: Box<SnmpError>,
     },
     /// The device has more values than are taken.
-    #[error("the table {table} has more than {most} values")]
     TooMany {
         /// The table.
         table: Oid,
@@ -231,15 +225,63 @@ pub enum SnmpError {
         most: usize,
     },
     /// The question cannot be asked.
-    #[error("cannot be asked: {why}")]
     Unaskable {
         /// Why.
         why: String,
     },
 }
 
-fn place(at: Option<&Oid>) -> String {
-    at.map(|at| format!(" for {at}")).unwrap_or_default()
+impl SnmpError {
+    /// Why, in both languages. What the system or a device said stays as it was said, and so do the words
+    /// of the protocol.
+    #[must_use]
+    pub fn text(&self) -> Text {
+        match self {
+            Self::Silent { waited, tries } => {
+                let waited = waited.as_millis();
+                Text::new(
+                    format!("no answer within {waited} ms ({tries} tries)"),
+                    format!("{waited} 毫秒内没有应答（共尝试 {tries} 次）"),
+                )
+            }
+            Self::PortClosed => Text::new("nobody listens at the port", "该端口无人监听"),
+            Self::Network { why } => {
+                Text::new(format!("cannot be reached: {why}"), format!("网络不可达：{why}"))
+            }
+            Self::Refused(refusal) => {
+                let why = refusal.text();
+                Text::new(format!("refused: {}", why.en), format!("被拒绝：{}", why.zh))
+            }
+            Self::Status { status, at: None } => {
+                Text::new(format!("the device answered {status}"), format!("设备应答 {status}"))
+            }
+            Self::Status { status, at: Some(at) } => Text::new(
+                format!("the device answered {status} for {at}"),
+                format!("设备对 {at} 应答 {status}"),
+            ),
+            Self::Malformed { why } => {
+                Text::new(format!("the answer is malformed: {why}"), format!("应答格式有误：{why}"))
+            }
+            Self::Looping { after, with } => Text::new(
+                format!("the device does not advance after {after}: it answers {with}"),
+                format!("设备在 {after} 之后不再前进：应答 {with}"),
+            ),
+            Self::Partial { table, why } => {
+                let why = why.text();
+                Text::new(
+                    format!("only a part of the table {table} came: {}", why.en),
+                    format!("表 {table} 只收到一部分：{}", why.zh),
+                )
+            }
+            Self::TooMany { table, most } => Text::new(
+                format!("the table {table} has more than {most} values"),
+                format!("表 {table} 的值超过 {most} 个"),
+            ),
+            Self::Unaskable { why } => {
+                Text::new(format!("cannot be asked: {why}"), format!("无法查询：{why}"))
+            }
+        }
+    }
 }
 
 /// Why a device's security model refused: the counter its Report names (RFC 3414 3.2, RFC 3412
@@ -264,18 +306,28 @@ pub enum Refusal {
     Other(Oid),
 }
 
+impl Refusal {
+    /// Why, in both languages.
+    #[must_use]
+    pub fn text(&self) -> Text {
+        match self {
+            Self::UnknownUser => Text::new("unknown user", "用户未知"),
+            Self::WrongDigest => Text::new("wrong digest", "认证摘要错误"),
+            Self::UnsupportedLevel => Text::new("unsupported security level", "不支持该安全级别"),
+            Self::NotInTimeWindow => Text::new("not in the time window", "不在时间窗口内"),
+            Self::DecryptionError => Text::new("decryption error", "解密失败"),
+            Self::UnknownEngine => Text::new("unknown engine id", "引擎标识未知"),
+            Self::UnknownContext => Text::new("unknown context", "上下文未知"),
+            Self::Other(counter) => {
+                Text::new(format!("report {counter}"), format!("报告 {counter}"))
+            }
+        }
+    }
+}
+
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::UnknownUser => f.write_str("unknown user"),
-            Self::WrongDigest => f.write_str("wrong digest"),
-            Self::UnsupportedLevel => f.write_str("unsupported security level"),
-            Self::NotInTimeWindow => f.write_str("not in the time window"),
-            Self::DecryptionError => f.write_str("decryption error"),
-            Self::UnknownEngine => f.write_str("unknown engine id"),
-            Self::UnknownContext => f.write_str("unknown context"),
-            Self::Other(counter) => write!(f, "report {counter}"),
-        }
+        f.write_str(&self.text().en)
     }
 }
 
@@ -301,6 +353,37 @@ impl fmt::Display for Status {
             Self::Other(5) => f.write_str("genErr"),
             Self::Other(17) => f.write_str("notWritable"),
             Self::Other(number) => write!(f, "error {number}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn why_a_device_gave_no_answer_is_said_in_both_languages() {
+        let table: Oid = "1.3.6.1.2.1.2.2".parse().unwrap();
+        let silent = SnmpError::Silent { waited: Duration::from_millis(4500), tries: 3 };
+        let partial = SnmpError::Partial { table: table.clone(), why: Box::new(silent.clone()) };
+        let refused = SnmpError::Refused(Refusal::UnknownUser);
+        let status = SnmpError::Status { status: Status::Denied, at: Some(table) };
+        for (error, en, zh) in [
+            (silent, "no answer within 4500 ms (3 tries)", "4500 毫秒内没有应答（共尝试 3 次）"),
+            (
+                partial,
+                "only a part of the table 1.3.6.1.2.1.2.2 came: no answer within 4500 ms (3 tries)",
+                "表 1.3.6.1.2.1.2.2 只收到一部分：4500 毫秒内没有应答（共尝试 3 次）",
+            ),
+            (refused, "refused: unknown user", "被拒绝：用户未知"),
+            (
+                status,
+                "the device answered authorizationError for 1.3.6.1.2.1.2.2",
+                "设备对 1.3.6.1.2.1.2.2 应答 authorizationError",
+            ),
+        ] {
+            assert_eq!(error.text(), Text::new(en, zh));
+            assert_eq!(error.to_string(), en, "logs are in English");
         }
     }
 }

@@ -46,6 +46,7 @@ use crate::clock::{Clock, SharedClock};
 use crate::counters::Counters;
 use crate::device::DeviceStatus;
 use crate::enrolment::{Actor, Enrolment, Identity};
+use crate::poll::snmp::SnmpError;
 use crate::proving::{Held, Known};
 use crate::push::Overview;
 use crate::push::machine::{
@@ -558,7 +559,8 @@ pub(crate) fn devices(said: &str) -> Vec<DeviceView> {
     device_identity(&mut core, "S12700", "Huawei");
     core.polling.answered_at = Some(ago(400));
     core.polling.silent = 6;
-    core.polling.failed = Some("no answer within 4500 ms (3 tries)".into());
+    core.polling.failed =
+        Some(SnmpError::Silent { waited: Duration::from_millis(4500), tries: 3 }.text());
     let mut ups = held_device("ups-1", "outer", "172.20.0.9:161");
     device_identity(&mut ups, "Smart-UPS 3000", "APC");
     let power = Power {
@@ -615,7 +617,7 @@ pub(crate) fn with_lines(said: &str) -> Shown {
         good.note(at, (packet % 50 != 7).then_some(Duration::from_micros(18_250)));
         cut.note(at, (packet > 60).then_some(Duration::from_millis(4)));
     }
-    unknown.fail("this program may not send ICMP".to_owned());
+    unknown.fail(Text::quoted("this program may not send ICMP"));
     let lines = [("GE0/0/1", good), ("GE0/0/2", cut), ("GE0/0/3", unknown)];
     exit.quality = lines.map(|(line, quality)| (line.to_owned(), Arc::new(quality))).into();
     judged_devices(shown, vec![exit])

@@ -87,15 +87,16 @@ impl<'a> Given<'a> {
         let title = part.title();
         let why = match self.device.freshness(part).failed {
             Some(failed) => Text::new(
-                format!("cannot read {}: {failed}", title.en),
-                format!("无法读取{}：{failed}", title.zh),
+                format!("cannot read {}: {}", title.en, failed.en),
+                format!("无法读取{}：{}", title.zh, failed.zh),
             ),
             None => Text::new(
                 format!("nothing was read yet of: {}", title.en),
                 format!("尚未读取{}", title.zh),
             ),
         };
-        let value = self.device.freshness(part).failed.unwrap_or("never read").to_owned();
+        let failed = self.device.freshness(part).failed;
+        let value = failed.map_or("never read", |failed| failed.en.as_str()).to_owned();
         let mut verdict = Verdict::new("", Status::Unknown, why);
         verdict.evidence.push(Evidence {
             fact: part.as_str().to_owned(),

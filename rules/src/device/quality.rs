@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::samples::{SAMPLE, Samples, Timed};
 use crate::expectation::Ask;
+use crate::text::Text;
 use crate::time::Timestamp;
 use crate::unit::Percent;
 
@@ -77,7 +78,7 @@ pub struct Quality {
     /// What is asked, and how.
     pub ask: Ask,
     /// Why it cannot be asked at all, when it cannot.
-    pub failed: Option<String>,
+    pub failed: Option<Text>,
     /// When it was asked first since the collector started.
     since: Option<Timestamp>,
     asked_at: Option<Timestamp>,
@@ -178,7 +179,7 @@ impl Quality {
     }
 
     /// Notes that the far end could not even be asked: that says nothing of the line.
-    pub fn fail(&mut self, why: String) {
+    pub fn fail(&mut self, why: Text) {
         self.failed = Some(why);
     }
 

@@ -23,6 +23,7 @@ use bailey_rules::expectation::{Expectations, RuleFiles};
 use bailey_rules::finding::{AssetKind, Change, Finding, Severity, advance};
 use bailey_rules::name::{FindingId, HostKey};
 use bailey_rules::policy::Policy;
+use bailey_rules::text::Text;
 use bailey_rules::time::Timestamp;
 use bailey_rules::unit::{BitRate, Bytes, PerMillion};
 use proptest::prelude::*;
@@ -81,7 +82,7 @@ impl Lab {
 
     fn is_silent(&mut self) -> &mut Self {
         self.view.polling.asked_at = Some(self.now);
-        self.view.polling.failed = Some("no answer within 4500 ms (3 tries)".into());
+        self.view.polling.failed = Some(Text::quoted("no answer within 4500 ms (3 tries)"));
         self.view.polling.silent += 1;
         self
     }
@@ -670,11 +671,13 @@ fn a_part_that_cannot_be_read_keeps_what_it_was_and_is_told_of_when_it_is_old() 
     let mut lab = Lab::new("floor-3", "# nothing\n");
     lab.answers().ports(vec![port("GE1", 0, 0)]);
     lab.later(MINUTE).answers();
-    lab.view.take_interfaces(Err("only a part of the table came".into()), lab.now, |_| false);
+    lab.view
+        .take_interfaces(Err(Text::quoted("only a part of the table came")), lab.now, |_| false);
     assert_eq!(lab.view.interfaces.value().map(Vec::len), Some(1));
     assert_eq!(lab.status("poll_failed", "interfaces"), Some(Status::Ok), "once is no reason");
     lab.later(MINUTE * 2).answers();
-    lab.view.take_interfaces(Err("only a part of the table came".into()), lab.now, |_| false);
+    lab.view
+        .take_interfaces(Err(Text::quoted("only a part of the table came")), lab.now, |_| false);
     assert_eq!(lab.status("poll_failed", "interfaces"), Some(Status::Warning));
     // A device that does not answer at all is one finding, not ten.
     lab.is_silent();

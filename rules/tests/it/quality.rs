@@ -12,6 +12,7 @@ use bailey_rules::device::quality::{OUTAGE, Quality};
 use bailey_rules::expectation::{Ask, By, Expectations, RuleFiles};
 use bailey_rules::name::HostKey;
 use bailey_rules::policy::Policy;
+use bailey_rules::text::Text;
 use bailey_rules::time::Timestamp;
 use bailey_rules::unit::Percent;
 use proptest::prelude::*;
@@ -177,7 +178,7 @@ fn a_far_end_that_is_not_there_for_another_cause_is_unknown() {
     let mut lab = Lab::new(LINES);
     lab.asks(20, Some(TOOK)).asks(60, None);
     assert_eq!(lab.said("line_silent").0, Status::Critical);
-    lab.view.polling.failed = Some("no answer".to_owned());
+    lab.view.polling.failed = Some(Text::quoted("no answer"));
     let (status, why) = lab.said("line_silent");
     assert_eq!(status, Status::Unknown);
     assert!(why.starts_with("exit-1 itself does not answer (10.254.0.1"), "{why}");
@@ -192,7 +193,7 @@ fn a_far_end_that_is_not_there_for_another_cause_is_unknown() {
     assert!(why.starts_with("GE1 is down (10.254.0.1"), "{why}");
 
     // What cannot be asked at all says nothing of the line, and why.
-    lab.quality.fail("ICMP is not allowed".to_owned());
+    lab.quality.fail(Text::quoted("ICMP is not allowed"));
     let (status, why) = lab.said("line_loss");
     assert_eq!(status, Status::Unknown);
     assert!(why.ends_with("the far end of GE1 (province): ICMP is not allowed"), "{why}");

@@ -36,7 +36,7 @@ struct Part {
     title: Text,
     read_at: Option<String>,
     stale: bool,
-    failed: Option<String>,
+    failed: Option<Text>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -107,7 +107,7 @@ fn said(answer: &Answer, screen: Screen) -> String {
         let why = match &part.failed {
             Some(why) => {
                 let said = screen.word("cannot be read", "无法读取");
-                format!("{said}{joint}{}", crate::screen::clean(why))
+                format!("{said}{joint}{}", screen.say(why))
             }
             None => screen.word("stale", "数据过期").to_owned(),
         };
@@ -183,7 +183,7 @@ mod tests {
             "age_seconds": 12.0,
             "parts": [
                 {"title": {"en": "interfaces", "zh": "接口"}, "read_at": "2026-11-23T06:00:00Z", "stale": false, "failed": null},
-                {"title": {"en": "MAC addresses", "zh": "MAC 地址表"}, "read_at": null, "stale": true, "failed": "no answer"},
+                {"title": {"en": "MAC addresses", "zh": "MAC 地址表"}, "read_at": null, "stale": true, "failed": {"en": "no answer", "zh": "没有应答"}},
             ],
             "checks": [
                 {

@@ -79,7 +79,7 @@ pub enum Fault {
     /// The device answers with an error of its own.
     Device {
         /// The error.
-        why: String,
+        why: Text,
     },
 }
 
@@ -195,8 +195,8 @@ impl Fault {
                 format!("应答不符合 SNMP 规范：{why}"),
             ),
             Self::Device { why } => Text::new(
-                format!("the device cannot answer: {why}"),
-                format!("设备无法应答：{why}"),
+                format!("the device cannot answer: {}", why.en),
+                format!("设备无法应答：{}", why.zh),
             ),
         }
     }

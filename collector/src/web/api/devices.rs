@@ -167,7 +167,7 @@ struct PartRow {
     read_at: Option<Timestamp>,
     interval_seconds: f64,
     stale: bool,
-    failed: Option<String>,
+    failed: Option<Text>,
 }
 
 #[derive(Serialize)]
@@ -214,7 +214,7 @@ impl DeviceAnswer {
                 read_at: freshness.read_at,
                 interval_seconds: freshness.interval.as_secs_f64(),
                 stale: freshness.is_stale(shown.now),
-                failed: freshness.failed.map(str::to_owned),
+                failed: freshness.failed.cloned(),
             }
         });
         let interfaces = view.interfaces.value().into_iter().flatten();

@@ -99,7 +99,7 @@ struct FarEndRow {
     #[serde(flatten)]
     ask: Ask,
     /// Why it cannot be asked at all.
-    failed: Option<String>,
+    failed: Option<Text>,
     asked_at: Option<Timestamp>,
     answered_at: Option<Timestamp>,
     /// Within 5 min, outages left out: packets, those of a thousand that were lost, and the median round
@@ -234,7 +234,7 @@ mod tests {
         assert_eq!((&exit["exit"], &exit["state"]), (&json!(true), &json!("critical")));
         assert!(exit["why"]["zh"].as_str().unwrap().contains("203.0.113.1"), "{exit}");
         assert_eq!(unasked["state"], "unknown", "its far end cannot be asked");
-        assert_eq!(unasked["far_end"]["failed"], "this program may not send ICMP");
+        assert_eq!(unasked["far_end"]["failed"]["en"], "this program may not send ICMP");
         assert_eq!(missing["key"], "GE0/0/9");
         assert_eq!((&missing["interface"], &missing["link"]), (&Value::Null, &Value::Null));
         assert_eq!(missing["state"], "unknown", "nobody sees its interface");

@@ -199,7 +199,7 @@ fn head(shown: &Shown, device: &DeviceStatus, choice: &Choice) -> Vec<Line> {
     let never = if polling.answered_at.is_none() { w.never.to_owned() } else { String::new() };
     line(w.last_answer, never, polling.answered_at.map(age), polling.failed.is_some());
     if let Some(failed) = &polling.failed {
-        line(w.no_answer_why, failed.clone(), None, true);
+        line(w.no_answer_why, failed.in_lang(lang).to_owned(), None, true);
     }
     line(w.address, format!("{} SNMP{}", view.address, device.version), None, false);
     if let Some(place) = shown.place(&Asset::Device(view.name.clone()), lang) {
@@ -266,7 +266,9 @@ fn parts(shown: &Shown, device: &DeviceStatus, choice: &Choice) -> Vec<PartRow> 
             read: freshness.read_at.map(|at| Age::of(at, shown.now, shown.local, choice.lang)),
             interval: short_span(view.interval_of(part), choice.lang),
             stale: freshness.is_stale(shown.now),
-            failed: freshness.failed.unwrap_or_default().to_owned(),
+            failed: freshness
+                .failed
+                .map_or_else(String::new, |failed| failed.in_lang(choice.lang).to_owned()),
         }
     })
     .collect()

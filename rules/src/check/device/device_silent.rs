@@ -65,10 +65,8 @@ pub(super) fn answering(given: &Given<'_>) -> Status {
 pub(super) fn said(given: &Given<'_>, status: Status) -> Verdict {
     let polling = &given.device.polling;
     let ago = spoken(silence(given));
-    let reason = polling.failed.as_deref().map_or_else(
-        || Text::new("it was not asked since", "此后尚未查询"),
-        |failed| Text::new(failed, failed),
-    );
+    let not_asked = || Text::new("it was not asked since", "此后尚未查询");
+    let reason = polling.failed.clone().unwrap_or_else(not_asked);
     let why = match (status, polling.answered_at) {
         (Status::Ok, _) => {
             Text::new(format!("it answered {} ago", ago.en), format!("{}前有应答", ago.zh))

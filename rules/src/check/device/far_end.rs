@@ -84,8 +84,8 @@ impl FarEnd<'_> {
                 ),
             ),
             Some(Quality { failed: Some(failed), .. }) => Text::new(
-                format!("{} cannot be asked, the far end of {name}: {failed}", self.ask),
-                format!("无法探测 {name} 的对端 {}：{failed}", self.ask),
+                format!("{} cannot be asked, the far end of {name}: {}", self.ask, failed.en),
+                format!("无法探测 {name} 的对端 {}：{}", self.ask, failed.zh),
             ),
             Some(quality) if quality.asked_at().is_some() => return Ok(quality),
             Some(_) | None => line::not_asked(&name, self.ask),

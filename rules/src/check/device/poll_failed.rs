@@ -29,17 +29,17 @@ fn judge(given: &Given<'_>) -> Vec<Verdict> {
             // Once is no reason to call anybody: what was read before still counts.
             (Some(failed), Some(_)) if !freshness.is_stale(given.now) => {
                 let why = Text::new(
-                    format!("could not read {} the last time: {failed}", title.en),
-                    format!("上次未能读取{}：{failed}", title.zh),
+                    format!("could not read {} the last time: {}", title.en, failed.en),
+                    format!("上次未能读取{}：{}", title.zh, failed.zh),
                 );
-                (Status::Ok, why, failed.to_owned())
+                (Status::Ok, why, failed.en.clone())
             }
             (Some(failed), _) => {
                 let why = Text::new(
-                    format!("cannot read {}: {failed}", title.en),
-                    format!("无法读取{}：{failed}", title.zh),
+                    format!("cannot read {}: {}", title.en, failed.en),
+                    format!("无法读取{}：{}", title.zh, failed.zh),
                 );
-                (Status::Warning, why, failed.to_owned())
+                (Status::Warning, why, failed.en.clone())
             }
             (None, Some(_)) => {
                 let why =
