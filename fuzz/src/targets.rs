@@ -14,7 +14,7 @@ use async_snmp::v3::auth::authenticate_message;
 use async_snmp::v3::{LocalizedKey, PrivKey, SaltCounter, UsmSecurityParams};
 use async_snmp::{
     AuthProtocol, DecodeConfig, DesSaltState, MasterKeys, PersistedDesSaltState, PrivProtocol,
-    VarBind,
+    Value, VarBind,
 };
 use bailey_collector::poll::credentials::Credentials;
 use bailey_collector::syslog::text;
@@ -53,6 +53,10 @@ pub fn ber(octets: &[u8]) {
     walk(&mut decoder(), 0);
     let mut values = decoder();
     while let Ok(value) = VarBind::decode(&mut values) {
+        // A value of a tag that nobody knows is kept as it came, and never written.
+        if matches!(value.value, Value::Unknown { .. }) {
+            continue;
+        }
         let mut written = EncodeBuf::new();
         value.encode(&mut written).expect("what was read can be written");
         let again = VarBind::decode(&mut strict(written.finish()));
@@ -97,7 +101,11 @@ pub fn pdu(octets: &[u8]) {
         Message::Community(message) => message.encode(),
         Message::V3(message) => message.encode(),
     };
-    let again = decode(written.expect("what was read can be written"));
+    let Ok(written) = written else {
+        assert!(format!("{:?}", message.value).contains("Unknown"), "what was read can be written");
+        return;
+    };
+    let again = decode(written);
     let again = again.expect("what was written can be read").value;
     assert_eq!(format!("{again:?}"), format!("{:?}", message.value));
 }
