@@ -568,7 +568,7 @@ fn show_spool(places: &Places, lang: Lang) -> anyhow::Result<ExitCode> {
             format!("{} {}..{}", first.boot, first.seq, last.seq)
         });
         let line = format!("{} {} {} {places}", segment.name, segment.size, segment.records);
-        say(&Text::new(line.clone(), line), lang);
+        say(&Text::quoted(line), lang);
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -28,7 +28,7 @@ impl Text {
         Self { en: en.into(), zh: zh.into() }
     }
 
-    /// Words that somebody else said, such as the kernel: they are in no language of ours.
+    /// What is the same in both languages: figures, and words that somebody else said, such as the kernel.
     pub fn quoted(words: impl Into<String>) -> Self {
         let words = words.into();
         Self { en: words.clone(), zh: words }

@@ -185,7 +185,7 @@ impl Intake {
             Some(_) => said,
             None => format!("{}: {said}", received.source),
         };
-        let text = Text::new(text.clone(), text);
+        let text = Text::quoted(text);
         Some(NewEvent { at: received.at, host: asset, kind: EventKind::Syslog, text, actor: None })
     }
 

@@ -318,7 +318,7 @@ fn celsius(millicelsius: i32) -> String {
 fn temperature(value: &Temperature) -> Text {
     let here = celsius(value.millicelsius);
     match value.critical.map(celsius) {
-        None => Text::new(here.clone(), here),
+        None => Text::quoted(here),
         Some(limit) => {
             Text::new(format!("{here} (critical at {limit})"), format!("{here}（临界值 {limit}）"))
         }
